@@ -1,0 +1,115 @@
+"""Listing events, newest first, at a cost that does not grow with the table.
+
+The two indexes are split into shards so that no partition takes all writes. A page asks every shard
+once, merges by time, and reads the records of just that page. Where a filter leaves few matches,
+each shard looks through at most `_SCAN_LIMIT` entries: the page may then hold fewer than asked for,
+and its cursor goes on from there.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from chalicelib.domain.events import Status
+from chalicelib.domain.listing import Entry, Listing, Page, merge_newest
+
+_SCAN_LIMIT = 2000
+_PARALLEL = 8
+
+
+class EventIndex:
+    """Queries the ledger's indexes `by-owner` and `by-status`, each split into `shards`."""
+
+    def __init__(self, client: Any, table: str, shards: int) -> None:
+        self._client = client
+        self._table = table
+        self._shards = shards
+
+    def newest(self, listing: Listing) -> Page:
+        """The ids of one page; as many calls as the chosen index has shards.
+
+        One owner's events: `shards` calls. Every owner's, of no status: `shards` for each status.
+        """
+        index, key, partitions = self._partitions(listing)
+        filters = self._filters(listing, index)
+
+        def query(partition: str) -> tuple[list[Entry], str | None]:
+            return self._query(index, f"{key} = :partition", partition, filters, listing)
+
+        with ThreadPoolExecutor(_PARALLEL) as pool:
+            return merge_newest(pool.map(query, partitions), listing.limit)
+
+    def oldest(self, status: Status, before: str, limit: int) -> Iterable[list[str]]:
+        """The ids of events of `status` received before `before`, oldest first, a page at a time
+        of at most `limit`, shard by shard; one call a page."""
+        for shard in range(self._shards):
+            start: dict[str, Any] = {}
+            while True:
+                answer = self._client.query(
+                    TableName=self._table,
+                    IndexName="by-status",
+                    KeyConditionExpression="statusShard = :shard AND listKey < :before",
+                    ExpressionAttributeValues={
+                        ":shard": {"S": f"{status}#{shard}"},
+                        ":before": {"S": before},
+                    },
+                    Limit=limit,
+                    **start,
+                )
+                yield [_entry(item).event_id for item in answer["Items"]]
+                if "LastEvaluatedKey" not in answer:
+                    break
+                start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def _partitions(self, listing: Listing) -> tuple[str, str, list[str]]:
+        """(index, its key, its partitions): the index that leaves least to filter out.
+
+        Nearly every event is PROCESSED, so that status is better looked for in the owner's own
+        index; the others are few.
+        """
+        shards = range(self._shards)
+        rare = listing.status not in (None, Status.PROCESSED)
+        if listing.owner is not None and not rare:
+            return "by-owner", "ownerShard", [f"{listing.owner}#{shard}" for shard in shards]
+        statuses = [listing.status] if listing.status else list(Status)
+        partitions = [f"{status}#{shard}" for status in statuses for shard in shards]
+        return "by-status", "statusShard", partitions
+
+    def _filters(self, listing: Listing, index: str) -> dict[str, str]:
+        filters = {}
+        if listing.event_type is not None:
+            filters["eventType"] = listing.event_type
+        if listing.owner is not None and index == "by-status":
+            filters["owner"] = listing.owner
+        return filters
+
+    def _query(
+        self,
+        index: str,
+        in_partition: str,
+        partition: str,
+        filters: dict[str, str],
+        listing: Listing,
+    ) -> tuple[list[Entry], str | None]:
+        arguments: dict[str, Any] = {}
+        values = {":partition": partition, ":from": listing.start, ":to": listing.end}
+        if filters:
+            arguments["FilterExpression"] = " AND ".join(f"#{name} = :{name}" for name in filters)
+            arguments["ExpressionAttributeNames"] = {f"#{name}": name for name in filters}
+            values |= {f":{name}": value for name, value in filters.items()}
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName=index,
+            KeyConditionExpression=f"{in_partition} AND listKey BETWEEN :from AND :to",
+            ExpressionAttributeValues={name: {"S": value} for name, value in values.items()},
+            ScanIndexForward=False,
+            Limit=_SCAN_LIMIT if filters else listing.limit,
+            **arguments,
+        )
+        last = answer.get("LastEvaluatedKey")
+        return [_entry(item) for item in answer["Items"]], last["listKey"]["S"] if last else None
+
+
+def _entry(item: dict[str, Any]) -> Entry:
+    list_key = item["listKey"]["S"]
+    return Entry(list_key, list_key.rpartition("#")[2])

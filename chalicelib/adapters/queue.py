@@ -1,0 +1,62 @@
+"""A queue: sending, and for its worker, deleting and putting off in batches.
+
+Source: Amazon SQS API Reference, batch actions: an answer of 200 may hold `Failed` entries.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from chalicelib.observability import log
+
+_BATCH_LIMIT = 10
+
+
+class Queue:
+    """One SQS queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(self, body: str, attributes: dict[str, str] | None = None) -> None:
+        """Send one message; `attributes` become string message attributes. One call."""
+        extra: dict[str, Any] = {}
+        if attributes:
+            extra["MessageAttributes"] = {
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            }
+        self._client.send_message(QueueUrl=self._url, MessageBody=body, **extra)
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete messages; one call for ten. One that stays will be delivered again, harmlessly."""
+        self._in_batches(
+            self._client.delete_message_batch,
+            [{"ReceiptHandle": handle} for handle in receipt_handles],
+        )
+
+    def put_off(self, waits: Sequence[tuple[str, int]]) -> None:
+        """Hide messages, given as (receipt handle, seconds); one call for ten.
+
+        One that could not be put off comes back after the queue's visibility time-out.
+        """
+        self._in_batches(
+            self._client.change_message_visibility_batch,
+            [{"ReceiptHandle": handle, "VisibilityTimeout": wait} for handle, wait in waits],
+        )
+
+    def visible(self) -> int:
+        """About how many messages wait to be received; one call."""
+        name = "ApproximateNumberOfMessages"
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
+    def _in_batches(self, operation: Any, entries: list[dict[str, Any]]) -> None:
+        for start in range(0, len(entries), _BATCH_LIMIT):
+            batch = entries[start : start + _BATCH_LIMIT]
+            answer = operation(
+                QueueUrl=self._url,
+                Entries=[{"Id": str(number), **entry} for number, entry in enumerate(batch)],
+            )
+            for failed in answer.get("Failed", []):
+                log.warning("queue batch entry failed", extra={"code": failed.get("Code")})

@@ -1,0 +1,171 @@
+"""Reconcile: find what got stuck, and repair it or make it visible.
+
+Two kinds of trouble, both after `stuck_after` seconds: an event that the ledger has as RECEIVED or
+ENQUEUED and nothing happened to (the process died before it sent, or the message was lost), and a
+payload in bronze that the ledger has not heard of (the process died after the first write). Both
+are sent again, the former at most `max_requeues` times with doubling waits; then it is FAILED,
+where people look. Repeats are harmless: the worker's effects happen once.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chalicelib.adapters.checkpoint_store import CheckpointStore
+from chalicelib.adapters.event_index import EventIndex
+from chalicelib.adapters.event_store import EventStore
+from chalicelib.adapters.lake import Lake
+from chalicelib.adapters.queue import Queue
+from chalicelib.domain import clock
+from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
+from chalicelib.domain.messages import EventMessage
+from chalicelib.observability import log
+
+PAGE = 100
+CHECKPOINT = "bronze"
+WINDOW_DAYS = 2
+"""Days of bronze that a sweep goes through: today and those before."""
+
+
+@dataclass(frozen=True)
+class Reconciling:
+    """The collaborators of `reconcile`; `remaining` gives the seconds left to this run."""
+
+    ledger: EventStore
+    index: EventIndex
+    lake: Lake
+    queue: Queue
+    checkpoints: CheckpointStore
+    stuck_after: int
+    max_requeues: int
+    backlog_limit: int
+    run_id: str
+    remaining: Callable[[], float]
+    now: Callable[[], datetime] = clock.utc_now
+
+
+@dataclass
+class Report:
+    """What a run did: counts by name, and whether it got through everything."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    complete: bool = True
+
+    def to_dict(self) -> dict[str, int | bool]:
+        names = ("stuck", "waiting", "requeued", "failed", "orphans", "recovered", "foreign")
+        return {**{name: self.counts[name] for name in names}, "complete": self.complete}
+
+
+def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
+    """Run once, stopping `margin` seconds before the time is up; the next run goes on.
+
+    Calls: one a ledger shard and open status, one for every hundred events found there, two to
+    send one again; one for a thousand bronze objects and ten to look them up.
+    """
+    report = Report()
+    _requeue_stuck(using, report, margin)
+    _recover_orphans(using, report, margin)
+    log.info("reconciled", extra=report.to_dict())
+    return report
+
+
+def _requeue_stuck(using: Reconciling, report: Report, margin: float) -> None:
+    cutoff = clock.to_text(using.now() - timedelta(seconds=using.stuck_after))
+    backlog: int | None = None
+    for status in OPEN:
+        for event_ids in using.index.oldest(status, cutoff, PAGE):
+            records = using.ledger.get_many(event_ids)
+            for record in records.values():
+                if not _is_stuck(record, using):
+                    continue
+                report.counts["stuck"] += 1
+                if backlog is None:
+                    backlog = using.queue.visible()
+                if record.status is Status.ENQUEUED and backlog > using.backlog_limit:
+                    report.counts["waiting"] += 1
+                else:
+                    _repair(record, using, report)
+            if using.remaining() < margin:
+                report.complete = False
+                return
+
+
+def _is_stuck(record: Record, using: Reconciling) -> bool:
+    if record.status not in OPEN:
+        return False
+    wait = timedelta(seconds=using.stuck_after * 2**record.requeues)
+    return clock.from_text(record.updated_at) <= using.now() - wait
+
+
+def _repair(record: Record, using: Reconciling, report: Report) -> None:
+    """Send the event again, or give it up. Sent first, then noted: ENQUEUED always was sent."""
+    now = clock.to_text(using.now())
+    event_id = record.event.event_id
+    if record.requeues >= using.max_requeues:
+        message = f"not processed after being sent again {record.requeues} times"
+        if using.ledger.mark_given_up(record, now, Failure("stuck", "requeue-limit", message)):
+            report.counts["failed"] += 1
+            log.error("stuck event given up", extra={"eventId": event_id})
+        return
+    _send(record, using)
+    if using.ledger.mark_requeued(record, now, "sent again by reconcile"):
+        report.counts["requeued"] += 1
+        log.warning("stuck event sent again", extra={"eventId": event_id})
+
+
+def _send(record: Record, using: Reconciling) -> None:
+    message = EventMessage(record.event, None, recorded=True, request_id=using.run_id)
+    using.queue.send(message.encode())
+
+
+def _recover_orphans(using: Reconciling, report: Report, margin: float) -> None:
+    """Sweep recent bronze for payloads without a ledger entry, from where the last run stopped."""
+    begun_at = using.checkpoints.get(CHECKPOINT)
+    position = begun_at
+    oldest_allowed = using.now() - timedelta(seconds=using.stuck_after)
+    for prefix in _day_prefixes(using, after=begun_at):
+        start = begun_at if begun_at.startswith(prefix) else ""
+        for page in using.lake.bronze_keys(prefix, after=start):
+            settled = [key for key, modified in page if modified <= oldest_allowed]
+            for first in range(0, len(settled), PAGE):
+                _recover_missing(settled[first : first + PAGE], using, report)
+            position = page[-1][0] if page else position
+            if using.remaining() < margin:
+                report.complete = False
+                using.checkpoints.put(CHECKPOINT, position)
+                return
+    if begun_at:
+        using.checkpoints.put(CHECKPOINT, "")
+
+
+def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
+    """`bronze/<type>/<yyyy>/<mm>/<dd>/` for every type and day of the window, in key order, from
+    the one that holds the key `after`."""
+    days = sorted(using.now() - timedelta(days=back) for back in range(WINDOW_DAYS))
+    for type_prefix in using.lake.bronze_types():
+        for day in days:
+            prefix = f"{type_prefix}{day:%Y/%m/%d}/"
+            if prefix >= after or after.startswith(prefix):
+                yield prefix
+
+
+def _recover_missing(keys: list[str], using: Reconciling, report: Report) -> None:
+    named = {parsed[1]: key for key in keys if (parsed := parse_bronze_key(key))}
+    report.counts["foreign"] += len(keys) - len(named)
+    known = using.ledger.get_many(list(named))
+    for event_id, key in named.items():
+        if event_id in known:
+            continue
+        event = using.lake.bronze_event(key)
+        if event is None:
+            report.counts["foreign"] += 1
+            continue
+        report.counts["orphans"] += 1
+        detail = "found in bronze by reconcile"
+        if using.ledger.add(event, [Step(Status.RECEIVED, event.received_at, detail)]) is not None:
+            continue
+        message = EventMessage(event, None, recorded=False, request_id=using.run_id)
+        using.queue.send(message.encode())
+        report.counts["recovered"] += 1
+        log.warning("orphan recovered", extra={"eventId": event_id})

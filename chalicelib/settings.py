@@ -1,0 +1,130 @@
+"""Settings: one table of every environment variable, read once into a frozen value.
+
+`TABLE` is the only list; `docs/configuration.md` is checked against it. A missing or unusable value
+raises `ConfigurationError` naming the variable, at import of `app.py`, and so at deploy.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chalicelib.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable: `default` None means that the stage must set it."""
+
+    name: str
+    default: str | None
+    help: str
+
+
+TABLE = (
+    Setting("STAGE", None, "The stage: local, dev or prod; part of every resource name."),
+    Setting("AWS_REGION", "us-east-1", "The region; Lambda sets it."),
+    Setting("EVENTS_TABLE", None, "Ledger table. Written by `make provision`."),
+    Setting("TOKENS_TABLE", None, "Token table. Written by `make provision`."),
+    Setting("BRONZE_BUCKET", None, "Bucket of payloads as sent. Written by `make provision`."),
+    Setting("SILVER_BUCKET", None, "Bucket of processed documents. Written by `make provision`."),
+    Setting("EVENTS_QUEUE_ARN", None, "Queue of the worker. Written by `make provision`."),
+    Setting("EVENTS_DLQ_ARN", None, "Its dead-letter queue. Written by `make provision`."),
+    Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR."),
+    Setting("AUTH_MODE", "token", "How the REST API knows its callers: token."),
+    Setting("DIRECT_OWNER", "direct", "Owner of events sent by invoking the API function itself."),
+    Setting("MAX_EVENT_BYTES", "1048576", "Largest event accepted, in bytes."),
+    Setting("MAX_ATTEMPTS", "5", "Deliveries before an event is FAILED; the queue's own limit."),
+    Setting("RETRY_BASE_SECONDS", "5", "Wait before the second attempt; doubles each time."),
+    Setting("BATCHING_WINDOW_SECONDS", "1", "How long SQS gathers messages for one batch."),
+    Setting("LEDGER_SHARDS", "8", "Index partitions an owner; raise, never lower. See ADR 0006."),
+    Setting("RECONCILE_MINUTES", "5", "How often `reconcile` runs."),
+    Setting("STUCK_AFTER_SECONDS", "900", "Age at which an unfinished event counts as stuck."),
+    Setting("MAX_REQUEUES", "3", "Times `reconcile` sends an event again before it is FAILED."),
+    Setting("BACKLOG_LIMIT", "1000", "Visible messages above which ENQUEUED events just wait."),
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a stage is set to. Times are seconds unless the name says otherwise."""
+
+    stage: str
+    region: str
+    events_table: str
+    tokens_table: str
+    bronze_bucket: str
+    silver_bucket: str
+    events_queue_arn: str
+    events_dlq_arn: str
+    log_level: str
+    auth_mode: str
+    direct_owner: str
+    max_event_bytes: int
+    max_attempts: int
+    retry_base: int
+    batching_window: int
+    ledger_shards: int
+    reconcile_minutes: int
+    stuck_after: int
+    max_requeues: int
+    backlog_limit: int
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`; raises `ConfigurationError` naming the first bad one."""
+    values = {entry.name: _value(entry, environ) for entry in TABLE}
+
+    def number(name: str, low: int, high: int) -> int:
+        text = values[name]
+        if not text.isdecimal() or not low <= int(text) <= high:
+            raise ConfigurationError(f"{name} must be a whole number, {low} to {high}")
+        return int(text)
+
+    def choice(name: str, *allowed: str) -> str:
+        if values[name] not in allowed:
+            raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}")
+        return values[name]
+
+    return Settings(
+        stage=values["STAGE"],
+        region=values["AWS_REGION"],
+        events_table=values["EVENTS_TABLE"],
+        tokens_table=values["TOKENS_TABLE"],
+        bronze_bucket=values["BRONZE_BUCKET"],
+        silver_bucket=values["SILVER_BUCKET"],
+        events_queue_arn=values["EVENTS_QUEUE_ARN"],
+        events_dlq_arn=values["EVENTS_DLQ_ARN"],
+        log_level=choice("LOG_LEVEL", "DEBUG", "INFO", "WARNING", "ERROR"),
+        auth_mode=choice("AUTH_MODE", "token"),
+        direct_owner=values["DIRECT_OWNER"],
+        max_event_bytes=number("MAX_EVENT_BYTES", 1, 5 * 1024 * 1024),
+        max_attempts=number("MAX_ATTEMPTS", 1, 1000),
+        retry_base=number("RETRY_BASE_SECONDS", 0, 3600),
+        batching_window=number("BATCHING_WINDOW_SECONDS", 0, 300),
+        ledger_shards=number("LEDGER_SHARDS", 1, 256),
+        reconcile_minutes=number("RECONCILE_MINUTES", 1, 1440),
+        stuck_after=number("STUCK_AFTER_SECONDS", 1, 7 * 86400),
+        max_requeues=number("MAX_REQUEUES", 0, 100),
+        backlog_limit=number("BACKLOG_LIMIT", 1, 10**9),
+    )
+
+
+def queue_url(arn: str) -> str:
+    """The URL of the queue with this ARN: one fewer thing to look up at a cold start.
+
+    Source: Amazon SQS Developer Guide, "Queue and message identifiers".
+    """
+    try:
+        _, partition, service, region, account, name = arn.split(":")
+    except ValueError:
+        raise ConfigurationError(f"not a queue ARN: {arn}") from None
+    if service != "sqs":
+        raise ConfigurationError(f"not a queue ARN: {arn}")
+    suffix = "amazonaws.com.cn" if partition == "aws-cn" else "amazonaws.com"
+    return f"https://sqs.{region}.{suffix}/{account}/{name}"
+
+
+def _value(entry: Setting, environ: Mapping[str, str]) -> str:
+    value = environ.get(entry.name, "").strip() or entry.default
+    if value is None:
+        raise ConfigurationError(f"{entry.name} is not set: {entry.help}")
+    return value
