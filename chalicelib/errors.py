@@ -43,7 +43,7 @@ class InvalidRequestError(EventlineError):
     @classmethod
     def at(cls, pointer: str, detail: str) -> "InvalidRequestError":
         """The error for a single field."""
-        return cls(f"{pointer}: {detail}", [FieldError(pointer, detail)])
+        return cls(f"{pointer or 'body'}: {detail}", [FieldError(pointer, detail)])
 
 
 class InvalidJsonError(InvalidRequestError):

@@ -83,22 +83,25 @@ class EventStore:
 
     def mark_processed(
         self, event: Event, at: str, silver_bucket: str, silver_key: str, before: Iterable[Step]
-    ) -> None:
+    ) -> bool:
         """Turn an event PROCESSED; one call, two if the ledger has not heard of it.
 
-        `before` holds the steps up to here that the ledger may lack. Writing it again changes
-        nothing.
+        `before` holds the steps up to here that the ledger may lack. False, and nothing changes,
+        if the event was PROCESSED before.
         """
         values = {"silverBucket": silver_bucket, "silverKey": silver_key}
-        self._advance(event, Step(Status.PROCESSED, at), before, set_values=values)
+        return self._advance(event, Step(Status.PROCESSED, at), before, set_values=values)
 
     def mark_attempt_failed(
         self, event: Event, at: str, failure: Failure, final: bool, before: Iterable[Step]
-    ) -> None:
-        """Record a failed attempt; `final` makes the event FAILED. One call, rarely two."""
+    ) -> bool:
+        """Record a failed attempt; `final` makes the event FAILED. One call, rarely two.
+
+        False, and nothing changes, if the event has come to its end before.
+        """
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        self._advance(event, step, before, set_values={"lastError": failure.to_dict()})
+        return self._advance(event, step, before, set_values={"lastError": failure.to_dict()})
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         """Note that a stuck event was sent again; False if it has moved on meanwhile. One call."""
@@ -111,17 +114,17 @@ class EventStore:
 
     def _advance(
         self, event: Event, step: Step, before: Iterable[Step], set_values: dict[str, Any]
-    ) -> None:
+    ) -> bool:
         steps = [*before, step]
         allowed = may_become(step.status)
         for _ in range(_RACE_ROUNDS):
             old = self._update(event.event_id, steps, set_values, "attempts", allowed=allowed)
             if old is None or old.get("pk"):
-                return
+                return old is None
             # The ledger has not heard of it: the API died, or is slower than the worker.
             received = Step(Status.RECEIVED, event.received_at)
             if self.add(event, [received, *steps], **set_values, attempts=1) is None:
-                return
+                return True
         raise UnavailableError("the ledger keeps changing under the worker")
 
     def _update_seen(

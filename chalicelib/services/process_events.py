@@ -136,8 +136,11 @@ def _process(
     processed_at = clock.to_text(using.now())
     key = silver_key(event)
     using.lake.put_silver(key, _silver(event, result, processed_at, using))
-    using.ledger.mark_processed(event, processed_at, using.lake.silver_bucket, key, steps)
-    log.info("event processed", extra={"eventType": event.event_type, "attempt": attempt})
+    first = using.ledger.mark_processed(event, processed_at, using.lake.silver_bucket, key, steps)
+    log.info(
+        "event processed" if first else "event was processed before",
+        extra={"eventType": event.event_type, "attempt": attempt},
+    )
 
 
 def _payload(message: EventMessage, using: Processing) -> bytes:
