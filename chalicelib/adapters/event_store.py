@@ -11,7 +11,15 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.attributes import from_item, to_attribute, to_item
-from chalicelib.domain.events import Event, Failure, Record, Status, Step, may_become
+from chalicelib.domain.events import (
+    Event,
+    Failure,
+    Handover,
+    Record,
+    Status,
+    Step,
+    may_become,
+)
 from chalicelib.domain.listing import shard_of
 from chalicelib.errors import UnavailableError
 
@@ -82,18 +90,17 @@ class EventStore:
         return found
 
     def mark_processed(
-        self, event: Event, at: str, silver_bucket: str, silver_key: str, before: Iterable[Step]
+        self, event: Event, at: str, silver_bucket: str, silver_key: str, handover: Handover
     ) -> bool:
         """Turn an event PROCESSED; one call, two if the ledger has not heard of it.
 
-        `before` holds the steps up to here that the ledger may lack. False, and nothing changes,
-        if the event was PROCESSED before.
+        False, and nothing changes, if the event was PROCESSED before.
         """
         values = {"silverBucket": silver_bucket, "silverKey": silver_key}
-        return self._advance(event, Step(Status.PROCESSED, at), before, set_values=values)
+        return self._advance(event, Step(Status.PROCESSED, at), handover, set_values=values)
 
     def mark_attempt_failed(
-        self, event: Event, at: str, failure: Failure, final: bool, before: Iterable[Step]
+        self, event: Event, at: str, failure: Failure, final: bool, handover: Handover
     ) -> bool:
         """Record a failed attempt; `final` makes the event FAILED. One call, rarely two.
 
@@ -101,7 +108,7 @@ class EventStore:
         """
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        return self._advance(event, step, before, set_values={"lastError": failure.to_dict()})
+        return self._advance(event, step, handover, set_values={"lastError": failure.to_dict()})
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         """Note that a stuck event was sent again; False if it has moved on meanwhile. One call."""
@@ -113,9 +120,10 @@ class EventStore:
         return self._update_seen(record, step, {"lastError": failure.to_dict()}, None)
 
     def _advance(
-        self, event: Event, step: Step, before: Iterable[Step], set_values: dict[str, Any]
+        self, event: Event, step: Step, handover: Handover, set_values: dict[str, Any]
     ) -> bool:
-        steps = [*before, step]
+        enqueued = Step(Status.ENQUEUED, handover.sent_at)
+        steps = [step] if handover.noted else [enqueued, step]
         allowed = may_become(step.status)
         for _ in range(_RACE_ROUNDS):
             old = self._update(event.event_id, steps, set_values, "attempts", allowed=allowed)
@@ -123,7 +131,7 @@ class EventStore:
                 return old is None
             # The ledger has not heard of it: the API died, or is slower than the worker.
             received = Step(Status.RECEIVED, event.received_at)
-            if self.add(event, [received, *steps], **set_values, attempts=1) is None:
+            if self.add(event, [received, enqueued, step], **set_values, attempts=1) is None:
                 return True
         raise UnavailableError("the ledger keeps changing under the worker")
 

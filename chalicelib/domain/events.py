@@ -127,6 +127,15 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Handover:
+    """How an event came to the worker: when its message was sent, and whether the ledger, if it
+    has the event, has that noted as a step."""
+
+    sent_at: str
+    noted: bool
+
+
+@dataclass(frozen=True)
 class Record:
     """An event in the ledger: its facts and its life so far."""
 

@@ -17,7 +17,7 @@ from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
-from chalicelib.domain.events import Event, Failure, Status, Step, sha256, silver_key
+from chalicelib.domain.events import Event, Failure, Handover, sha256, silver_key
 from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.payloads import dump_json, parse_json
 from chalicelib.errors import (
@@ -116,18 +116,17 @@ def _handle(delivery: Delivery, seconds: float, using: Processing) -> int | None
         return _set_aside(delivery, error, using)
     event = message.event
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
-        # The ledger lacks the step only if nothing was written after the message was sent.
-        sent = Step(Status.ENQUEUED, delivery.sent_at)
-        steps = [] if message.recorded or delivery.attempt > 1 else [sent]
+        # What the API did not note, the first attempt does.
+        handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
         try:
-            _process(message, steps, delivery.attempt, seconds, using)
+            _process(message, handover, delivery.attempt, seconds, using)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
-            return _fail(event, steps, delivery, error, using)
+            return _fail(event, handover, delivery, error, using)
     return None
 
 
 def _process(
-    message: EventMessage, steps: list[Step], attempt: int, seconds: float, using: Processing
+    message: EventMessage, handover: Handover, attempt: int, seconds: float, using: Processing
 ) -> None:
     event = message.event
     data = parse_json(_payload(message, using))
@@ -136,7 +135,9 @@ def _process(
     processed_at = clock.to_text(using.now())
     key = silver_key(event)
     using.lake.put_silver(key, _silver(event, result, processed_at, using))
-    first = using.ledger.mark_processed(event, processed_at, using.lake.silver_bucket, key, steps)
+    first = using.ledger.mark_processed(
+        event, processed_at, using.lake.silver_bucket, key, handover
+    )
     log.info(
         "event processed" if first else "event was processed before",
         extra={"eventType": event.event_type, "attempt": attempt},
@@ -180,7 +181,11 @@ def _silver(event: Event, data: Any, processed_at: str, using: Processing) -> st
 
 
 def _fail(
-    event: Event, steps: list[Step], delivery: Delivery, error: BaseException, using: Processing
+    event: Event,
+    handover: Handover,
+    delivery: Delivery,
+    error: BaseException,
+    using: Processing,
 ) -> int | None:
     failure = _classify(error)
     final = failure.kind == "permanent" or delivery.attempt >= using.max_attempts
@@ -196,7 +201,7 @@ def _fail(
     wait = _back_off(delivery.attempt, using)
     try:
         at = clock.to_text(using.now())
-        using.ledger.mark_attempt_failed(event, at, failure, final, steps)
+        using.ledger.mark_attempt_failed(event, at, failure, final, handover)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         # Unrecorded, so not finished: SQS keeps the message, and after the last attempt the
         # dead-letter queue does, until `reconcile` takes the event up again.
