@@ -1,0 +1,211 @@
+"""Deploys the application of one stage, then sets what Chalice can not.
+
+    python -m infra.deploy --stage dev
+
+Against AWS it is `chalice deploy --stage dev` followed by the gateway responses. When
+AWS_ENDPOINT_URL names an emulator, the same deployment runs with `infra.emulator`.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chalice.cli.factory import CLIFactory
+from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
+from chalice.deploy.deployer import (
+    ChaliceDeploymentError,
+    Deployer,
+    ResultsRecorder,
+    create_build_stage,
+)
+from chalice.deploy.executor import Executor
+from chalice.deploy.planner import PlanStage, RemoteState
+from chalice.deploy.swagger import TemplatedSwaggerGenerator
+from chalice.deploy.sweeper import ResourceSweeper
+from chalice.utils import UI, OSUtils
+
+from infra import gateway, policies, project
+from infra.emulator import EmulatorClient
+from infra.project import InfraError, Json, say
+
+
+class NotProvisionedError(InfraError):
+    """Raised when a stage is deployed before `make provision` has run for it."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"{stage} is not provisioned here: run `make provision STAGE={stage}`")
+
+
+class NotDeployedError(InfraError):
+    """Raised when the URL of a stage is asked for that is not deployed from this directory."""
+
+    def __init__(self, stage: str) -> None:
+        super().__init__(f"{stage} is not deployed from here: run `make deploy STAGE={stage}`")
+
+
+class DeployError(InfraError):
+    """Raised when Chalice could not deploy; the message is Chalice's."""
+
+
+def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
+    """Deploy `stage` and return the URL of its API, without a slash at the end.
+
+    Safe to repeat; the API keeps its id and so its URL. Raises `InfraError` or botocore's errors.
+    """
+    part = project.stage_config(project.read_config(project_dir), stage)
+    if policies.missing_policies(project_dir, part):
+        raise NotProvisionedError(stage)
+    session = project.session()
+    _drop_stale_package(project_dir)
+    with chalice_process(project_dir):
+        factory = CLIFactory(str(project_dir), environ=os.environ)
+        config = factory.create_config_obj(chalice_stage_name=stage)
+        ui = UI()
+        make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
+        try:
+            deployed = make(factory, config, ui).deploy(config, chalice_stage_name=stage)
+        except ChaliceDeploymentError as error:
+            raise DeployError(str(error)) from error
+        factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
+        api_stage, traced = config.api_gateway_stage, bool(config.xray_enabled)
+    changed = gateway.apply(
+        project.client(session, "apigateway"),
+        _rest_api(stage, project_dir)["rest_api_id"],
+        api_stage,
+        traced=traced,
+    )
+    say(f"gateway responses: {changed} written, {len(gateway.PROBLEMS)} in all")
+    return deployed_api_url(stage, project_dir)
+
+
+def deployed_api_url(stage: str, project_dir: Path = project.ROOT) -> str:
+    """Return the URL of the deployed API as it answers here, without a slash at the end.
+
+    Raises `NotDeployedError` when this directory has no record of a deployment.
+    """
+    api = _rest_api(stage, project_dir)
+    endpoint = project.emulator_endpoint()
+    if endpoint is None:
+        return str(api["rest_api_url"]).rstrip("/")
+    api_stage = str(api["rest_api_url"]).rstrip("/").rsplit("/", 1)[-1]
+    return f"{endpoint}/_aws/execute-api/{api['rest_api_id']}/{api_stage}"
+
+
+def deployed_resources(stage: str, project_dir: Path) -> list[Json]:
+    """Return what Chalice recorded of the last deployment of `stage`; empty when there is none."""
+    record = project_dir / ".chalice" / "deployed" / f"{stage}.json"
+    if not record.is_file():
+        return []
+    resources: list[Json] = json.loads(record.read_text(encoding="utf-8"))["resources"]
+    return resources
+
+
+def _rest_api(stage: str, project_dir: Path) -> Json:
+    for resource in deployed_resources(stage, project_dir):
+        if resource["resource_type"] == "rest_api" and "rest_api_url" in resource:
+            return resource
+    raise NotDeployedError(stage)
+
+
+@contextlib.contextmanager
+def chalice_process(project_dir: Path) -> Iterator[None]:
+    """Give Chalice a process of its own to change, and take the changes back.
+
+    Chalice puts the stage's variables into `os.environ` and imports `app` by name. Several
+    directories and stages are deployed from one process, so neither may be left behind. No
+    bytecode is written, for all of `chalicelib` is packaged.
+    """
+    environ, path, cwd = dict(os.environ), list(sys.path), Path.cwd()
+    write_nothing = sys.dont_write_bytecode
+    own = {name: module for name, module in sys.modules.items() if _is_application(name)}
+    for name in own:
+        del sys.modules[name]
+    os.environ["AWS_CHALICE_CLI_MODE"] = "true"
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, str(project_dir))
+    os.chdir(project_dir)
+    try:
+        yield
+    finally:
+        os.chdir(cwd)
+        os.environ.clear()
+        os.environ.update(environ)
+        sys.path[:] = path
+        sys.dont_write_bytecode = write_nothing
+        for name in [name for name in sys.modules if _is_application(name)]:
+            del sys.modules[name]
+        sys.modules.update(own)
+
+
+def _is_application(module: str) -> bool:
+    return module.split(".", 1)[0] in {"app", "chalicelib"}
+
+
+def _aws_deployer(factory: Any, config: Any, ui: Any) -> Any:
+    session = factory.create_botocore_session()
+    return factory.create_default_deployer(session=session, config=config, ui=ui)
+
+
+def _emulator_deployer(factory: Any, config: Any, ui: Any) -> Any:
+    """Return Chalice's default deployer with the client for emulators in it."""
+    client = EmulatorClient(factory.create_botocore_session())
+    osutils = OSUtils()
+    state = RemoteState(client, config.deployed_resources(config.chalice_stage))
+    return Deployer(
+        application_builder=ApplicationGraphBuilder(),
+        deps_builder=DependencyBuilder(),
+        build_stage=create_build_stage(osutils, ui, TemplatedSwaggerGenerator(), config),
+        plan_stage=PlanStage(osutils=osutils, remote_state=state),
+        sweeper=ResourceSweeper(),
+        executor=Executor(client, ui),
+        recorder=ResultsRecorder(osutils=osutils),
+    )
+
+
+def _reported(deployed: Json) -> Json:
+    """Leave out the API's URL on an emulator, where the one that Chalice makes up is not served."""
+    if project.emulator_endpoint() is None:
+        return deployed
+    shown = [part for part in deployed["resources"] if part["resource_type"] != "rest_api"]
+    return {**deployed, "resources": shown}
+
+
+def _drop_stale_package(project_dir: Path) -> None:
+    """Remove Chalice's cached archives when the set of packaged files is another one.
+
+    The key of that cache is a hash of contents without names: a renamed module would be deployed
+    under its old name. Bytecode is removed as well, since it would be packaged and change the key.
+    """
+    library = project_dir / "chalicelib"
+    for bytecode in library.rglob("*.pyc"):
+        bytecode.unlink(missing_ok=True)
+    files = sorted(
+        str(path.relative_to(project_dir))
+        for folder in (library, project_dir / "vendor")
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+    names = hashlib.sha256("\n".join(files).encode()).hexdigest()
+    cache = project_dir / ".chalice" / "deployments"
+    mark = cache / "names.sha256"
+    if mark.is_file() and mark.read_text(encoding="utf-8") == names:
+        return
+    for archive in cache.glob("*.zip"):
+        archive.unlink()
+    cache.mkdir(parents=True, exist_ok=True)
+    mark.write_text(names, encoding="utf-8")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns its exit status."""
+    given = project.arguments("Deploy the application of one stage.").parse_args(argv)
+    return project.run(lambda: say(f"API: {deploy(given.stage, given.project_dir.resolve())}"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""The errors that API Gateway answers itself, in the shape of the application's own.
+
+Chalice can not set gateway responses, so they are put after each deployment. Every one is an
+RFC 9457 problem with `type,title,status,detail,code,requestId` and an `X-Request-Id` header
+(Amazon API Gateway Developer Guide, "Gateway responses for REST APIs in API Gateway").
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from infra.project import Json
+
+_REQUEST_ID = "$context.requestId"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What the gateway answers in one case: status, stable code, title, detail, more headers."""
+
+    status: int
+    code: str
+    title: str
+    detail: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+_FORBIDDEN = "The credentials do not allow this request."
+_INTERNAL = "The request could not be handled. Nothing was kept unless an answer said so."
+_SLOW = "No answer came in time. The request may have been carried out; repeat it with its key."
+_SOON = {"Retry-After": "1"}
+
+# Every response type there is, so that the defaults below catch only what AWS adds later.
+# The codes and titles are those of chalicelib.errors where the application has the same error.
+PROBLEMS: dict[str, Problem] = {
+    "ACCESS_DENIED": Problem(403, "forbidden", "Forbidden", _FORBIDDEN),
+    "API_CONFIGURATION_ERROR": Problem(500, "internal-error", "Internal error", _INTERNAL),
+    "AUTHORIZER_CONFIGURATION_ERROR": Problem(500, "internal-error", "Internal error", _INTERNAL),
+    "AUTHORIZER_FAILURE": Problem(500, "internal-error", "Internal error", _INTERNAL),
+    "BAD_REQUEST_BODY": Problem(
+        400, "invalid-request", "Invalid request", "The body is not what the route takes."
+    ),
+    "BAD_REQUEST_PARAMETERS": Problem(
+        400, "invalid-request", "Invalid request", "A parameter is missing or not usable."
+    ),
+    "DEFAULT_4XX": Problem(
+        400, "invalid-request", "Invalid request", "The gateway refused the request."
+    ),
+    "DEFAULT_5XX": Problem(500, "internal-error", "Internal error", _INTERNAL),
+    "EXPIRED_TOKEN": Problem(403, "forbidden", "Forbidden", "The credentials have expired."),
+    "INTEGRATION_FAILURE": Problem(504, "gateway-timeout", "Gateway timeout", _SLOW, _SOON),
+    "INTEGRATION_TIMEOUT": Problem(504, "gateway-timeout", "Gateway timeout", _SLOW, _SOON),
+    "INVALID_API_KEY": Problem(403, "forbidden", "Forbidden", _FORBIDDEN),
+    "INVALID_SIGNATURE": Problem(403, "forbidden", "Forbidden", "The signature does not match."),
+    # The gateway says "missing authentication token" when no route has the path and method.
+    "MISSING_AUTHENTICATION_TOKEN": Problem(
+        404, "not-found", "Not found", "No route has this path and method."
+    ),
+    "QUOTA_EXCEEDED": Problem(
+        429, "too-many-requests", "Too many requests", "The quota of the key is used up."
+    ),
+    "REQUEST_TOO_LARGE": Problem(
+        413, "payload-too-large", "Payload too large", "The gateway takes 10 MB at most."
+    ),
+    "RESOURCE_NOT_FOUND": Problem(
+        404, "not-found", "Not found", "No route has this path and method."
+    ),
+    "THROTTLED": Problem(
+        429, "too-many-requests", "Too many requests", "Send more slowly, and try again.", _SOON
+    ),
+    "UNAUTHORIZED": Problem(
+        401,
+        "unauthorized",
+        "Unauthorized",
+        "A valid token is needed: Authorization: Bearer <token>.",
+        {"WWW-Authenticate": "Bearer"},
+    ),
+    "UNSUPPORTED_MEDIA_TYPE": Problem(
+        415, "unsupported-media-type", "Unsupported media type", "The route takes another type."
+    ),
+    "WAF_FILTERED": Problem(403, "forbidden", "Forbidden", "The request was filtered."),
+}
+
+
+def response(problem: Problem) -> Json:
+    """Return the arguments of PutGatewayResponse that make the gateway answer `problem`."""
+    body = {
+        "type": "about:blank",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "code": problem.code,
+        "requestId": _REQUEST_ID,
+    }
+    constants = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    parameters = {
+        f"gatewayresponse.header.{name}": f"'{value}'"
+        for name, value in (constants | problem.headers).items()
+    }
+    parameters["gatewayresponse.header.X-Request-Id"] = "context.requestId"
+    return {
+        "statusCode": str(problem.status),
+        "responseParameters": parameters,
+        # The gateway knows templates by this type only, whatever the header then says.
+        "responseTemplates": {"application/json": json.dumps(body)},
+    }
+
+
+def apply(apigateway: Any, api_id: str, api_stage: str, *, traced: bool) -> int:
+    """Put what differs and, if anything did, deploy the API again; returns how many differed.
+
+    `apigateway` is a boto3 client. `traced` says whether the stage has X-Ray tracing on, which a
+    deployment sets anew. Safe to repeat: a run that stopped half way is made good by the next.
+    """
+    present = {
+        item["responseType"]: item
+        for item in apigateway.get_gateway_responses(restApiId=api_id, limit=500)["items"]
+    }
+    changed = 0
+    for kind, problem in PROBLEMS.items():
+        wanted = response(problem)
+        there = present.get(kind, {})
+        if all(there.get(name) == value for name, value in wanted.items()):
+            continue
+        apigateway.put_gateway_response(restApiId=api_id, responseType=kind, **wanted)
+        changed += 1
+    if changed:
+        apigateway.create_deployment(restApiId=api_id, stageName=api_stage, tracingEnabled=traced)
+    return changed

@@ -1,0 +1,232 @@
+"""The CloudFormation template: names of the contract, protection of data, guards on every resource.
+
+It is read with its intrinsics written out, so `!Ref x` is `{"Ref": x}`.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import project, stack
+
+TEMPLATE = stack.read_template(project.ROOT)
+RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
+KEPT = {
+    "AWS::DynamoDB::Table",
+    "AWS::S3::Bucket",
+    "AWS::SQS::Queue",
+    "AWS::Logs::LogGroup",
+}
+
+
+def of_type(kind: str) -> dict[str, dict[str, Any]]:
+    return {name: part["Properties"] for name, part in RESOURCES.items() if part["Type"] == kind}
+
+
+TABLES = of_type("AWS::DynamoDB::Table")
+BUCKETS = of_type("AWS::S3::Bucket")
+QUEUES = of_type("AWS::SQS::Queue")
+
+
+def names(resources: dict[str, dict[str, Any]], key: str) -> set[str]:
+    return {properties[key]["Fn::Sub"] for properties in resources.values()}
+
+
+def test_cfn_lint_finds_nothing() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).with_name("cfn-lint"), project.ROOT / stack.TEMPLATE],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_names_are_those_of_the_contract() -> None:
+    assert names(TABLES, "TableName") == {
+        "eventline-${Stage}-events",
+        "eventline-${Stage}-tokens",
+        "eventline-${Stage}-items",
+        "eventline-${Stage}-S3ObjectEvents",
+    }
+    assert names(BUCKETS, "BucketName") == {
+        f"eventline-${{Stage}}-${{AWS::AccountId}}-{zone}"
+        for zone in ("bronze", "silver", "uploads")
+    }
+    assert names(QUEUES, "QueueName") == {
+        "eventline-${Stage}-events",
+        "eventline-${Stage}-events-dlq",
+        "eventline-${Stage}-ci-events-queue",
+        "eventline-${Stage}-ci-events-dlq",
+    }
+
+
+def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
+    hashes = {
+        name: next(key["AttributeName"] for key in table["KeySchema"] if key["KeyType"] == "HASH")
+        for name, table in TABLES.items()
+    }
+    assert hashes == {
+        "EventsTable": "pk",
+        "TokensTable": "pk",
+        "ItemsTable": "pk",
+        "ObjectEventsTable": "objectId",
+    }
+    indexes = {
+        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
+        for index in TABLES["EventsTable"]["GlobalSecondaryIndexes"]
+    }
+    assert indexes == {
+        "by-owner": ["ownerShard", "listKey"],
+        "by-status": ["statusShard", "listKey"],
+    }
+    streams = {
+        name: table["StreamSpecification"]["StreamViewType"]
+        for name, table in TABLES.items()
+        if "StreamSpecification" in table
+    }
+    assert streams == {"ItemsTable": "NEW_AND_OLD_IMAGES", "ObjectEventsTable": "NEW_IMAGE"}
+    expiring = {name for name, table in TABLES.items() if "TimeToLiveSpecification" in table}
+    assert expiring == {"TokensTable", "ObjectEventsTable"}
+    for name in expiring:
+        assert TABLES[name]["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_on_demand_and_guarded_where_the_stage_is_protected(name: str) -> None:
+    protected = {"Fn::FindInMap": ["Stages", {"Ref": "Stage"}, "Protected"]}
+    table = TABLES[name]
+    assert table["BillingMode"] == "PAY_PER_REQUEST"
+    assert table["DeletionProtectionEnabled"] == protected
+    recovery = table["PointInTimeRecoverySpecification"]
+    assert recovery == {"PointInTimeRecoveryEnabled": protected}
+    assert table["SSESpecification"]["Fn::If"][0] == "HasKmsKey"
+
+
+def test_prod_and_only_prod_is_protected() -> None:
+    protected = {stage for stage in ("local", "dev", "prod") if stack.is_protected(TEMPLATE, stage)}
+    assert protected == {"prod"}
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_is_encrypted_private_and_owned(name: str) -> None:
+    bucket = BUCKETS[name]
+    assert set(bucket["PublicAccessBlockConfiguration"].values()) == {True}
+    assert len(bucket["PublicAccessBlockConfiguration"]) == 4
+    (rule,) = bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+    condition, with_key, without = rule["ServerSideEncryptionByDefault"]["Fn::If"]
+    assert condition == "HasKmsKey"
+    assert with_key == {"SSEAlgorithm": "aws:kms", "KMSMasterKeyID": {"Ref": "KmsKeyArn"}}
+    assert without == {"SSEAlgorithm": "AES256"}
+    assert bucket["OwnershipControls"] == {"Rules": [{"ObjectOwnership": "BucketOwnerEnforced"}]}
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_cleans_up_but_never_deletes_a_current_object(name: str) -> None:
+    rules = BUCKETS[name]["LifecycleConfiguration"]["Rules"]
+    assert any("AbortIncompleteMultipartUpload" in rule for rule in rules)
+    for rule in rules:
+        assert not {"ExpirationInDays", "ExpirationDate"} & set(rule)
+    # Only tiers that answer at once: a replay may need any object at any age.
+    tiers = {tier["StorageClass"] for rule in rules for tier in rule.get("Transitions", [])}
+    assert tiers <= {"STANDARD_IA", "GLACIER_IR"}
+
+
+def test_a_kept_payload_can_not_be_overwritten() -> None:
+    assert BUCKETS["BronzeBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def tls_statement(document: dict[str, Any]) -> dict[str, Any]:
+    (statement,) = [
+        part
+        for part in document["Statement"]
+        if part["Effect"] == "Deny" and part["Sid"] == "TlsOnly"
+    ]
+    assert statement["Principal"] == "*"
+    condition, with_loopback, elsewhere = statement["Condition"]["Fn::If"]
+    assert condition == "AllowsLoopback"
+    assert elsewhere == {"Bool": {"aws:SecureTransport": "false"}}
+    assert with_loopback == elsewhere | {"NotIpAddress": {"aws:SourceIp": "127.0.0.0/8"}}
+    return dict(statement)
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_bucket_takes_tls_only(name: str) -> None:
+    (policy,) = [
+        part["PolicyDocument"]
+        for part in of_type("AWS::S3::BucketPolicy").values()
+        if part["Bucket"] == {"Ref": name}
+    ]
+    statement = tls_statement(policy)
+    assert statement["Action"] == "s3:*"
+    assert statement["Resource"] == [
+        {"Fn::GetAtt": [name, "Arn"]},
+        {"Fn::Sub": f"${{{name}.Arn}}/*"},
+    ]
+
+
+@pytest.mark.parametrize("name", QUEUES)
+def test_a_queue_is_encrypted_and_takes_tls_only(name: str) -> None:
+    queue = QUEUES[name]
+    assert queue["SqsManagedSseEnabled"]["Fn::If"] == ["HasKmsKey", {"Ref": "AWS::NoValue"}, True]
+    assert queue["KmsMasterKeyId"]["Fn::If"][1] == {"Ref": "KmsKeyArn"}
+    (policy,) = [
+        part["PolicyDocument"]
+        for part in of_type("AWS::SQS::QueuePolicy").values()
+        if part["Queues"] == [{"Ref": name}]
+    ]
+    assert tls_statement(policy)["Resource"] == {"Fn::GetAtt": [name, "Arn"]}
+
+
+def test_plain_http_is_off_unless_asked_for() -> None:
+    assert TEMPLATE["Parameters"]["PlainHttpLoopback"]["Default"] == "false"
+
+
+def test_every_queue_has_a_dead_letter_queue_or_is_one() -> None:
+    nets = {
+        queue["RedrivePolicy"]["deadLetterTargetArn"]["Fn::GetAtt"][0]: name
+        for name, queue in QUEUES.items()
+        if "RedrivePolicy" in queue
+    }
+    assert set(nets) | set(nets.values()) == set(QUEUES)
+    for net, source in nets.items():
+        assert QUEUES[source]["RedrivePolicy"]["maxReceiveCount"] == {"Ref": "MaxAttempts"}
+        assert QUEUES[net]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert QUEUES[net]["MessageRetentionPeriod"] > QUEUES[source]["MessageRetentionPeriod"]
+        (allowed,) = QUEUES[net]["RedriveAllowPolicy"]["sourceQueueArns"]
+        assert allowed["Fn::Sub"].endswith(QUEUES[source]["QueueName"]["Fn::Sub"])
+
+
+def test_what_holds_data_is_tagged_and_outlives_a_replacement() -> None:
+    for name, part in RESOURCES.items():
+        if part["Type"] not in KEPT:
+            continue
+        assert part["UpdateReplacePolicy"] == "Retain", name
+        tags = {tag["Key"]: tag["Value"] for tag in part["Properties"]["Tags"]}
+        assert tags == {"project": "eventline", "stage": {"Ref": "Stage"}}, name
+
+
+def test_every_function_has_a_log_group_with_a_retention() -> None:
+    groups = of_type("AWS::Logs::LogGroup").values()
+    config = project.read_config(project.ROOT)
+    for stage, part in config["stages"].items():
+        wanted = {
+            f"/aws/lambda/{project.lambda_name(stage, function)}"
+            for function in part["lambda_functions"]
+        }
+        made = {group["LogGroupName"]["Fn::Sub"].replace("${Stage}", stage) for group in groups}
+        assert wanted == made
+    for group in groups:
+        assert group["RetentionInDays"] == {
+            "Fn::FindInMap": ["Stages", {"Ref": "Stage"}, "LogRetention"]
+        }
+
+
+def test_outputs_name_every_table_bucket_queue_and_stream() -> None:
+    outputs = set(TEMPLATE["Outputs"])
+    for name in (*TABLES, *BUCKETS, *QUEUES):
+        assert {f"{name}Name", f"{name}Arn"} <= outputs
+    assert {"ItemsTableStreamArn", "ObjectEventsTableStreamArn", "AccountId"} <= outputs
