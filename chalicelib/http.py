@@ -13,11 +13,17 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from chalice.app import Chalice, Request, Response
+from chalice.app import APIGateway, Chalice, Request, Response, RestAPIEventHandler
 
 from chalicelib.domain.payloads import dump_json
 from chalicelib.domain.tokens import Caller
-from chalicelib.errors import EventlineError, UnauthenticatedError, UnavailableError, is_aws_fault
+from chalicelib.errors import (
+    EventlineError,
+    InvalidRequestError,
+    UnauthenticatedError,
+    UnavailableError,
+    is_aws_fault,
+)
 from chalicelib.observability import log, log_context
 
 PROBLEM = "application/problem+json"
@@ -76,6 +82,9 @@ class Api(Chalice):
 
     def __init__(self, app_name: str, direct_owner: str) -> None:
         super().__init__(app_name, configure_logs=False)
+        # Every body arrives as the bytes that were sent: as text, the gateway would replace what
+        # is no UTF-8, and we would keep something else than we acknowledge.
+        self.api.binary_types = ["*/*"]
         self._direct_owner = direct_owner
 
     def requires(self, scope: str | None) -> Callable[[Callable[..., Response]], Any]:
@@ -112,8 +121,24 @@ class Api(Chalice):
             event = self._direct_event(event)
         request_id = event["requestContext"].setdefault("requestId", str(uuid.uuid4()))
         with log_context(requestId=request_id):
-            response: dict[str, Any] = super().__call__(event, context)
-        return _finish(response, request_id, direct)
+            return _finish(self._respond(event, context), request_id, direct)
+
+    def _respond(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
+        """What Chalice's own `__call__` does, but that answers are text although requests are
+        binary; Chalice would refuse them to a client whose Accept header does not say so."""
+        answers_are_text = APIGateway()
+        answers_are_text.binary_types = []
+        handler = RestAPIEventHandler(
+            self.routes,
+            answers_are_text,
+            self.log,
+            self.debug,
+            middleware_handlers=self._get_middleware_handlers("http"),
+        )
+        self.lambda_context = context
+        self.current_request = handler.create_request_object(event, context)
+        response: dict[str, Any] = handler(event, context)
+        return response
 
     def _call(self) -> Call:
         request = self.current_request
@@ -205,6 +230,9 @@ def _finish(response: dict[str, Any], request_id: str, direct: bool) -> dict[str
 
 
 def _raw_body(request: Request) -> bytes:
-    """The body's bytes. `chalice local` hands over bytes, API Gateway text or base64."""
-    body = request.raw_body
+    """The body's bytes. `chalice local` hands over bytes, API Gateway base64 or text."""
+    try:
+        body = request.raw_body
+    except ValueError as error:
+        raise InvalidRequestError.at("", "is not base64, though isBase64Encoded says so") from error
     return body if isinstance(body, bytes) else str(body).encode()

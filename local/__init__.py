@@ -1,0 +1,1 @@
+"""What `make up` runs: the emulator, the deployment on it, and `chalice local` in front."""

@@ -1,0 +1,51 @@
+"""What `make up` and `make smoke` print: a line a step, with the time it took."""
+
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_TICK_SECONDS = 5.0
+
+
+def say(text: str = "") -> None:
+    """Print a line at once."""
+    print(text, flush=True)
+
+
+def elapsed(seconds: float) -> str:
+    """A duration for people: "0.3 s", "1 min 05 s"."""
+    if seconds < 60:  # noqa: PLR2004 (seconds in a minute)
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60):02d} s"
+
+
+class FailedError(Exception):
+    """Raised when a step can not be done; its text tells a person what to do about it."""
+
+
+@contextmanager
+def step(name: str) -> Iterator[None]:
+    """Print `name`, a sign of life every few seconds while the block runs, and how it ended."""
+    started = time.monotonic()
+    done = threading.Event()
+    terminal = sys.stdout.isatty()
+
+    def tick() -> None:
+        while not done.wait(_TICK_SECONDS):
+            text = f"    {name} ... {elapsed(time.monotonic() - started)}"
+            sys.stdout.write(f"\r{text}" if terminal else f"{text}\n")
+            sys.stdout.flush()
+
+    ticker = threading.Thread(target=tick, daemon=True)
+    ticker.start()
+    outcome = "failed"
+    try:
+        yield
+        outcome = "ok"
+    finally:
+        done.set()
+        ticker.join()
+        start = "\r\033[K" if terminal else ""
+        say(f"{start}  {outcome:<6} {name} ({elapsed(time.monotonic() - started)})")
