@@ -28,6 +28,19 @@ TABLE = (
     Setting("SILVER_BUCKET", None, "Bucket of processed documents. Written by `make provision`."),
     Setting("EVENTS_QUEUE_ARN", None, "Queue of the worker. Written by `make provision`."),
     Setting("EVENTS_DLQ_ARN", None, "Its dead-letter queue. Written by `make provision`."),
+    Setting("UPLOADS_BUCKET", None, "Bucket of uploads. Written by `make provision`."),
+    Setting("UPLOADS_TABLE", None, "Table S3ObjectEvents. Written by `make provision`."),
+    Setting("UPLOADS_DLQ_ARN", None, "Unrecorded notifications. Written by `make provision`."),
+    Setting("ITEMS_TABLE", None, "Table of items. Written by `make provision`."),
+    Setting("ITEMS_STREAM_ARN", None, "Its stream. Written by `make provision`."),
+    Setting("NOTIFICATIONS_DLQ_ARN", None, "Changes not told. Written by `make provision`."),
+    Setting("OWNER_TOPIC_ARN", None, "Topic of owners. Written by `make provision`."),
+    Setting("ALERT_TOPIC_ARN", None, "Topic of alarms. Written by `make provision`."),
+    Setting("CI_QUEUE_ARN", None, "Queue of alerts. Written by `make provision`."),
+    Setting("CI_DLQ_ARN", None, "Its dead-letter queue. Written by `make provision`."),
+    Setting("ALERTS_TABLE", None, "Table of alert groups. Written by `make provision`."),
+    Setting("EVENT_BUS", None, "EventBridge bus. Written by `make provision`."),
+    Setting("SLACK_PARAMETER", None, "SSM SecureString that holds Slack's webhook URL."),
     Setting("LOG_LEVEL", "INFO", "DEBUG, INFO, WARNING or ERROR."),
     Setting("AUTH_MODE", "token", "How the REST API knows its callers: token."),
     Setting("DIRECT_OWNER", "direct", "Owner of events sent by invoking the API function itself."),
@@ -36,6 +49,13 @@ TABLE = (
     Setting("RETRY_BASE_SECONDS", "5", "Wait before the second attempt; doubles each time."),
     Setting("BATCHING_WINDOW_SECONDS", "1", "How long SQS gathers messages for one batch."),
     Setting("LEDGER_SHARDS", "8", "Index partitions an owner; raise, never lower. See ADR 0006."),
+    Setting("UPLOAD_TTL_SECONDS", "86400", "How long the record of an upload is kept."),
+    Setting("UPLOAD_MAX_BYTES", "104857600", "Largest upload offered, in bytes."),
+    Setting("UPLOAD_URL_SECONDS", "900", "How long an offered upload may be used."),
+    Setting("ALERT_WINDOW_SECONDS", "300", "Time in which equal alerts become one message."),
+    Setting("ALERT_MAX_ATTEMPTS", "50", "Deliveries before an alert is given up."),
+    Setting("ALERT_RETRY_MAX_SECONDS", "300", "Longest wait before an alert is tried again."),
+    Setting("SECRET_CACHE_SECONDS", "300", "How long a secret read from SSM is used."),
     Setting("RECONCILE_MINUTES", "5", "How often `reconcile` runs."),
     Setting("STUCK_AFTER_SECONDS", "900", "Age at which an unfinished event counts as stuck."),
     Setting("MAX_REQUEUES", "3", "Times `reconcile` sends an event again before it is FAILED."),
@@ -55,6 +75,19 @@ class Settings:
     silver_bucket: str
     events_queue_arn: str
     events_dlq_arn: str
+    uploads_bucket: str
+    uploads_table: str
+    uploads_dlq_arn: str
+    items_table: str
+    items_stream_arn: str
+    notifications_dlq_arn: str
+    owner_topic_arn: str
+    alert_topic_arn: str
+    ci_queue_arn: str
+    ci_dlq_arn: str
+    alerts_table: str
+    event_bus: str
+    slack_parameter: str
     log_level: str
     auth_mode: str
     direct_owner: str
@@ -63,6 +96,13 @@ class Settings:
     retry_base: int
     batching_window: int
     ledger_shards: int
+    upload_ttl: int
+    upload_max_bytes: int
+    upload_url_seconds: int
+    alert_window: int
+    alert_max_attempts: int
+    alert_retry_max: int
+    secret_cache: int
     reconcile_minutes: int
     stuck_after: int
     max_requeues: int
@@ -93,6 +133,19 @@ def load(environ: Mapping[str, str]) -> Settings:
         silver_bucket=values["SILVER_BUCKET"],
         events_queue_arn=values["EVENTS_QUEUE_ARN"],
         events_dlq_arn=values["EVENTS_DLQ_ARN"],
+        uploads_bucket=values["UPLOADS_BUCKET"],
+        uploads_table=values["UPLOADS_TABLE"],
+        uploads_dlq_arn=values["UPLOADS_DLQ_ARN"],
+        items_table=values["ITEMS_TABLE"],
+        items_stream_arn=values["ITEMS_STREAM_ARN"],
+        notifications_dlq_arn=values["NOTIFICATIONS_DLQ_ARN"],
+        owner_topic_arn=values["OWNER_TOPIC_ARN"],
+        alert_topic_arn=values["ALERT_TOPIC_ARN"],
+        ci_queue_arn=values["CI_QUEUE_ARN"],
+        ci_dlq_arn=values["CI_DLQ_ARN"],
+        alerts_table=values["ALERTS_TABLE"],
+        event_bus=values["EVENT_BUS"],
+        slack_parameter=values["SLACK_PARAMETER"],
         log_level=choice("LOG_LEVEL", "DEBUG", "INFO", "WARNING", "ERROR"),
         auth_mode=choice("AUTH_MODE", "token"),
         direct_owner=values["DIRECT_OWNER"],
@@ -101,6 +154,13 @@ def load(environ: Mapping[str, str]) -> Settings:
         retry_base=number("RETRY_BASE_SECONDS", 0, 3600),
         batching_window=number("BATCHING_WINDOW_SECONDS", 0, 300),
         ledger_shards=number("LEDGER_SHARDS", 1, 256),
+        upload_ttl=number("UPLOAD_TTL_SECONDS", 60, 366 * 86400),
+        upload_max_bytes=number("UPLOAD_MAX_BYTES", 1, 5 * 1024**3),
+        upload_url_seconds=number("UPLOAD_URL_SECONDS", 60, 43200),
+        alert_window=number("ALERT_WINDOW_SECONDS", 1, 86400),
+        alert_max_attempts=number("ALERT_MAX_ATTEMPTS", 1, 1000),
+        alert_retry_max=number("ALERT_RETRY_MAX_SECONDS", 1, 43200),
+        secret_cache=number("SECRET_CACHE_SECONDS", 0, 86400),
         reconcile_minutes=number("RECONCILE_MINUTES", 1, 1440),
         stuck_after=number("STUCK_AFTER_SECONDS", 1, 7 * 86400),
         max_requeues=number("MAX_REQUEUES", 0, 100),

@@ -2,8 +2,9 @@
 
     python -m infra.deploy --stage dev
 
-Against AWS it is `chalice deploy --stage dev` followed by the gateway responses. When
-AWS_ENDPOINT_URL names an emulator, the same deployment runs with `infra.emulator`.
+Against AWS it is `chalice deploy --stage dev` followed by the gateway responses and by what becomes
+of events that fail. When AWS_ENDPOINT_URL names an emulator, the same deployment runs with
+`infra.emulator`.
 """
 
 import contextlib
@@ -29,7 +30,7 @@ from chalice.deploy.swagger import TemplatedSwaggerGenerator
 from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
-from infra import gateway, policies, project
+from infra import event_sources, gateway, policies, project
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
 
@@ -80,6 +81,9 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         traced=traced,
     )
     say(f"gateway responses: {changed} written, {len(gateway.PROBLEMS)} in all")
+    event_sources.apply(
+        project.client(session, "lambda"), stage, part, deployed_resources(stage, project_dir)
+    )
     return deployed_api_url(stage, project_dir)
 
 

@@ -32,7 +32,8 @@ class NotConfirmedError(InfraError):
 
 
 def destroy(stage: str, project_dir: Path = project.ROOT, data: bool = True) -> None:
-    """Remove the application of `stage`, and with `data` its tables, buckets and queues too.
+    """Remove the application of `stage` and its alarms, and with `data` its tables, buckets,
+    queues, topics and bus too.
 
     Safe to repeat, and finishes what an interrupted deployment or removal left. Asks nothing.
     Raises `InfraError` or botocore's errors.
@@ -46,10 +47,11 @@ def destroy(stage: str, project_dir: Path = project.ROOT, data: bool = True) -> 
     record = project_dir / ".chalice" / "deployed" / f"{stage}.json"
     record.unlink(missing_ok=True)
     say(f"{stage}: the application is removed")
+    stack.delete(project.client(session, "cloudformation"), project.alarms_stack_name(stage))
     if not data:
         say(f"{stage}: the data stays in stack {project.stack_name(stage)}")
         return
-    _delete_data(session, stage, project_dir)
+    _delete_data(session, stage)
     _delete_log_groups(project.client(session, "logs"), stage, functions)
     say(f"{stage}: nothing is left")
 
@@ -101,7 +103,7 @@ def _delete_api(session: Any, stage: str, functions: list[str]) -> None:
         f"{session.region_name}:lambda:path/2015-03-31/functions/{found['FunctionArn']}/invocations"
     )
     apigateway = project.client(session, "apigateway")
-    while (api := find_api(apigateway, project.APP, {uri})) is not None:
+    while (api := find_api(apigateway, {uri})) is not None:
         apigateway.delete_rest_api(restApiId=api)
 
 
@@ -114,7 +116,7 @@ def _delete_rule(events: Any, rule: str) -> None:
     _unless_gone(events.delete_rule, Name=rule)
 
 
-def _delete_data(session: Any, stage: str, project_dir: Path) -> None:
+def _delete_data(session: Any, stage: str) -> None:
     cloudformation = project.client(session, "cloudformation")
     name = project.stack_name(stage)
     present = stack.describe(cloudformation, name)
@@ -125,7 +127,7 @@ def _delete_data(session: Any, stage: str, project_dir: Path) -> None:
             EnableTerminationProtection=False, StackName=name
         )
     values = stack.outputs(present)
-    template = stack.read_template(project_dir)
+    template = stack.read_template()
     dynamodb, s3 = project.client(session, "dynamodb"), project.client(session, "s3")
     for table in _named(template, values, "AWS::DynamoDB::Table"):
         _unprotect(dynamodb, table)
@@ -225,7 +227,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def command() -> None:
         project.stage_config(project.read_config(root), given.stage)
-        protected = stack.is_protected(stack.read_template(root), given.stage)
+        protected = stack.is_protected(stack.read_template(), given.stage)
         destroy(given.stage, root, confirm(given.stage, protected=protected))
 
     return project.run(command)

@@ -82,7 +82,7 @@ class EmulatorClient(TypedAWSClient):
         """Make the API of the document and return its id; an earlier one is taken over."""
         client = self._client("apigateway")
         title = swagger_document["info"]["title"]
-        found = find_api(client, title, _uris(swagger_document))
+        found = find_api(client, _uris(swagger_document))
         if found is None:
             created = client.create_rest_api(
                 name=title,
@@ -243,15 +243,10 @@ def _is_current(present: Json, zip_contents: bytes, options: Json) -> bool:
     )
 
 
-def find_api(client: Any, title: str, uris: set[str]) -> str | None:
-    """Return the id of the REST API called `title` with a route to one of `uris`, if any.
-
-    Stages of one application share a title; only their functions tell them apart.
-    """
+def find_api(client: Any, uris: set[str]) -> str | None:
+    """Return the id of a REST API with a route to one of `uris`, if any."""
     for page in client.get_paginator("get_rest_apis").paginate():
         for api in page["items"]:
-            if api["name"] != title:
-                continue
             resources = client.get_resources(restApiId=api["id"], limit=500, embed=["methods"])
             for resource in resources["items"]:
                 for method in resource.get("resourceMethods", {}).values():

@@ -22,16 +22,26 @@ TRACING: Json = {
     "Resource": ["*"],
 }
 
+# On AWS the right to a call includes the call for many at once; the emulator wants it by its name.
+_FOR_MANY = {
+    "sns:Publish": "sns:PublishBatch",
+    "sqs:ChangeMessageVisibility": "sqs:ChangeMessageVisibilityBatch",
+    "sqs:DeleteMessage": "sqs:DeleteMessageBatch",
+    "sqs:SendMessage": "sqs:SendMessageBatch",
+}
+
 
 @dataclass(frozen=True)
 class Place:
-    """Where a stage lives. `kms_key_arn` is empty when AWS's own keys are used."""
+    """Where a stage lives. `kms_key_arn` is empty when AWS's own keys are used; `emulated` says
+    that this is no AWS at all."""
 
     partition: str
     region: str
     account: str
     stage: str
     kms_key_arn: str = ""
+    emulated: bool = False
 
 
 def templates_dir(project_dir: Path) -> Path:
@@ -53,6 +63,10 @@ def render(template: Json, place: Place, *, traced: bool) -> Json:
         for statement in template["Statement"]
         if place.kms_key_arn or "${KmsKeyArn}" not in statement["Resource"]
     ]
+    if place.emulated:
+        for statement in statements:
+            actions = statement["Action"]
+            actions += [_FOR_MANY[action] for action in actions if action in _FOR_MANY]
     return {**template, "Statement": statements + ([TRACING] if traced else [])}
 
 

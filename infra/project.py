@@ -83,6 +83,11 @@ def stack_name(stage: str) -> str:
     return f"{APP}-{stage}-resources"
 
 
+def alarms_stack_name(stage: str) -> str:
+    """Return the name of the CloudFormation stack with the stage's alarms and dashboard."""
+    return f"{APP}-{stage}-alarms"
+
+
 def lambda_name(stage: str, function: str) -> str:
     """Return the Lambda name of `function`: Chalice gives the REST handler no suffix."""
     return f"{APP}-{stage}" if function == API_HANDLER else f"{APP}-{stage}-{function}"

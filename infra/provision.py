@@ -1,6 +1,6 @@
-"""Makes or updates what holds a stage's state, and tells the application where it is.
+"""Makes or updates a stage's state and alarms, and tells the application where they are.
 
-    python -m infra.provision --stage dev [--kms-key-arn ARN]
+    python -m infra.provision --stage dev [--kms-key-arn ARN] [--alert-email ADDRESS]
 
 After it, `.chalice/config.json` has the names of the resources, the policies are rendered, and a
 bare `chalice deploy --stage dev` works. Safe to repeat.
@@ -9,6 +9,8 @@ bare `chalice deploy --stage dev` works. Safe to repeat.
 import sys
 from pathlib import Path
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from infra import project, stack
 from infra.policies import Place, write_policies
@@ -23,6 +25,19 @@ ENVIRONMENT = {
     "SILVER_BUCKET": "SilverBucketName",
     "EVENTS_QUEUE_ARN": "EventsQueueArn",
     "EVENTS_DLQ_ARN": "EventsDeadLetterQueueArn",
+    "UPLOADS_BUCKET": "UploadsBucketName",
+    "UPLOADS_TABLE": "ObjectEventsTableName",
+    "UPLOADS_DLQ_ARN": "UploadsDeadLetterQueueArn",
+    "ITEMS_TABLE": "ItemsTableName",
+    "ITEMS_STREAM_ARN": "ItemsTableStreamArn",
+    "NOTIFICATIONS_DLQ_ARN": "NotificationsDeadLetterQueueArn",
+    "OWNER_TOPIC_ARN": "OwnerTopicArn",
+    "ALERT_TOPIC_ARN": "AlertTopicArn",
+    "CI_QUEUE_ARN": "CiEventsQueueArn",
+    "CI_DLQ_ARN": "CiEventsDeadLetterQueueArn",
+    "ALERTS_TABLE": "AlertsTableName",
+    "EVENT_BUS": "EventBusName",
+    "SLACK_PARAMETER": "SlackParameterName",
 }
 # Function -> stack parameter with the visibility time-out of the queue it reads.
 _QUEUE_READERS = {
@@ -33,26 +48,31 @@ _VISIBILITY_FACTOR = 6
 
 
 def provision(
-    stage: str, project_dir: Path = project.ROOT, kms_key_arn: str | None = None
+    stage: str,
+    project_dir: Path = project.ROOT,
+    kms_key_arn: str | None = None,
+    alert_email: str | None = None,
 ) -> dict[str, str]:
-    """Provision `stage` and return the outputs of its stack.
+    """Provision `stage` and return the outputs of the stack that holds its state.
 
-    `kms_key_arn` None keeps the key in use, the empty string goes back to AWS's own keys.
+    `kms_key_arn` None keeps the key in use, the empty string goes back to AWS's own keys;
+    `alert_email` None keeps the address in use, the empty string ends its subscription.
     Raises `InfraError` or botocore's errors; whatever was done by then is kept for the next try.
     """
     config = project.read_config(project_dir)
     part = project.stage_config(config, stage)
-    template = stack.read_template(project_dir)
+    template = stack.read_template()
     session = project.session()
     cloudformation = project.client(session, "cloudformation")
     name = project.stack_name(stage)
+    tags = {"project": project.APP, "stage": stage}
 
     made = stack.apply(
         cloudformation,
         name,
-        (project_dir / stack.TEMPLATE).read_text(encoding="utf-8"),
-        parameters(stage, part, kms_key_arn),
-        {"project": project.APP, "stage": stage},
+        stack.RESOURCES.read_text(encoding="utf-8"),
+        parameters(stage, part, kms_key_arn, alert_email),
+        tags,
     )
     if stack.is_protected(template, stage) and not made.get("EnableTerminationProtection"):
         cloudformation.update_termination_protection(
@@ -61,14 +81,24 @@ def provision(
     values = stack.outputs(made)
     if project.emulator_endpoint():
         _complete_tables(project.client(session, "dynamodb"), template, made, values)
+    stack.apply(
+        cloudformation,
+        project.alarms_stack_name(stage),
+        stack.ALARMS.read_text(encoding="utf-8"),
+        _as_list({"Stage": stage, "AlertTopicArn": values["AlertTopicArn"]}),
+        tags,
+    )
     if write_environment(project_dir, stage, values):
         say(f".chalice/config.json: environment of {stage} written")
     changed = write_policies(project_dir, part, _place(stage, values))
     say(f"policies: {len(changed)} written, {len(part['lambda_functions'])} in all")
+    _look_for_webhook(project.client(session, "ssm"), values["SlackParameterName"])
     return values
 
 
-def parameters(stage: str, part: Json, kms_key_arn: str | None) -> list[Json]:
+def parameters(
+    stage: str, part: Json, kms_key_arn: str | None = None, alert_email: str | None = None
+) -> list[Json]:
     """Return the stack's parameters for the part of the configuration that is the stage's.
 
     A queue's visibility time-out follows from the time-out of its reader, so that raising the one
@@ -77,6 +107,7 @@ def parameters(stage: str, part: Json, kms_key_arn: str | None) -> list[Json]:
     values = {
         "Stage": stage,
         "MaxAttempts": project.setting(part, "MAX_ATTEMPTS"),
+        "AlertMaxAttempts": project.setting(part, "ALERT_MAX_ATTEMPTS"),
         "PlainHttpLoopback": str((project.emulator_endpoint() or "").startswith("http://")).lower(),
     }
     window = int(project.setting(part, "BATCHING_WINDOW_SECONDS"))
@@ -86,7 +117,9 @@ def parameters(stage: str, part: Json, kms_key_arn: str | None) -> list[Json]:
             values[parameter] = str(_VISIBILITY_FACTOR * timeout + window)
     if kms_key_arn is not None:
         values["KmsKeyArn"] = kms_key_arn
-    return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
+    if alert_email is not None:
+        values["AlertEmail"] = alert_email
+    return _as_list(values)
 
 
 def write_environment(project_dir: Path, stage: str, values: dict[str, str]) -> bool:
@@ -101,9 +134,14 @@ def write_environment(project_dir: Path, stage: str, values: dict[str, str]) -> 
     return True
 
 
+def _as_list(values: dict[str, str]) -> list[Json]:
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()]
+
+
 def _place(stage: str, values: dict[str, str]) -> Place:
     _, partition, _, region, account, _ = values["EventsTableArn"].split(":", 5)
-    return Place(partition, region, account, stage, values.get("KmsKeyArn", ""))
+    key = values.get("KmsKeyArn", "")
+    return Place(partition, region, account, stage, key, bool(project.emulator_endpoint()))
 
 
 def _complete_tables(dynamodb: Any, template: Json, made: Json, values: dict[str, str]) -> None:
@@ -119,15 +157,32 @@ def _complete_tables(dynamodb: Any, template: Json, made: Json, values: dict[str
             say(f"{made['StackName']}: {table} expires items by {expiry['AttributeName']}")
 
 
+def _look_for_webhook(ssm: Any, parameter: str) -> None:
+    """Say how to tell where alerts go, as long as nobody has."""
+    try:
+        ssm.get_parameter(Name=parameter)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ParameterNotFound":
+            raise
+        say(
+            "alerts wait in their queue until Slack's webhook URL is known: aws ssm put-parameter "
+            f"--type SecureString --name {parameter} --value https://hooks.slack.com/services/..."
+        )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = project.arguments("Make or update what holds a stage's state.")
     parser.add_argument(
-        "--kms-key-arn", help="customer key for tables, buckets and queues; '' for AWS's own"
+        "--kms-key-arn",
+        help="customer key for tables, buckets, queues and topics; '' for AWS's own",
     )
+    parser.add_argument("--alert-email", help="where alarms are mailed; '' for nowhere")
     given = parser.parse_args(argv)
     return project.run(
-        lambda: provision(given.stage, given.project_dir.resolve(), given.kms_key_arn)
+        lambda: provision(
+            given.stage, given.project_dir.resolve(), given.kms_key_arn, given.alert_email
+        )
     )
 
 

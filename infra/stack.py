@@ -1,6 +1,7 @@
-"""The CloudFormation stack of a stage: made, updated, watched and deleted.
+"""The CloudFormation stacks of a stage: made, updated, watched and deleted.
 
-Its template is `infra/resources.yaml`. All calls may be repeated.
+Their templates are `infra/resources.yaml` (what holds state) and `infra/alarms.yaml`. All calls may
+be repeated.
 """
 
 import time
@@ -12,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from infra.project import InfraError, Json, emulator_endpoint, say
 
-TEMPLATE = Path("infra") / "resources.yaml"
+RESOURCES = Path(__file__).with_name("resources.yaml")
+ALARMS = Path(__file__).with_name("alarms.yaml")
 _DEADLINE_SECONDS = 1800
 
 
@@ -41,9 +43,9 @@ def _intrinsic(loader: yaml.SafeLoader, suffix: str, node: yaml.Node) -> Json:
 _Loader.add_multi_constructor("!", _intrinsic)
 
 
-def read_template(project_dir: Path) -> Json:
-    """Return the template with its short intrinsics written out."""
-    text = (project_dir / TEMPLATE).read_text(encoding="utf-8")
+def read_template(path: Path = RESOURCES) -> Json:
+    """Return a template with its short intrinsics written out."""
+    text = path.read_text(encoding="utf-8")
     template: Json = yaml.load(text, Loader=_Loader)  # noqa: S506  # a SafeLoader with more tags
     return template
 
@@ -83,6 +85,8 @@ def apply(
         "TemplateBody": body,
         "Parameters": parameters,
         "Tags": [{"Key": key, "Value": value} for key, value in tags.items()],
+        # For the loops of alarms.yaml, which CloudFormation expands with a transform of its own.
+        "Capabilities": ["CAPABILITY_AUTO_EXPAND"],
     }
     present = _settled(cloudformation, name)
     if present is not None and present["StackStatus"] in {"ROLLBACK_COMPLETE", "ROLLBACK_FAILED"}:

@@ -12,8 +12,14 @@ REGION = "us-east-1"
 STAGE = "local"
 # The emulator's root key: with IAM enforced it may do everything, as an account's owner may.
 _ROOT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-_CODE = ("app.py", "requirements.txt", "chalicelib/**/*", "infra/**/*", "local/layout.py")
-_CONFIG = (".chalice/config.json", ".chalice/policies/*.json")
+_DEPLOYED = (
+    "app.py",
+    "requirements.txt",
+    "chalicelib/**/*",
+    "infra/**/*",
+    "local/layout.py",
+    ".chalice/policies/*.json",
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,11 @@ class Layout:
     @property
     def home(self) -> Path:
         return self.project / ".local"
+
+    @property
+    def app(self) -> Path:
+        """The copy of the application that is provisioned, deployed and served."""
+        return self.home / "app"
 
     @property
     def state(self) -> Path:
@@ -51,7 +62,7 @@ class Layout:
     @property
     def deployed_file(self) -> Path:
         """Chalice's own record of what it deployed for the stage."""
-        return self.project / ".chalice" / "deployed" / f"{STAGE}.json"
+        return self.app / ".chalice" / "deployed" / f"{STAGE}.json"
 
     @property
     def api_url(self) -> str:
@@ -100,14 +111,17 @@ class Layout:
     def fingerprint(self) -> str:
         """Changes when anything does that a deployment is made from."""
         digest = hashlib.sha256(f"{sys.version_info[:2]} {self.aws_port}".encode())
-        for path in self.sources([*_CODE, *_CONFIG]):
+        # Of the configuration, what provisioning made of it.
+        for path in [*self.sources(_DEPLOYED), *self.sources([".chalice/config.json"], self.app)]:
             digest.update(f"{path.relative_to(self.project)}\0".encode())
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
-    def sources(self, patterns: Iterable[str]) -> list[Path]:
-        """The checkout's files that match, sorted, without Python's caches."""
-        found = {path for pattern in patterns for path in self.project.glob(pattern)}
+    def sources(self, patterns: Iterable[str], below: Path | None = None) -> list[Path]:
+        """The files of the checkout, or `below` a folder, that match; sorted, without Python's
+        caches."""
+        folder = below or self.project
+        found = {path for pattern in patterns for path in folder.glob(pattern)}
         return sorted(p for p in found if p.is_file() and "__pycache__" not in p.parts)
 
 

@@ -19,6 +19,7 @@ from local.children import Child, run
 from local.console import FailedError, say, step
 from local.kept import check_resources, is_deployed
 from local.layout import REGION, STAGE, Layout, render_env, write_private
+from local.mirror import refresh
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = {"emulator": 90.0, "chalice local": 5.0}
@@ -56,7 +57,12 @@ class Platform:
         """Start `chalice local`, or start it afresh."""
         with step(f"chalice local on port {self.layout.api_port}"):
             self._stop("chalice local")
-            command = [sys.executable, "-m", "local.serve", "--port", str(self.layout.api_port)]
+            refresh(self.layout)
+            command = [
+                *(sys.executable, "-m", "local.serve"),
+                *("--port", str(self.layout.api_port)),
+                *("--project-dir", str(self.layout.app)),
+            ]
             child = self._launch("chalice local", command, "api", self.layout.tool_environ())
             self._await(child, lambda: _answers(f"{self.layout.api_url}/health"))
 
@@ -106,6 +112,7 @@ class Platform:
         layout.env_file.unlink(missing_ok=True)
         for log in layout.logs.glob("*.log"):
             log.replace(log.with_suffix(".log.1"))
+        refresh(layout)
 
     def _start_emulator(self) -> None:
         layout = self.layout
@@ -121,8 +128,8 @@ class Platform:
 
     def _make_resources(self) -> None:
         with step("tables, buckets and queues"):
-            self._tool("provision", "--stage", STAGE)
-            config = json.loads((self.layout.project / ".chalice" / "config.json").read_text())
+            self._tool("provision")
+            config = json.loads((self.layout.app / ".chalice" / "config.json").read_text())
             check_resources(config["stages"][STAGE]["environment_variables"], self.client)
 
     def _deploy(self) -> None:
@@ -132,7 +139,7 @@ class Platform:
             return
         with step("chalice deploy --stage local"):
             self.layout.fingerprint_file.unlink(missing_ok=True)
-            self._tool("deploy", "--stage", STAGE)
+            self._tool("deploy")
         with step("the deployed API answers"):
             self.deployed_url = self._deployed_url()
             deadline = time.monotonic() + _START_SECONDS
@@ -154,8 +161,11 @@ class Platform:
         return _answers(f"{self.deployed_url}/health")
 
     def _deployed_url(self) -> str:
-        code = f"from infra.deploy import deployed_api_url; print(deployed_api_url({STAGE!r}))"
-        return self._run("deploy", "-c", code).split()[-1].rstrip("/")
+        code = (
+            "import pathlib, sys, infra.deploy as d;"
+            "print(d.deployed_api_url(sys.argv[1], pathlib.Path(sys.argv[2])))"
+        )
+        return self._run("deploy", "-c", code, STAGE, str(self.layout.app)).split()[-1]
 
     def _start_afresh(self) -> None:
         """Go on without kept data that can not be used; should that fail too, put it back.
@@ -181,9 +191,8 @@ class Platform:
             raise
 
     def _tool(self, module: str, *options: str) -> str:
-        if module == "issue_token":
-            options = ("--stage", STAGE, *options)
-        return self._run(module, "-m", f"infra.{module}", *options)
+        place = ("--stage", STAGE, "--project-dir", str(self.layout.app))
+        return self._run(module, "-m", f"infra.{module}", *place, *options)
 
     def _run(self, log: str, *arguments: str) -> str:
         command = [sys.executable, *arguments]

@@ -90,14 +90,21 @@ class EventStore:
         return found
 
     def mark_processed(
-        self, event: Event, at: str, silver_bucket: str, silver_key: str, handover: Handover
+        self,
+        event: Event,
+        at: str,
+        silver_bucket: str,
+        silver_key: str,
+        handover: Handover,
+        *,
+        detail: str | None = None,
     ) -> bool:
         """Turn an event PROCESSED; one call, two if the ledger has not heard of it.
 
         False, and nothing changes, if the event was PROCESSED before.
         """
         values = {"silverBucket": silver_bucket, "silverKey": silver_key}
-        return self._advance(event, Step(Status.PROCESSED, at), handover, set_values=values)
+        return self._advance(event, Step(Status.PROCESSED, at, detail), handover, set_values=values)
 
     def mark_attempt_failed(
         self, event: Event, at: str, failure: Failure, final: bool, handover: Handover

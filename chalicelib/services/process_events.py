@@ -1,65 +1,46 @@
 """Processing: from a queue message to one silver document, whatever is delivered how often.
 
-A batch is processed message by message; each ends in one of three ways: done, to be retried, or set
-aside (not ours). If all are done the batch returns and SQS deletes it. Otherwise the worker deletes
-what is done, puts the rest off with back-off, and raises: right whether or not the event source
-reports partial batches (ADR 0003).
+Three steps for an event: its silver document is written, the bus is told, the ledger says
+PROCESSED. A message ends in one of three ways: done, to be retried, or set aside (not ours). If all
+are done the batch returns and SQS deletes it. Otherwise the worker deletes what is done, puts the
+rest off with back-off, and raises: right whether or not the event source reports partial batches
+(ADR 0003).
 """
 
 import random
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
+from chalicelib.adapters.bus import Bus, Entry
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
-from chalicelib.domain.events import Event, Failure, Handover, sha256, silver_key
+from chalicelib.domain.alerts import event_failed
+from chalicelib.domain.deliveries import Delivery, back_off
+from chalicelib.domain.events import Event, Handover, Status, sha256, silver_key
+from chalicelib.domain.failures import classify, where
 from chalicelib.domain.messages import EventMessage
-from chalicelib.domain.payloads import dump_json, parse_json
+from chalicelib.domain.payloads import parse_json
+from chalicelib.domain.silver import envelope, silver_document
 from chalicelib.errors import (
     BatchIncompleteError,
     ForeignMessageError,
     NotFoundError,
     PermanentError,
-    ProcessingError,
+    TransientError,
     aws_code,
     is_aws_fault,
 )
 from chalicelib.observability import log, log_context
 from chalicelib.services.processors import Incoming, Processor, find_processor, time_limit
 
-SCHEMA_VERSION = 1
-MAX_WAIT_SECONDS = 900
+LONGEST_WAIT_SECONDS = 900
+BUSY_SECONDS = 30
+"""How long a repeated message waits for the delivery that seems to be at work on its event."""
 MARGIN_SECONDS = 2.0
 """Time kept at the end of an invocation for deleting and putting off messages."""
-_ERROR_MESSAGE_LIMIT = 500
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One message as SQS delivered it; `attempt` counts its deliveries from 1."""
-
-    body: str
-    receipt_handle: str
-    message_id: str
-    attempt: int
-    sent_at: str
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> "Delivery":
-        """Read a record of a Lambda SQS event."""
-        attributes = record["attributes"]
-        return cls(
-            body=record["body"],
-            receipt_handle=record["receiptHandle"],
-            message_id=record["messageId"],
-            attempt=int(attributes["ApproximateReceiveCount"]),
-            sent_at=clock.to_text(clock.from_millis(int(attributes["SentTimestamp"]))),
-        )
 
 
 @dataclass(frozen=True)
@@ -68,8 +49,10 @@ class Processing:
 
     ledger: EventStore
     lake: Lake
+    bus: Bus
     queue: Queue
     dead_letters: Queue
+    alerts: Queue
     processors: Mapping[str, Processor]
     max_attempts: int
     retry_base: int
@@ -78,70 +61,102 @@ class Processing:
     jitter: Callable[[], float] = random.random
 
 
-def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
-    """Process a batch; two AWS calls for an event (silver, ledger), none for the batch when all
-    goes well, else one to delete and one to put off.
+@dataclass(frozen=True)
+class _Written:
+    """An event whose silver document is there, and of which nobody has been told yet."""
 
-    Messages that were delivered before come last, after the others have been deleted: should one of
-    them kill the process, it kills no neighbour. Raises `BatchIncompleteError` when some are to be
-    retried.
+    delivery: Delivery
+    event: Event
+    handover: Handover
+    request_id: str
+    processed_at: str
+
+
+@dataclass
+class _Batch:
+    """How far a batch has come; the lists hold receipt handles."""
+
+    written: list[_Written] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    retries: list[tuple[str, int]] = field(default_factory=list)
+
+    def settle(self, delivery: Delivery, wait: int | None) -> None:
+        """Note that a message is done with, or the seconds it has to wait."""
+        if wait is None:
+            self.done.append(delivery.receipt_handle)
+        else:
+            self.retries.append((delivery.receipt_handle, wait))
+
+
+def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
+    """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
+    finish when all went well, else one to delete and one to put off.
+
+    Messages that were delivered before come last, one by one, after the others have been finished
+    and deleted: should one of them kill the process, it kills no neighbour. Raises
+    `BatchIncompleteError` when some are to be retried.
     """
-    done: list[str] = []
-    retries: list[tuple[str, int]] = []
+    batch = _Batch()
     in_order = sorted(deliveries, key=lambda delivery: delivery.attempt)
     for number, delivery in enumerate(in_order):
         if delivery.attempt > 1:
-            using.queue.delete(done)
-            done.clear()
+            _finish(batch, using)
+            using.queue.delete(batch.done)
+            batch.done.clear()
         # A fair share of the time left, so that one event that hangs leaves some to the others.
         share = (using.remaining() - MARGIN_SECONDS) / (len(in_order) - number)
-        wait = _handle(delivery, share, using)
-        if wait is None:
-            done.append(delivery.receipt_handle)
-        else:
-            retries.append((delivery.receipt_handle, wait))
-    if retries:
-        using.queue.delete(done)
-        using.queue.put_off(retries)
-        raise BatchIncompleteError(f"{len(retries)} of {len(deliveries)} messages to retry")
+        _begin(delivery, share, batch, using)
+    _finish(batch, using)
+    if batch.retries:
+        using.queue.delete(batch.done)
+        using.queue.put_off(batch.retries)
+        raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
 
-def _handle(delivery: Delivery, seconds: float, using: Processing) -> int | None:
-    """Process one message; None when it is done with, else the seconds to wait for a retry."""
+def _begin(delivery: Delivery, seconds: float, batch: _Batch, using: Processing) -> None:
+    """Take one message as far as its silver document, or to its end."""
     if seconds <= 0:
-        return 0
+        batch.settle(delivery, wait=0)
+        return
     try:
         message = EventMessage.decode(delivery.body)
     except ForeignMessageError as error:
-        return _set_aside(delivery, error, using)
+        batch.settle(delivery, _set_aside(delivery, error, using))
+        return
     event = message.event
+    # What the API did not note, the first attempt does.
+    handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
-        # What the API did not note, the first attempt does.
-        handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
         try:
-            _process(message, handover, delivery.attempt, seconds, using)
+            now = clock.to_text(using.now())
+            is_new = _write_silver(message, delivery.attempt, seconds, now, using)
+            if not is_new and _is_processed(event, using):
+                log.info("event was processed before", extra={"attempt": delivery.attempt})
+                batch.settle(delivery, wait=None)
+            elif not is_new and delivery.attempt == 1:
+                # Another delivery is at work on it, or died at it; then the next attempt goes on.
+                batch.settle(delivery, wait=BUSY_SECONDS)
+            else:
+                batch.written.append(_Written(delivery, event, handover, message.request_id, now))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
-            return _fail(event, handover, delivery, error, using)
-    return None
+            batch.settle(delivery, _fail(event, handover, delivery, error, using))
 
 
-def _process(
-    message: EventMessage, handover: Handover, attempt: int, seconds: float, using: Processing
-) -> None:
+def _is_processed(event: Event, using: Processing) -> bool:
+    record = using.ledger.get(event.event_id)
+    return record is not None and record.status is Status.PROCESSED
+
+
+def _write_silver(
+    message: EventMessage, attempt: int, seconds: float, processed_at: str, using: Processing
+) -> bool:
+    """Run the processor and write its document; False when there is a document already."""
     event = message.event
     data = parse_json(_payload(message, using))
     with time_limit(seconds):
         result = find_processor(event.event_type, using.processors)(Incoming(event, data, attempt))
-    processed_at = clock.to_text(using.now())
-    key = silver_key(event)
-    using.lake.put_silver(key, _silver(event, result, processed_at, using))
-    first = using.ledger.mark_processed(
-        event, processed_at, using.lake.silver_bucket, key, handover
-    )
-    log.info(
-        "event processed" if first else "event was processed before",
-        extra={"eventType": event.event_type, "attempt": attempt},
-    )
+    document = silver_document(event, result, processed_at, using.lake.bronze_bucket)
+    return using.lake.put_silver(silver_key(event), document)
 
 
 def _payload(message: EventMessage, using: Processing) -> bytes:
@@ -156,28 +171,61 @@ def _payload(message: EventMessage, using: Processing) -> bytes:
     return payload
 
 
-def _silver(event: Event, data: Any, processed_at: str, using: Processing) -> str:
-    document = {
-        "eventId": event.event_id,
-        "eventType": event.event_type,
-        "source": event.source,
-        "subject": event.subject,
-        "owner": event.owner,
-        "time": event.received_at,
-        "receivedAt": event.received_at,
-        "processedAt": processed_at,
-        "schemaVersion": SCHEMA_VERSION,
-        "data": data,
-        "bronze": {
-            "bucket": using.lake.bronze_bucket,
-            "key": event.s3_key,
-            "sha256": event.payload_sha256,
-        },
-    }
+def _finish(batch: _Batch, using: Processing) -> None:
+    """Tell the bus of what was written, then the ledger; what either refuses is retried."""
+    written, batch.written = batch.written, []
+    if not written:
+        return
+    codes = _publish(written, using)
+    for one, code in zip(written, codes, strict=True):
+        event = one.event
+        with log_context(eventId=event.event_id, owner=event.owner, requestId=one.request_id):
+            try:
+                if code is not None:
+                    raise TransientError("EventBridge did not take the entry", code=code)
+                _mark_processed(one, using)
+            except Exception as error:  # noqa: BLE001 - every failure is recorded
+                wait = _fail(event, one.handover, one.delivery, error, using)
+                batch.settle(one.delivery, wait)
+            else:
+                batch.settle(one.delivery, None)
+
+
+def _publish(written: list[_Written], using: Processing) -> Sequence[str | None]:
+    entries = [
+        Entry(
+            one.event.event_type,
+            envelope(
+                one.event,
+                one.processed_at,
+                using.lake.bronze_bucket,
+                using.lake.silver_bucket,
+                silver_key(one.event),
+            ),
+        )
+        for one in written
+    ]
     try:
-        return dump_json(document)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PermanentError("the processor's result is no JSON", code="result") from error
+        return using.bus.put(entries)
+    except Exception as error:
+        if not is_aws_fault(error):
+            raise
+        return [aws_code(error)] * len(written)
+
+
+def _mark_processed(one: _Written, using: Processing) -> None:
+    first = using.ledger.mark_processed(
+        one.event,
+        one.processed_at,
+        using.lake.silver_bucket,
+        silver_key(one.event),
+        one.handover,
+        detail=f"published to {using.bus.name}",
+    )
+    log.info(
+        "event processed" if first else "event was processed before",
+        extra={"eventType": one.event.event_type, "attempt": one.delivery.attempt},
+    )
 
 
 def _fail(
@@ -187,48 +235,35 @@ def _fail(
     error: BaseException,
     using: Processing,
 ) -> int | None:
-    failure = _classify(error)
-    final = failure.kind == "permanent" or delivery.attempt >= using.max_attempts
+    """Record a failed attempt; None when it was the last, else the seconds to wait."""
+    failure = classify(error)
+    is_last = delivery.attempt >= using.max_attempts
+    final = failure.kind == "permanent" or is_last
     log.warning(
         "event failed" if final else "attempt failed",
         extra={
             "attempt": delivery.attempt,
             "class": failure.kind,
             "code": failure.code,
-            "where": _where(error),
+            "where": where(error),
         },
     )
-    wait = _back_off(delivery.attempt, using)
+    wait = _back_off(delivery, using)
+    at = clock.to_text(using.now())
     try:
-        at = clock.to_text(using.now())
+        if final:
+            using.alerts.send(event_failed(event, failure, at))
         using.ledger.mark_attempt_failed(event, at, failure, final, handover)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         # Unrecorded, so not finished: SQS keeps the message, and after the last attempt the
         # dead-letter queue does, until `reconcile` takes the event up again.
-        log.error("failure not recorded", extra={"code": aws_code(fault), "where": _where(fault)})
+        log.error("failure not recorded", extra={"code": aws_code(fault), "where": where(fault)})
         return wait
     return None if final else wait
 
 
-def _classify(error: BaseException) -> Failure:
-    if isinstance(error, ProcessingError):
-        kind = "transient" if error.retryable else "permanent"
-        return Failure(kind, error.code, error.detail[:_ERROR_MESSAGE_LIMIT])
-    if is_aws_fault(error):
-        return Failure("transient", aws_code(error), "AWS did not do what was asked")
-    return Failure("unknown", type(error).__name__, str(error)[:_ERROR_MESSAGE_LIMIT])
-
-
-def _where(error: BaseException) -> str:
-    """File and line that raised `error`. Its message may quote the payload, so it is not logged."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
-
-
-def _back_off(attempt: int, using: Processing) -> int:
-    """Seconds before the next attempt: doubling, with up to a half more at random."""
-    wait = using.retry_base * 2.0 ** min(attempt - 1, 20) * (1 + using.jitter() / 2)
-    return min(round(wait), MAX_WAIT_SECONDS)
+def _back_off(delivery: Delivery, using: Processing) -> int:
+    return back_off(delivery.attempt, using.retry_base, LONGEST_WAIT_SECONDS, using.jitter())
 
 
 def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing) -> int | None:
@@ -239,5 +274,5 @@ def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing
         using.dead_letters.send(delivery.body, reason)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         log.error("foreign message not set aside", extra={"code": aws_code(fault)})
-        return _back_off(delivery.attempt, using)
+        return _back_off(delivery, using)
     return None

@@ -18,9 +18,10 @@ from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
+from chalicelib.domain.alerts import event_failed
 from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
 from chalicelib.domain.messages import EventMessage
-from chalicelib.observability import log
+from chalicelib.observability import log, put_metrics
 
 PAGE = 100
 CHECKPOINT = "bronze"
@@ -37,6 +38,8 @@ class Reconciling:
     lake: Lake
     queue: Queue
     checkpoints: CheckpointStore
+    alerts: Queue
+    stage: str
     stuck_after: int
     max_requeues: int
     backlog_limit: int
@@ -67,6 +70,11 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
     _requeue_stuck(using, report, margin)
     _recover_orphans(using, report, margin)
     log.info("reconciled", extra=report.to_dict())
+    put_metrics(
+        using.stage,
+        StuckEvents=report.counts["stuck"] + report.counts["orphans"],
+        GivenUpEvents=report.counts["failed"],
+    )
     return report
 
 
@@ -104,7 +112,9 @@ def _repair(record: Record, using: Reconciling, report: Report) -> None:
     event_id = record.event.event_id
     if record.requeues >= using.max_requeues:
         message = f"not processed after being sent again {record.requeues} times"
-        if using.ledger.mark_given_up(record, now, Failure("stuck", "requeue-limit", message)):
+        failure = Failure("stuck", "requeue-limit", message)
+        using.alerts.send(event_failed(record.event, failure, now))
+        if using.ledger.mark_given_up(record, now, failure):
             report.counts["failed"] += 1
             log.error("stuck event given up", extra={"eventId": event_id})
         return

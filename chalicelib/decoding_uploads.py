@@ -1,0 +1,39 @@
+"""From requests about uploads to the values that services take."""
+
+from chalicelib.decoding import _limit, _resume_below, _single_values
+from chalicelib.domain import uploads
+from chalicelib.domain.payloads import parse_json
+from chalicelib.domain.uploads import UploadOrder
+from chalicelib.errors import FieldError, InvalidRequestError
+from chalicelib.http import Call
+
+
+def decode_upload_order(call: Call, most: int) -> UploadOrder:
+    """`POST /uploads`: `{"filename", "contentType"?, "maxBytes"?}`; `most` bytes unless said."""
+    body = parse_json(call.body)
+    if not isinstance(body, dict):
+        raise InvalidRequestError.at("", "must be a JSON object")
+    filename = body.get("filename", "")
+    content_type = body.get("contentType", uploads.DEFAULT_CONTENT_TYPE)
+    max_bytes = body.get("maxBytes", most)
+    is_number = isinstance(max_bytes, int) and not isinstance(max_bytes, bool)
+    in_range = is_number and 1 <= max_bytes <= most
+    found = {
+        "/filename": uploads.filename_fault(filename),
+        "/contentType": uploads.content_type_fault(content_type),
+        "/maxBytes": None if in_range else f"must be a whole number, 1 to {most}",
+    }
+    faults = [FieldError(pointer, fault) for pointer, fault in found.items() if fault]
+    faults += [
+        FieldError(f"/{name}", "is not known here")
+        for name in body.keys() - {"filename", "contentType", "maxBytes"}
+    ]
+    if faults:
+        raise InvalidRequestError("the upload can not be offered", faults)
+    return UploadOrder(filename, content_type, max_bytes)
+
+
+def decode_upload_page(call: Call) -> tuple[int, str | None]:
+    """`GET /uploads`: (page size, the list key to go on below)."""
+    query = _single_values(call.query, ("limit", "cursor"))
+    return _limit(query), _resume_below(query)

@@ -1,0 +1,35 @@
+"""Reading alerts: pages of groups, newest first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.adapters.alert_store import EVERYONE, AlertStore
+from chalicelib.adapters.sharded_index import Partitions, ShardedIndex
+from chalicelib.domain.alert_groups import AlertGroup
+
+_ALL = Partitions(index="by-time", key="allShard", name=EVERYONE)
+
+
+@dataclass(frozen=True)
+class ReadingAlerts:
+    """The collaborators of the function below."""
+
+    groups: AlertStore
+    index: ShardedIndex
+
+
+def list_alerts(
+    limit: int, resume_below: str | None, using: ReadingAlerts
+) -> tuple[list[AlertGroup], str | None]:
+    """(groups, where to go on below) of one page, by the time of their first alert.
+
+    Calls: one for each shard of the index, and one to read the groups of the page.
+    """
+    group_ids, resume = using.index.newest(_ALL, limit, resume_below, _group_id)
+    groups = using.groups.get_many(group_ids)
+    return [groups[group_id] for group_id in group_ids if group_id in groups], resume
+
+
+def _group_id(values: Mapping[str, Any]) -> str:
+    return str(values["listKey"]).rpartition("#")[2]

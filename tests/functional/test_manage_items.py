@@ -1,0 +1,487 @@
+"""Items as a client sees them, against DynamoDB and S3 in process."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import botocore.session
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from chalicelib import decoding_items
+from chalicelib.adapters.item_bodies import ItemBodies
+from chalicelib.adapters.item_store import ItemStore
+from chalicelib.adapters.sharded_index import ShardedIndex
+from chalicelib.domain import clock
+from chalicelib.domain.items import MAX_ITEM_BYTES, Item, make_content, revisions_to_change
+from chalicelib.domain.tokens import Caller
+from chalicelib.errors import (
+    EventlineError,
+    ForbiddenError,
+    IdempotencyConflictError,
+    InvalidRequestError,
+    NotFoundError,
+    PayloadTooLargeError,
+    PreconditionFailedError,
+    PreconditionRequiredError,
+    UnavailableError,
+    UnsupportedMediaTypeError,
+)
+from chalicelib.http import Call
+from chalicelib.services import manage_items
+from chalicelib.services.manage_items import Managing, NewItem
+
+NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
+TABLE, BUCKET, SHARDS = "items", "bronze", 4
+ALICE = Caller("alice", frozenset({"items:write", "items:read"}), "t1")
+BOB = Caller("bob", frozenset({"items:write", "items:read"}), "t2")
+ADMIN = Caller("root", frozenset({"admin"}), "t3")
+LARGE = {"text": "x" * 100_000}
+
+
+class Clock:
+    """A clock that moves a millisecond at every look."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        self.now += clock.MILLISECOND
+        return self.now
+
+
+class Aws:
+    """Clients in process. `calls` lists the API calls; `once` does something before the next call
+    of an operation, or after it has had its effect."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+        self._before: dict[str, Any] = {}
+        self._after: dict[str, Any] = {}
+        session = botocore.session.Session()
+        self.dynamodb, self.s3 = (self._client(session, name) for name in ("dynamodb", "s3"))
+
+    def _client(self, session: Any, service: str) -> Any:
+        client = session.create_client(
+            service,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+        client.meta.events.register("before-call", self._begin)
+        client.meta.events.register("after-call", self._end)
+        return client
+
+    def once(self, operation: str, act: Any, *, after: bool = False) -> None:
+        (self._after if after else self._before)[operation] = act
+
+    def _begin(self, model: Any, **_: Any) -> None:
+        self.calls.append(model.name)
+        if act := self._before.pop(model.name, None):
+            act()
+
+    def _end(self, model: Any, **_: Any) -> None:
+        if act := self._after.pop(model.name, None):
+            act()
+
+
+@pytest.fixture(name="aws")
+def start_aws() -> Iterator[Aws]:
+    with mock_aws():
+        aws = Aws()
+        aws.s3.create_bucket(Bucket=BUCKET)
+        names = ("pk", "ownerShard", "listKey")
+        aws.dynamodb.create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
+            KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": "by-owner",
+                    "KeySchema": [
+                        {"AttributeName": "ownerShard", "KeyType": "HASH"},
+                        {"AttributeName": "listKey", "KeyType": "RANGE"},
+                    ],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            ],
+        )
+        aws.calls.clear()
+        yield aws
+
+
+@pytest.fixture(name="using")
+def make_using(aws: Aws) -> Managing:
+    return Managing(
+        items=ItemStore(aws.dynamodb, TABLE, SHARDS),
+        bodies=ItemBodies(aws.s3, BUCKET),
+        index=ShardedIndex(aws.dynamodb, TABLE, SHARDS),
+        now=Clock(),
+    )
+
+
+def create(
+    using: Managing, data: dict[str, Any], owner: str = "alice", key: str | None = None
+) -> manage_items.Created:
+    return manage_items.create_item(NewItem(owner, make_content(data), key), using)
+
+
+def change(using: Managing, item: Item, data: dict[str, Any], caller: Caller = ALICE) -> Item:
+    revisions = revisions_to_change(item.etag)
+    return manage_items.replace_item(item.item_id, make_content(data), revisions, caller, using)
+
+
+def make_call(
+    body: Any = b"",
+    caller: Caller = ALICE,
+    query: dict[str, list[str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Call:
+    raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Call(caller, "r1", headers or {}, query or {}, raw)
+
+
+def stored(aws: Aws, item: Item) -> dict[str, Any]:
+    answer = aws.dynamodb.get_item(TableName=TABLE, Key={"pk": {"S": f"ITEM#{item.item_id}"}})
+    raw: dict[str, Any] = answer["Item"]
+    return raw
+
+
+def test_an_item_is_made_in_one_call_and_read_back(aws: Aws, using: Managing) -> None:
+    data = {"name": "lamp", "price": 1.5, "nothing": None, "nested": {"list": [1, [2]]}}
+    made = create(using, data)
+    assert aws.calls == ["PutItem"]
+    assert not made.replayed
+    assert made.item.version == 1
+    assert made.item.created_at == made.item.updated_at == "2026-03-14T12:00:00.001Z"
+    assert manage_items.read_item(made.item.item_id, ALICE, using) == made.item
+    assert made.item.to_dict()["data"] == data
+
+
+def test_a_change_is_one_conditional_call_and_one_version_up(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    aws.calls.clear()
+    changed = change(using, item, {"n": 2})
+    assert aws.calls == ["UpdateItem"]
+    assert (changed.version, changed.data) == (2, {"n": 2})
+    assert changed.created_at == item.created_at < changed.updated_at
+    assert manage_items.read_item(item.item_id, ALICE, using) == changed
+
+
+def test_a_stale_etag_changes_and_removes_nothing(using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    changed = change(using, item, {"n": 2})
+    with pytest.raises(PreconditionFailedError):
+        change(using, item, {"n": 3})
+    with pytest.raises(PreconditionFailedError):
+        manage_items.delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+    with pytest.raises(PreconditionFailedError):
+        manage_items.delete_item(item.item_id, revisions_to_change('"foreign"'), ALICE, using)
+    assert manage_items.read_item(item.item_id, ALICE, using) == changed
+
+
+def test_a_star_changes_whatever_there_is(using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    any_state = revisions_to_change("*")
+    for number in (2, 3):
+        content = make_content({"n": number})
+        manage_items.replace_item(item.item_id, content, any_state, ALICE, using)
+    assert manage_items.read_item(item.item_id, ALICE, using).version == 3
+    manage_items.delete_item(item.item_id, any_state, ALICE, using)
+    with pytest.raises(NotFoundError):
+        manage_items.replace_item(item.item_id, make_content({}), any_state, ALICE, using)
+
+
+def test_of_concurrent_changes_one_wins(using: Managing) -> None:
+    item = create(using, {"n": 0}).item
+    start = threading.Barrier(8)
+
+    def attempt(number: int) -> bool:
+        start.wait()
+        try:
+            change(using, item, {"n": number})
+        except PreconditionFailedError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        wins = list(pool.map(attempt, range(1, 9)))
+    assert wins.count(True) == 1
+    kept = manage_items.read_item(item.item_id, ALICE, using)
+    assert (kept.version, kept.data) == (2, {"n": wins.index(True) + 1})
+
+
+def test_an_item_is_removed_and_then_gone(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    aws.calls.clear()
+    manage_items.delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+    assert aws.calls == ["DeleteItem"]
+    for again in (
+        lambda: manage_items.read_item(item.item_id, ALICE, using),
+        lambda: change(using, item, {"n": 2}),
+        lambda: manage_items.delete_item(item.item_id, None, ALICE, using),
+    ):
+        with pytest.raises(NotFoundError):
+            again()
+
+
+@pytest.mark.parametrize("data", [{"n": 1}, LARGE], ids=["small", "large"])
+def test_anothers_item_looks_as_if_it_were_not_there(using: Managing, data: dict[str, Any]) -> None:
+    item = create(using, data).item
+    revisions = revisions_to_change(item.etag)
+    with pytest.raises(NotFoundError):
+        manage_items.read_item(item.item_id, BOB, using)
+    for wanted in (revisions, None, revisions_to_change('"1-0000000000000000"')):
+        with pytest.raises(NotFoundError):
+            manage_items.replace_item(item.item_id, make_content(data), wanted, BOB, using)
+        with pytest.raises(NotFoundError):
+            manage_items.delete_item(item.item_id, wanted, BOB, using)
+    assert manage_items.read_item(item.item_id, ADMIN, using) == item
+    assert change(using, item, {**data, "by": "admin"}, ADMIN).owner == "alice"
+
+
+@pytest.mark.parametrize("item_id", ["x", "../a", "", "0195D2F0-6C00-7A11-8B22-4C33D455E666"])
+def test_what_is_no_id_is_not_found_without_a_call(aws: Aws, using: Managing, item_id: str) -> None:
+    with pytest.raises(NotFoundError):
+        manage_items.read_item(item_id, ALICE, using)
+    with pytest.raises(NotFoundError):
+        manage_items.delete_item(item_id, None, ALICE, using)
+    assert aws.calls == []
+
+
+def test_large_data_live_in_s3_and_come_back_whole(aws: Aws, using: Managing) -> None:
+    item = create(using, LARGE).item
+    assert aws.calls == ["PutObject", "PutItem"]
+    assert "data" not in stored(aws, item)
+    assert item.body_key == f"items/alice/{item.item_id}/{item.data_sha256}.json"
+    assert manage_items.read_item(item.item_id, ALICE, using) == item
+    aws.calls.clear()
+    larger = change(using, item, {**LARGE, "n": 1})
+    assert aws.calls == ["GetItem", "PutObject", "UpdateItem"]
+    assert manage_items.read_item(item.item_id, ALICE, using).data == {**LARGE, "n": 1}
+    small = change(using, larger, {"n": 2})
+    assert "bodyKey" not in stored(aws, small)
+    assert manage_items.read_item(item.item_id, ALICE, using).data == {"n": 2}
+
+
+def test_large_data_that_can_not_be_written_make_no_item(aws: Aws, using: Managing) -> None:
+    def refuse() -> None:
+        raise ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
+
+    aws.once("PutObject", refuse)
+    with pytest.raises(ClientError):
+        create(using, LARGE)
+    assert "PutItem" not in aws.calls
+
+
+def test_a_stale_change_with_large_data_writes_no_object(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    change(using, item, {"n": 2})
+    aws.calls.clear()
+    with pytest.raises(PreconditionFailedError):
+        change(using, item, LARGE)
+    assert aws.calls == ["GetItem"]
+
+
+def test_data_that_are_gone_from_s3_are_told_as_unavailable(aws: Aws, using: Managing) -> None:
+    item = create(using, LARGE).item
+    aws.s3.delete_object(Bucket=BUCKET, Key=item.body_key)
+    with pytest.raises(UnavailableError):
+        manage_items.read_item(item.item_id, ALICE, using)
+
+
+def test_a_key_gives_the_first_answer_again(using: Managing) -> None:
+    first = create(using, {"n": 1, "m": 2}, key="k")
+    change(using, first.item, {"n": 5})
+    again = create(using, {"m": 2, "n": 1}, key="k")
+    assert again.replayed
+    assert again.item == first.item
+    assert manage_items.read_item(first.item.item_id, ALICE, using).data == {"n": 5}
+
+
+def test_a_key_with_other_data_is_refused(using: Managing) -> None:
+    first = create(using, {"n": 1}, key="k")
+    with pytest.raises(IdempotencyConflictError):
+        create(using, {"n": 2}, key="k")
+    with pytest.raises(IdempotencyConflictError):
+        create(using, LARGE, key="k")
+    assert manage_items.read_item(first.item.item_id, ALICE, using) == first.item
+
+
+def test_a_key_is_its_owners(using: Managing) -> None:
+    ids = {create(using, {"n": 1}, owner=owner, key="k").item.item_id for owner in ("alice", "bob")}
+    assert len(ids) == 2
+
+
+def test_a_key_sent_at_once_makes_one_item(using: Managing) -> None:
+    start = threading.Barrier(8)
+
+    def attempt(_: int) -> manage_items.Created:
+        start.wait()
+        return create(using, {"n": 1}, key="k")
+
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(attempt, range(8)))
+    assert [one.replayed for one in made].count(False) == 1
+    assert all(one.item == made[0].item for one in made)
+
+
+def test_a_key_sent_again_after_its_expiry_gives_the_first_answer(using: Managing) -> None:
+    data = {"expiresAt": "2026-03-14T12:00:00.500Z"}
+    first = create(using, data, key="k")
+    late = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=1))
+    assert create(late, data, key="k").item == first.item
+    for key in ("other", None):
+        with pytest.raises(InvalidRequestError):
+            create(late, data, key=key)
+
+
+def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(
+    aws: Aws, using: Managing
+) -> None:
+    item = create(using, {"expiresAt": "2026-03-14T12:00:10Z"}).item
+    assert stored(aws, item)["ttl"] == {"N": str(int(NOON.timestamp()) + 10)}
+    late = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=10))
+    with pytest.raises(NotFoundError):
+        manage_items.read_item(item.item_id, ALICE, late)
+    with pytest.raises(NotFoundError):
+        change(late, item, {"n": 1})
+    with pytest.raises(NotFoundError):
+        manage_items.delete_item(item.item_id, None, ALICE, late)
+    assert manage_items.list_items("alice", 10, None, late) == ([], None)
+    assert "ttl" in stored(aws, item)
+
+
+def test_a_change_sets_and_lifts_the_expiry(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    timed = change(using, item, {"expiresAt": "2027-01-01"})
+    assert stored(aws, item)["ttl"] == {"N": "1798761600"}
+    change(using, timed, {"n": 1})
+    assert stored(aws, item).keys().isdisjoint({"ttl", "expiresAt"})
+    with pytest.raises(InvalidRequestError):
+        change(using, timed, {"expiresAt": "2026-03-14T11:00:00Z"})
+
+
+def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, using: Managing) -> None:
+    made = [create(using, {"n": number}).item for number in range(7)]
+    create(using, {"n": "foreign"}, owner="bob")
+    seen: list[Item] = []
+    below = None
+    pages = 0
+    while pages == 0 or below:
+        aws.calls.clear()
+        shown, below = manage_items.list_items("alice", 3, below, using)
+        assert sorted(aws.calls) == ["BatchGetItem", *["Query"] * SHARDS]
+        seen += shown
+        pages += 1
+    assert seen == made[::-1]
+    assert pages == 3
+
+
+def test_a_list_leaves_large_data_out(using: Managing) -> None:
+    large = create(using, LARGE).item
+    (shown,), _ = manage_items.list_items("alice", 10, None, using)
+    assert shown == dataclasses.replace(large, data=None)
+
+
+def test_a_page_of_bulky_items_ends_early_and_goes_on(
+    using: Managing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [create(using, {"t": "x" * 1000, "n": number}).item for number in range(5)]
+    monkeypatch.setattr(manage_items, "PAGE_BYTES", 2500)
+    first, below = manage_items.list_items("alice", 10, None, using)
+    second, below = manage_items.list_items("alice", 10, below, using)
+    third, below = manage_items.list_items("alice", 10, below, using)
+    assert [len(page) for page in (first, second, third)] == [2, 2, 1]
+    assert [*first, *second, *third] == made[::-1]
+    assert below is None
+
+
+def test_an_unanswered_change_that_was_made_is_no_conflict(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    fixed = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=1))
+    # What the SDK does after a time-out: the first try took effect, the second meets it.
+    first = change(fixed, item, {"n": 2})
+    assert change(fixed, item, {"n": 2}) == first
+    with pytest.raises(PreconditionFailedError):
+        change(fixed, item, {"n": 3})
+
+
+def test_what_was_put_by_hand_is_no_item_of_the_api(aws: Aws, using: Managing) -> None:
+    item = create(using, {"n": 1}).item
+    aws.dynamodb.put_item(
+        TableName=TABLE,
+        Item={"pk": {"S": f"ITEM#{item.item_id}"}, "owner": {"S": "alice"}, "price": {"N": "1.5"}},
+    )
+    with pytest.raises(NotFoundError):
+        manage_items.read_item(item.item_id, ALICE, using)
+    with pytest.raises(NotFoundError):
+        manage_items.replace_item(item.item_id, make_content({}), None, ALICE, using)
+    assert manage_items.list_items("alice", 10, None, using) == ([], None)
+
+
+def test_a_request_for_an_item_is_decoded() -> None:
+    order = decoding_items.decode_new_item(
+        make_call(
+            {"n": 1},
+            headers={"idempotency-key": "k", "content-type": "application/json; charset=utf-8"},
+        )
+    )
+    assert (order.owner, order.content.data, order.idempotency_key) == ("alice", {"n": 1}, "k")
+    content, revisions = decoding_items.decode_item_change(
+        make_call({"n": 2}, headers={"if-match": "*"})
+    )
+    assert (content.data, revisions) == ({"n": 2}, None)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "error"),
+    [
+        (b"{", {}, InvalidRequestError),
+        (b"[]", {}, InvalidRequestError),
+        (b'{"a":1,"a":2}', {}, InvalidRequestError),
+        (b"{}", {"content-type": "text/plain"}, UnsupportedMediaTypeError),
+        (b"{}", {"idempotency-key": ""}, InvalidRequestError),
+        (b"{}", {"idempotency-key": "k" * 256}, InvalidRequestError),
+        (b"{}", {"idempotency-key": "k\x00"}, InvalidRequestError),
+        (b'{"t":"' + b"x" * MAX_ITEM_BYTES + b'"}', {}, PayloadTooLargeError),
+    ],
+)
+def test_a_bad_request_is_refused(
+    body: bytes, headers: dict[str, str], error: type[EventlineError]
+) -> None:
+    with pytest.raises(error):
+        decoding_items.decode_new_item(make_call(body, headers=headers))
+
+
+def test_the_largest_body_is_taken() -> None:
+    body = b'{"t":"' + b"x" * (MAX_ITEM_BYTES - 8) + b'"}'
+    assert len(body) == MAX_ITEM_BYTES
+    assert decoding_items.decode_new_item(make_call(body)).content.is_large
+
+
+def test_a_change_without_if_match_is_refused() -> None:
+    with pytest.raises(PreconditionRequiredError):
+        decoding_items.decode_item_change(make_call({"n": 1}))
+    with pytest.raises(PreconditionRequiredError):
+        decoding_items.decode_if_match(make_call())
+
+
+def test_only_an_admin_lists_what_another_has() -> None:
+    assert decoding_items.decode_owned_page(make_call()) == ("alice", 50, None)
+    wanted = {"owner": ["bob"], "limit": ["7"]}
+    assert decoding_items.decode_owned_page(make_call(caller=ADMIN, query=wanted)) == (
+        "bob",
+        7,
+        None,
+    )
+    with pytest.raises(ForbiddenError):
+        decoding_items.decode_owned_page(make_call(query=wanted))
+    with pytest.raises(InvalidRequestError):
+        decoding_items.decode_owned_page(make_call(caller=ADMIN, query={"owner": ["a b"]}))
