@@ -37,6 +37,9 @@ TABLE = (
     Setting("BATCHING_WINDOW_SECONDS", "1", "How long SQS gathers messages for one batch."),
     Setting("LEDGER_SHARDS", "8", "Index partitions an owner; raise, never lower. See ADR 0006."),
     Setting("RECONCILE_MINUTES", "5", "How often `reconcile` runs."),
+    Setting(
+        "FULL_SWEEP_MINUTES", "60", "How often it looks up every recent payload, not only new."
+    ),
     Setting("STUCK_AFTER_SECONDS", "900", "Age at which an unfinished event counts as stuck."),
     Setting("MAX_REQUEUES", "3", "Times `reconcile` sends an event again before it is FAILED."),
     Setting("BACKLOG_LIMIT", "1000", "Visible messages above which ENQUEUED events just wait."),
@@ -64,6 +67,7 @@ class Settings:
     batching_window: int
     ledger_shards: int
     reconcile_minutes: int
+    full_sweep_minutes: int
     stuck_after: int
     max_requeues: int
     backlog_limit: int
@@ -102,6 +106,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         batching_window=number("BATCHING_WINDOW_SECONDS", 0, 300),
         ledger_shards=number("LEDGER_SHARDS", 1, 256),
         reconcile_minutes=number("RECONCILE_MINUTES", 1, 1440),
+        full_sweep_minutes=number("FULL_SWEEP_MINUTES", 0, 1440),
         stuck_after=number("STUCK_AFTER_SECONDS", 1, 7 * 86400),
         max_requeues=number("MAX_REQUEUES", 0, 100),
         backlog_limit=number("BACKLOG_LIMIT", 1, 10**9),

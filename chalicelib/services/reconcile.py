@@ -20,6 +20,7 @@ from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
 from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
 from chalicelib.domain.messages import EventMessage
+from chalicelib.domain.sweeps import Sweep
 from chalicelib.observability import log
 
 PAGE = 100
@@ -40,6 +41,7 @@ class Reconciling:
     stuck_after: int
     max_requeues: int
     backlog_limit: int
+    full_sweep_every: timedelta
     run_id: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
@@ -61,7 +63,8 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
     """Run once, stopping `margin` seconds before the time is up; the next run goes on.
 
     Calls: one a ledger shard and open status, one for every hundred events found there, two to
-    send one again; one for a thousand bronze objects and ten to look them up.
+    send one again; one for a thousand bronze objects of the window, and ten to look up those that
+    are new since the last sweep (all, when a full sweep is due).
     """
     report = Report()
     _requeue_stuck(using, report, margin)
@@ -121,22 +124,21 @@ def _send(record: Record, using: Reconciling) -> None:
 
 def _recover_orphans(using: Reconciling, report: Report, margin: float) -> None:
     """Sweep recent bronze for payloads without a ledger entry, from where the last run stopped."""
-    begun_at = using.checkpoints.get(CHECKPOINT)
-    position = begun_at
-    oldest_allowed = using.now() - timedelta(seconds=using.stuck_after)
-    for prefix in _day_prefixes(using, after=begun_at):
-        start = begun_at if begun_at.startswith(prefix) else ""
+    settled_for = timedelta(seconds=using.stuck_after)
+    saved = Sweep.from_dict(using.checkpoints.get(CHECKPOINT))
+    sweep = saved.started(using.now(), settled_for, using.full_sweep_every)
+    for prefix in _day_prefixes(using, after=sweep.position):
+        start = sweep.position if sweep.position.startswith(prefix) else ""
         for page in using.lake.bronze_keys(prefix, after=start):
-            settled = [key for key, modified in page if modified <= oldest_allowed]
-            for first in range(0, len(settled), PAGE):
-                _recover_missing(settled[first : first + PAGE], using, report)
-            position = page[-1][0] if page else position
+            covered = [key for key, modified in page if sweep.covers(modified)]
+            for first in range(0, len(covered), PAGE):
+                _recover_missing(covered[first : first + PAGE], using, report)
             if using.remaining() < margin:
                 report.complete = False
-                using.checkpoints.put(CHECKPOINT, position)
+                last = page[-1][0] if page else prefix
+                using.checkpoints.put(CHECKPOINT, vars(sweep.at(last)))
                 return
-    if begun_at:
-        using.checkpoints.put(CHECKPOINT, "")
+    using.checkpoints.put(CHECKPOINT, vars(sweep.at("")))
 
 
 def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
