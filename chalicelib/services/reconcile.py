@@ -19,6 +19,7 @@ from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
 from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
+from chalicelib.domain.listing import NEWEST
 from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.sweeps import Sweep
 from chalicelib.observability import log
@@ -127,18 +128,24 @@ def _recover_orphans(using: Reconciling, report: Report, margin: float) -> None:
     settled_for = timedelta(seconds=using.stuck_after)
     saved = Sweep.from_dict(using.checkpoints.get(CHECKPOINT))
     sweep = saved.started(using.now(), settled_for, using.full_sweep_every)
+    position = _go_through(sweep, using, report, margin)
+    report.complete = report.complete and not position
+    using.checkpoints.put(CHECKPOINT, vars(sweep.at(position)))
+
+
+def _go_through(sweep: Sweep, using: Reconciling, report: Report, margin: float) -> str:
+    """Go on with a sweep while there is time; where it stopped, "" when it is through."""
     for prefix in _day_prefixes(using, after=sweep.position):
         start = sweep.position if sweep.position.startswith(prefix) else ""
         for page in using.lake.bronze_keys(prefix, after=start):
             covered = [key for key, modified in page if sweep.covers(modified)]
             for first in range(0, len(covered), PAGE):
                 _recover_missing(covered[first : first + PAGE], using, report)
-            if using.remaining() < margin:
-                report.complete = False
-                last = page[-1][0] if page else prefix
-                using.checkpoints.put(CHECKPOINT, vars(sweep.at(last)))
-                return
-    using.checkpoints.put(CHECKPOINT, vars(sweep.at("")))
+            if page and using.remaining() < margin:
+                return page[-1][0]
+        if using.remaining() < margin:
+            return f"{prefix}{NEWEST}"
+    return ""
 
 
 def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
@@ -148,7 +155,8 @@ def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
     for type_prefix in using.lake.bronze_types():
         for day in days:
             prefix = f"{type_prefix}{day:%Y/%m/%d}/"
-            if prefix >= after or after.startswith(prefix):
+            is_through = after == f"{prefix}{NEWEST}"
+            if prefix >= after or (after.startswith(prefix) and not is_through):
                 yield prefix
 
 
@@ -164,8 +172,9 @@ def _recover_missing(keys: list[str], using: Reconciling, report: Report) -> Non
             report.counts["foreign"] += 1
             continue
         report.counts["orphans"] += 1
-        detail = "found in bronze by reconcile"
-        if using.ledger.add(event, [Step(Status.RECEIVED, event.received_at, detail)]) is not None:
+        received = Step(Status.RECEIVED, event.received_at, "found in bronze by reconcile")
+        now = clock.to_text(using.now())
+        if using.ledger.add(event, [received], updatedAt=now) is not None:
             continue
         message = EventMessage(event, None, recorded=False, request_id=using.run_id)
         using.queue.send(message.encode())
