@@ -119,7 +119,8 @@ def _repair(record: Record, using: Reconciling, report: Report) -> None:
 
 
 def _send(record: Record, using: Reconciling) -> None:
-    message = EventMessage(record.event, None, recorded=True, request_id=using.run_id)
+    recorded = record.status is Status.ENQUEUED
+    message = EventMessage(record.event, None, recorded=recorded, request_id=using.run_id)
     using.queue.send(message.encode())
 
 
