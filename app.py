@@ -23,7 +23,7 @@ settings = wiring.settings()
 configure(settings.log_level)
 app = Api("eventline", settings.direct_owner)
 
-AUTHORIZER_CACHE_SECONDS = 60
+AUTHORIZER_CACHE_SECONDS = 10
 """How long API Gateway may go on honouring a token that was revoked."""
 
 

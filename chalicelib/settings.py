@@ -57,6 +57,9 @@ TABLE = (
     Setting("ALERT_RETRY_MAX_SECONDS", "300", "Longest wait before an alert is tried again."),
     Setting("SECRET_CACHE_SECONDS", "300", "How long a secret read from SSM is used."),
     Setting("RECONCILE_MINUTES", "5", "How often `reconcile` runs."),
+    Setting(
+        "FULL_SWEEP_MINUTES", "60", "How often it looks up every recent payload, not only new."
+    ),
     Setting("STUCK_AFTER_SECONDS", "900", "Age at which an unfinished event counts as stuck."),
     Setting("MAX_REQUEUES", "3", "Times `reconcile` sends an event again before it is FAILED."),
     Setting("BACKLOG_LIMIT", "1000", "Visible messages above which ENQUEUED events just wait."),
@@ -104,6 +107,7 @@ class Settings:
     alert_retry_max: int
     secret_cache: int
     reconcile_minutes: int
+    full_sweep_minutes: int
     stuck_after: int
     max_requeues: int
     backlog_limit: int
@@ -162,6 +166,7 @@ def load(environ: Mapping[str, str]) -> Settings:
         alert_retry_max=number("ALERT_RETRY_MAX_SECONDS", 1, 43200),
         secret_cache=number("SECRET_CACHE_SECONDS", 0, 86400),
         reconcile_minutes=number("RECONCILE_MINUTES", 1, 1440),
+        full_sweep_minutes=number("FULL_SWEEP_MINUTES", 0, 1440),
         stuck_after=number("STUCK_AFTER_SECONDS", 1, 7 * 86400),
         max_requeues=number("MAX_REQUEUES", 0, 100),
         backlog_limit=number("BACKLOG_LIMIT", 1, 10**9),

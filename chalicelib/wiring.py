@@ -7,6 +7,7 @@ botocore's own clients are used: boto3 would add its import to every cold start 
 import os
 import threading
 from collections.abc import Callable
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
@@ -99,8 +100,10 @@ def processing(remaining: Callable[[], float]) -> Processing:
 def reconciling(
     run_id: str, remaining: Callable[[], float], stuck_after: int | None = None
 ) -> Reconciling:
-    """What `reconcile` works with; `stuck_after` overrides the stage's setting."""
+    """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
+    asks for a full sweep."""
     config = settings()
+    minutes = config.full_sweep_minutes if stuck_after is None else 0
     return Reconciling(
         ledger=ledger(),
         index=index(),
@@ -110,6 +113,7 @@ def reconciling(
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,
+        full_sweep_every=timedelta(minutes=minutes),
         run_id=run_id,
         remaining=remaining,
     )

@@ -1,5 +1,6 @@
 """What `make up` and `make smoke` print: a line a step, with the time it took."""
 
+import contextlib
 import sys
 import threading
 import time
@@ -11,7 +12,14 @@ _TICK_SECONDS = 5.0
 
 def say(text: str = "") -> None:
     """Print a line at once."""
-    print(text, flush=True)
+    _write(f"{text}\n")
+
+
+def _write(text: str) -> None:
+    # A terminal that was closed, or a reader that left, must not keep a stop from finishing.
+    with contextlib.suppress(OSError):
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def elapsed(seconds: float) -> str:
@@ -35,8 +43,7 @@ def step(name: str) -> Iterator[None]:
     def tick() -> None:
         while not done.wait(_TICK_SECONDS):
             text = f"    {name} ... {elapsed(time.monotonic() - started)}"
-            sys.stdout.write(f"\r{text}" if terminal else f"{text}\n")
-            sys.stdout.flush()
+            _write(f"\r{text}" if terminal else f"{text}\n")
 
     ticker = threading.Thread(target=tick, daemon=True)
     ticker.start()

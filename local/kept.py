@@ -30,9 +30,21 @@ def is_deployed(record: Path, client: Clients) -> bool:
     try:
         for resource in json.loads(record.read_text())["resources"]:
             _look_up(resource, client)
-    except (OSError, ValueError, KeyError, ClientError):
+    except (OSError, ValueError, KeyError, TypeError, ClientError):
         return False
     return True
+
+
+def forget_api(record: Path, client: Clients) -> None:
+    """Delete the REST API of a deployment and strike it from Chalice's record."""
+    deployed = json.loads(record.read_text())
+    kept = []
+    for resource in deployed["resources"]:
+        if resource["resource_type"] == "rest_api":
+            client("apigateway").delete_rest_api(restApiId=resource["rest_api_id"])
+        else:
+            kept.append(resource)
+    record.write_text(json.dumps({**deployed, "resources": kept}, indent=2) + "\n")
 
 
 def _resources(

@@ -17,7 +17,7 @@ from botocore.config import Config
 
 from local.children import Child, run
 from local.console import FailedError, say, step
-from local.kept import check_resources, is_deployed
+from local.kept import check_resources, forget_api, is_deployed
 from local.layout import REGION, STAGE, Layout, render_env, write_private
 from local.mirror import refresh
 
@@ -139,7 +139,15 @@ class Platform:
             return
         with step("chalice deploy --stage local"):
             self.layout.fingerprint_file.unlink(missing_ok=True)
-            self._tool("deploy")
+            try:
+                self._tool("deploy")
+            except FailedError as error:
+                if "destroy the stage first" not in str(error):
+                    raise
+                # Some changes of an API the emulator can not make. It holds no data: a new one
+                # takes its place, under another id.
+                forget_api(self.layout.deployed_file, self.client)
+                self._tool("deploy")
         with step("the deployed API answers"):
             self.deployed_url = self._deployed_url()
             deadline = time.monotonic() + _START_SECONDS

@@ -130,12 +130,19 @@ class EventStore:
         self, event: Event, step: Step, handover: Handover, set_values: dict[str, Any]
     ) -> bool:
         enqueued = Step(Status.ENQUEUED, handover.sent_at)
-        steps = [step] if handover.noted else [enqueued, step]
-        allowed = may_become(step.status)
+        noted = handover.noted
         for _ in range(_RACE_ROUNDS):
+            steps = [step] if noted else [enqueued, step]
+            allowed = may_become(step.status) if noted else (Status.RECEIVED,)
             old = self._update(event.event_id, steps, set_values, "attempts", allowed=allowed)
-            if old is None or old.get("pk"):
-                return old is None
+            if old is None:
+                return True
+            if old:
+                if Status(old["status"]["S"]) not in may_become(step.status):
+                    return False
+                # The hand-over has been noted since, by `reconcile` or another delivery.
+                noted = True
+                continue
             # The ledger has not heard of it: the API died, or is slower than the worker.
             received = Step(Status.RECEIVED, event.received_at)
             if self.add(event, [received, enqueued, step], **set_values, attempts=1) is None:

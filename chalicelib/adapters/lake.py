@@ -39,7 +39,7 @@ class Lake:
         False when there is an object of that key already.
         """
         metadata = {
-            name: quote(value, safe=" /:+")
+            name: quote(value, safe="/:")
             for name, attribute in _META.items()
             if (value := getattr(event, attribute)) is not None
         }

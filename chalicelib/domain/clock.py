@@ -21,6 +21,11 @@ def from_text(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def to_millis(moment: datetime) -> int:
+    """Whole milliseconds since 1970."""
+    return (moment - datetime.fromtimestamp(0, UTC)) // MILLISECOND
+
+
 def from_millis(millis: int) -> datetime:
     """The moment `millis` milliseconds after 1970, as SQS gives its times."""
     return datetime.fromtimestamp(0, UTC) + millis * MILLISECOND

@@ -14,6 +14,8 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import quote, unquote
 
+from chalicelib.domain import clock
+
 MAX_TYPE_BYTES = 128
 MAX_NAME_BYTES = 256
 """Limits of eventType and of source and subject, in UTF-8 bytes: an S3 key holds 1,024 bytes and
@@ -170,7 +172,7 @@ class Record:
 
 def new_event_id(now: datetime, random: bytes) -> str:
     """A UUIDv7 (RFC 9562, section 5.7): milliseconds of `now`, then 10 bytes of `random`."""
-    millis = int(now.timestamp() * 1000)
+    millis = clock.to_millis(now)
     return str(_uuid(millis.to_bytes(6, "big") + random[:10], version=7))
 
 

@@ -82,8 +82,8 @@ class Ingest:
 def ingest(submission: Submission, using: Ingest) -> Receipt:
     """Keep one plain JSON event and hand it to the worker; three AWS calls.
 
-    A repeat of an idempotency key costs three calls as well (four on another day's repeat of a
-    key whose body differs). Raises `InvalidRequestError`, `PayloadTooLargeError`,
+    A repeat of an idempotency key costs two or three calls, one more while the first has not been
+    processed. Raises `InvalidRequestError`, `PayloadTooLargeError`,
     `IdempotencyConflictError`; an AWS error passes through, and then nothing was acknowledged.
     """
     event = _read_event(submission, using)

@@ -20,7 +20,9 @@ from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
 from chalicelib.domain.alerts import event_failed
 from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
+from chalicelib.domain.listing import NEWEST
 from chalicelib.domain.messages import EventMessage
+from chalicelib.domain.sweeps import Sweep
 from chalicelib.observability import log, put_metrics
 
 PAGE = 100
@@ -43,6 +45,7 @@ class Reconciling:
     stuck_after: int
     max_requeues: int
     backlog_limit: int
+    full_sweep_every: timedelta
     run_id: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
@@ -64,7 +67,8 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
     """Run once, stopping `margin` seconds before the time is up; the next run goes on.
 
     Calls: one a ledger shard and open status, one for every hundred events found there, two to
-    send one again; one for a thousand bronze objects and ten to look them up.
+    send one again; one for a thousand bronze objects of the window, and ten to look up those that
+    are new since the last sweep (all, when a full sweep is due).
     """
     report = Report()
     _requeue_stuck(using, report, margin)
@@ -125,28 +129,34 @@ def _repair(record: Record, using: Reconciling, report: Report) -> None:
 
 
 def _send(record: Record, using: Reconciling) -> None:
-    message = EventMessage(record.event, None, recorded=True, request_id=using.run_id)
+    recorded = record.status is Status.ENQUEUED
+    message = EventMessage(record.event, None, recorded=recorded, request_id=using.run_id)
     using.queue.send(message.encode())
 
 
 def _recover_orphans(using: Reconciling, report: Report, margin: float) -> None:
     """Sweep recent bronze for payloads without a ledger entry, from where the last run stopped."""
-    begun_at = using.checkpoints.get(CHECKPOINT)
-    position = begun_at
-    oldest_allowed = using.now() - timedelta(seconds=using.stuck_after)
-    for prefix in _day_prefixes(using, after=begun_at):
-        start = begun_at if begun_at.startswith(prefix) else ""
+    settled_for = timedelta(seconds=using.stuck_after)
+    saved = Sweep.from_dict(using.checkpoints.get(CHECKPOINT))
+    sweep = saved.started(using.now(), settled_for, using.full_sweep_every)
+    position = _go_through(sweep, using, report, margin)
+    report.complete = report.complete and not position
+    using.checkpoints.put(CHECKPOINT, vars(sweep.at(position)))
+
+
+def _go_through(sweep: Sweep, using: Reconciling, report: Report, margin: float) -> str:
+    """Go on with a sweep while there is time; where it stopped, "" when it is through."""
+    for prefix in _day_prefixes(using, after=sweep.position):
+        start = sweep.position if sweep.position.startswith(prefix) else ""
         for page in using.lake.bronze_keys(prefix, after=start):
-            settled = [key for key, modified in page if modified <= oldest_allowed]
-            for first in range(0, len(settled), PAGE):
-                _recover_missing(settled[first : first + PAGE], using, report)
-            position = page[-1][0] if page else position
-            if using.remaining() < margin:
-                report.complete = False
-                using.checkpoints.put(CHECKPOINT, position)
-                return
-    if begun_at:
-        using.checkpoints.put(CHECKPOINT, "")
+            covered = [key for key, modified in page if sweep.covers(modified)]
+            for first in range(0, len(covered), PAGE):
+                _recover_missing(covered[first : first + PAGE], using, report)
+            if page and using.remaining() < margin:
+                return page[-1][0]
+        if using.remaining() < margin:
+            return f"{prefix}{NEWEST}"
+    return ""
 
 
 def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
@@ -156,7 +166,8 @@ def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
     for type_prefix in using.lake.bronze_types():
         for day in days:
             prefix = f"{type_prefix}{day:%Y/%m/%d}/"
-            if prefix >= after or after.startswith(prefix):
+            is_through = after == f"{prefix}{NEWEST}"
+            if prefix >= after or (after.startswith(prefix) and not is_through):
                 yield prefix
 
 
@@ -172,8 +183,9 @@ def _recover_missing(keys: list[str], using: Reconciling, report: Report) -> Non
             report.counts["foreign"] += 1
             continue
         report.counts["orphans"] += 1
-        detail = "found in bronze by reconcile"
-        if using.ledger.add(event, [Step(Status.RECEIVED, event.received_at, detail)]) is not None:
+        received = Step(Status.RECEIVED, event.received_at, "found in bronze by reconcile")
+        now = clock.to_text(using.now())
+        if using.ledger.add(event, [received], updatedAt=now) is not None:
             continue
         message = EventMessage(event, None, recorded=False, request_id=using.run_id)
         using.queue.send(message.encode())

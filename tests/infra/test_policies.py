@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra import policies, project
+from infra import event_sources, policies, project, provision, stack
 from infra.policies import Place
 
 CONFIG = project.read_config(project.ROOT)
@@ -19,6 +19,11 @@ KEY = "arn:aws:kms:eu-west-1:123456789012:key/1"
 def template(function: str) -> dict[str, Any]:
     path = policies.templates_dir(project.ROOT) / f"{function}.json"
     return dict(json.loads(path.read_text(encoding="utf-8")))
+
+
+# SNS knows no resource for these actions ("Actions, resources, and condition keys for Amazon SNS",
+# Service Authorization Reference), so they are the only ones that a template gives on everything.
+WITHOUT_RESOURCE = {"sns:GetSubscriptionAttributes", "sns:Unsubscribe"}
 
 
 def grants(function: str) -> list[tuple[str, str]]:
@@ -43,12 +48,16 @@ def test_a_policy_names_each_action_and_resource(function: str) -> None:
         if resource == "${KmsKeyArn}":
             assert action.startswith("kms:")
             continue
+        if resource == "*":
+            assert action in WITHOUT_RESOURCE
+            continue
+        assert action not in WITHOUT_RESOURCE
         # A wildcard stands only for what lies within a named bucket prefix or log group.
         assert resource.startswith("arn:${Partition}:")
-        assert "eventline-${Stage}" in resource
+        assert "eventline-${Stage}" in resource or "/eventline/${Stage}/" in resource
         assert "*" not in resource[:-1]
         if resource.endswith("*"):
-            assert re.search(r"(-bronze/bronze/|-silver/silver/|:log-group:.*:)\*$", resource)
+            assert re.search(r"(-(\w+)/(\2|items)/|-items/stream/|:log-group:.*:)\*$", resource)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -85,8 +94,10 @@ def test_no_function_can_lose_data_or_change_rights(function: str) -> None:
         "sqs:SetQueueAttributes",
     }
     for action, resource in grants(function):
-        if action in {"dynamodb:DeleteItem", "dynamodb:Scan"}:
+        if action == "dynamodb:Scan":
             assert resource.endswith("-tokens")
+        if action == "dynamodb:DeleteItem":
+            assert resource.endswith(("-tokens", "-items"))
         if action == "dynamodb:Query":
             assert "/index/by-" in resource
 
@@ -111,15 +122,63 @@ def test_only_the_api_reaches_tokens_for_writing() -> None:
     assert writers == {"api_handler"}
 
 
-def test_only_the_worker_takes_from_the_queue() -> None:
+def test_a_queue_has_one_function_that_takes_from_it() -> None:
     takers = {
-        function
+        (function, resource.rpartition("-${Stage}-")[2])
         for function in FUNCTIONS
         for action, resource in grants(function)
         if action in {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
-        and resource.endswith("eventline-${Stage}-events")
     }
-    assert takers == {"process_events"}
+    assert takers == {("process_events", "events"), ("alert_ci_event", "ci-events-queue")}
+
+
+def test_whose_failed_events_lambda_keeps_may_write_to_their_queue() -> None:
+    queues = {variable: output for variable, output in provision.ENVIRONMENT.items()}
+    nets = event_sources.ASYNCHRONOUS | {
+        function: queue for function, (_, queue) in event_sources.STREAMS.items()
+    }
+    outputs = stack.read_template()["Outputs"]
+    resources = stack.read_template()["Resources"]
+    for function, variable in nets.items():
+        logical = outputs[queues[variable]]["Value"]["Fn::GetAtt"][0]
+        name = resources[logical]["Properties"]["QueueName"]["Fn::Sub"]
+        arn = "arn:${Partition}:sqs:${Region}:${Account}:" + name
+        assert ("sqs:SendMessage", arn) in grants(function)
+
+
+def test_one_function_reads_the_webhook_s_address() -> None:
+    readers = [
+        (function, resource)
+        for function in FUNCTIONS
+        for action, resource in grants(function)
+        if action.startswith("ssm:")
+    ]
+    name = stack.read_template()["Outputs"]["SlackParameterName"]["Value"]["Fn::Sub"]
+    arn = "arn:${Partition}:ssm:${Region}:${Account}:parameter" + name
+    assert readers == [("alert_ci_event", arn)]
+
+
+def test_who_notes_effects_reaches_nothing_else_in_the_ledger() -> None:
+    (statement,) = [
+        part
+        for part in template("notify_owners")["Statement"]
+        if part["Resource"][0].endswith("-events")
+    ]
+    assert statement["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["EFFECT#*"]}
+    }
+    # For actions on whole tables or indexes the key would be absent, and the condition true.
+    assert set(statement["Action"]) <= {"dynamodb:PutItem", "dynamodb:BatchWriteItem"}
+
+
+def test_no_function_but_the_api_reaches_the_items() -> None:
+    holders = {
+        function
+        for function in FUNCTIONS
+        for _, resource in grants(function)
+        if "-items" in resource and "/stream/" not in resource
+    }
+    assert holders == {"api_handler"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -133,7 +192,8 @@ def test_rendering_fills_every_placeholder(function: str) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_rendering_without_a_key_or_tracing_leaves_both_out(function: str) -> None:
     statements = policies.render(template(function), HERE, traced=False)["Statement"]
-    assert all("*" not in statement["Resource"] for statement in statements)
+    for statement in statements:
+        assert "*" not in statement["Resource"] or set(statement["Action"]) <= WITHOUT_RESOURCE
     assert "kms:" not in json.dumps(statements)
     assert all(resource for statement in statements for resource in statement["Resource"])
 
@@ -158,7 +218,18 @@ def test_tracing_is_given_where_the_stage_traces_and_is_the_only_star(tmp_path: 
             if "*" in statement["Resource"]
         }
 
-    assert stars == {"local": set(), "dev": set(), "prod": {"SendTraces"}}
+    own = {"EndSubscriptions"}
+    assert stars == {"local": own, "dev": own, "prod": own | {"SendTraces"}}
+
+
+def test_only_an_emulator_is_given_the_names_of_calls_for_many() -> None:
+    here = policies.render(template("relay_alarm"), HERE, traced=False)
+    emulated = Place(**{**vars(HERE), "emulated": True})
+    there = policies.render(template("relay_alarm"), emulated, traced=False)
+    assert "Batch" not in json.dumps(here)
+    sending = [part for part in there["Statement"] if "sqs:SendMessage" in part["Action"]]
+    assert sending
+    assert all("sqs:SendMessageBatch" in part["Action"] for part in sending)
 
 
 def test_a_function_without_a_policy_is_refused(tmp_path: Path) -> None:

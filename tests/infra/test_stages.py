@@ -10,7 +10,7 @@ from infra import project, provision, stack
 
 CONFIG = project.read_config(project.ROOT)
 STAGES: dict[str, Any] = CONFIG["stages"]
-TEMPLATE = stack.read_template(project.ROOT)
+TEMPLATE = stack.read_template()
 GATEWAY_SECONDS = 29
 
 
@@ -25,14 +25,30 @@ def checkout(tmp_path: Path) -> Path:
 def outputs(stage: str, account: str, region: str = "us-east-1") -> dict[str, str]:
     """What the stack of a stage answers, for the outputs that functions are given."""
     name = f"eventline-{stage}"
+    queue = f"arn:aws:sqs:{region}:{account}:{name}"
+    topic = f"arn:aws:sns:{region}:{account}:{name}"
+    items = f"arn:aws:dynamodb:{region}:{account}:table/{name}-items"
     return {
         "AccountId": account,
         "EventsTableName": f"{name}-events",
         "TokensTableName": f"{name}-tokens",
         "BronzeBucketName": f"{name}-{account}-bronze",
         "SilverBucketName": f"{name}-{account}-silver",
-        "EventsQueueArn": f"arn:aws:sqs:{region}:{account}:{name}-events",
-        "EventsDeadLetterQueueArn": f"arn:aws:sqs:{region}:{account}:{name}-events-dlq",
+        "EventsQueueArn": f"{queue}-events",
+        "EventsDeadLetterQueueArn": f"{queue}-events-dlq",
+        "UploadsBucketName": f"{name}-{account}-uploads",
+        "ObjectEventsTableName": f"{name}-S3ObjectEvents",
+        "UploadsDeadLetterQueueArn": f"{queue}-uploads-dlq",
+        "ItemsTableName": f"{name}-items",
+        "ItemsTableStreamArn": f"{items}/stream/2000-01-01T00:00:00.000",
+        "NotificationsDeadLetterQueueArn": f"{queue}-notifications-dlq",
+        "OwnerTopicArn": f"{topic}-owner-notifications",
+        "AlertTopicArn": f"{topic}-event-driven-alerts",
+        "CiEventsQueueArn": f"{queue}-ci-events-queue",
+        "CiEventsDeadLetterQueueArn": f"{queue}-ci-events-dlq",
+        "AlertsTableName": f"{name}-alerts",
+        "EventBusName": name,
+        "SlackParameterName": f"/eventline/{stage}/slack/webhook_url",
     }
 
 
@@ -77,9 +93,12 @@ def test_what_the_gateway_waits_for_ends_before_the_gateway_gives_up(stage: str)
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_message_stays_hidden_for_six_time_outs_and_the_window(stage: str) -> None:
-    timeout = STAGES[stage]["lambda_functions"]["process_events"]["lambda_timeout"]
+    functions = STAGES[stage]["lambda_functions"]
     window = int(project.setting(STAGES[stage], "BATCHING_WINDOW_SECONDS"))
-    assert int(parameters(stage)["EventsVisibilitySeconds"]) >= 6 * timeout + window
+    hidden = parameters(stage)
+    for function, queue in (("process_events", "Events"), ("alert_ci_event", "CiEvents")):
+        timeout = functions[function]["lambda_timeout"]
+        assert int(hidden[f"{queue}VisibilitySeconds"]) >= 6 * timeout + window
 
 
 def test_a_killed_worker_is_made_good_within_about_a_minute_on_a_laptop() -> None:
@@ -88,7 +107,9 @@ def test_a_killed_worker_is_made_good_within_about_a_minute_on_a_laptop() -> Non
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_queue_and_the_worker_agree_on_the_number_of_attempts(stage: str) -> None:
-    assert parameters(stage)["MaxAttempts"] == project.setting(STAGES[stage], "MAX_ATTEMPTS")
+    given = parameters(stage)
+    assert given["MaxAttempts"] == project.setting(STAGES[stage], "MAX_ATTEMPTS")
+    assert given["AlertMaxAttempts"] == project.setting(STAGES[stage], "ALERT_MAX_ATTEMPTS")
 
 
 def test_only_prod_traces() -> None:
@@ -98,6 +119,16 @@ def test_only_prod_traces() -> None:
 def test_a_key_is_changed_only_when_named() -> None:
     assert "KmsKeyArn" not in parameters("dev")
     assert parameters("dev", "")["KmsKeyArn"] == ""
+
+
+def test_an_address_is_changed_only_when_named() -> None:
+    assert "AlertEmail" not in parameters("dev")
+    (given,) = [
+        item
+        for item in provision.parameters("dev", STAGES["dev"], alert_email="ops@example.com")
+        if item["ParameterKey"] == "AlertEmail"
+    ]
+    assert given["ParameterValue"] == "ops@example.com"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +149,9 @@ def test_plain_http_is_allowed_for_an_emulator_only(
     assert parameters("dev")["PlainHttpLoopback"] == exempt
 
 
-def test_provisioning_local_leaves_the_file_as_it_is(checkout: Path) -> None:
+def test_the_file_has_the_names_of_the_emulator_and_a_stand_in_for_its_stream(
+    checkout: Path,
+) -> None:
     before = project.config_path(checkout).read_bytes()
     assert not provision.write_environment(checkout, "local", outputs("local", "000000000000"))
     assert project.config_path(checkout).read_bytes() == before

@@ -12,12 +12,14 @@ import pytest
 
 from infra import project, stack
 
-TEMPLATE = stack.read_template(project.ROOT)
+TEMPLATE = stack.read_template()
 RESOURCES: dict[str, Any] = TEMPLATE["Resources"]
 KEPT = {
     "AWS::DynamoDB::Table",
     "AWS::S3::Bucket",
     "AWS::SQS::Queue",
+    "AWS::SNS::Topic",
+    "AWS::Events::EventBus",
     "AWS::Logs::LogGroup",
 }
 
@@ -29,15 +31,19 @@ def of_type(kind: str) -> dict[str, dict[str, Any]]:
 TABLES = of_type("AWS::DynamoDB::Table")
 BUCKETS = of_type("AWS::S3::Bucket")
 QUEUES = of_type("AWS::SQS::Queue")
+TOPICS = of_type("AWS::SNS::Topic")
+# Fed by functions and by Lambda, not by the redrive of a queue.
+FED_BY_FUNCTIONS = {"UploadsDeadLetterQueue", "NotificationsDeadLetterQueue"}
 
 
 def names(resources: dict[str, dict[str, Any]], key: str) -> set[str]:
     return {properties[key]["Fn::Sub"] for properties in resources.values()}
 
 
-def test_cfn_lint_finds_nothing() -> None:
+@pytest.mark.parametrize("path", [stack.RESOURCES, stack.ALARMS], ids=lambda path: str(path.name))
+def test_cfn_lint_finds_nothing(path: Path) -> None:
     done = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), project.ROOT / stack.TEMPLATE],
+        [Path(sys.executable).with_name("cfn-lint"), path],
         capture_output=True,
         text=True,
         check=False,
@@ -51,6 +57,7 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-tokens",
         "eventline-${Stage}-items",
         "eventline-${Stage}-S3ObjectEvents",
+        "eventline-${Stage}-alerts",
     }
     assert names(BUCKETS, "BucketName") == {
         f"eventline-${{Stage}}-${{AWS::AccountId}}-{zone}"
@@ -61,7 +68,16 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-events-dlq",
         "eventline-${Stage}-ci-events-queue",
         "eventline-${Stage}-ci-events-dlq",
+        "eventline-${Stage}-uploads-dlq",
+        "eventline-${Stage}-notifications-dlq",
     }
+    assert names(TOPICS, "TopicName") == {
+        "eventline-${Stage}-event-driven-alerts",
+        "eventline-${Stage}-owner-notifications",
+    }
+    assert names(of_type("AWS::Events::EventBus"), "Name") == {"eventline-${Stage}"}
+    parameter = TEMPLATE["Outputs"]["SlackParameterName"]["Value"]
+    assert parameter == {"Fn::Sub": "/eventline/${Stage}/slack/webhook_url"}
 
 
 def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
@@ -74,14 +90,20 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
         "TokensTable": "pk",
         "ItemsTable": "pk",
         "ObjectEventsTable": "objectId",
+        "AlertsTable": "pk",
     }
     indexes = {
-        index["IndexName"]: [key["AttributeName"] for key in index["KeySchema"]]
-        for index in TABLES["EventsTable"]["GlobalSecondaryIndexes"]
+        (name, index["IndexName"]): [key["AttributeName"] for key in index["KeySchema"]]
+        for name, table in TABLES.items()
+        for index in table.get("GlobalSecondaryIndexes", [])
     }
     assert indexes == {
-        "by-owner": ["ownerShard", "listKey"],
-        "by-status": ["statusShard", "listKey"],
+        ("EventsTable", "by-owner"): ["ownerShard", "listKey"],
+        ("EventsTable", "by-status"): ["statusShard", "listKey"],
+        ("ItemsTable", "by-owner"): ["ownerShard", "listKey"],
+        ("ObjectEventsTable", "by-owner"): ["ownerShard", "listKey"],
+        ("ObjectEventsTable", "by-time"): ["allShard", "listKey"],
+        ("AlertsTable", "by-time"): ["allShard", "listKey"],
     }
     streams = {
         name: table["StreamSpecification"]["StreamViewType"]
@@ -90,7 +112,7 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
     }
     assert streams == {"ItemsTable": "NEW_AND_OLD_IMAGES", "ObjectEventsTable": "NEW_IMAGE"}
     expiring = {name for name, table in TABLES.items() if "TimeToLiveSpecification" in table}
-    assert expiring == {"TokensTable", "ObjectEventsTable"}
+    assert expiring == set(TABLES)
     for name in expiring:
         assert TABLES[name]["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
 
@@ -135,8 +157,13 @@ def test_a_bucket_cleans_up_but_never_deletes_a_current_object(name: str) -> Non
     assert tiers <= {"STANDARD_IA", "GLACIER_IR"}
 
 
-def test_a_kept_payload_can_not_be_overwritten() -> None:
-    assert BUCKETS["BronzeBucket"]["VersioningConfiguration"] == {"Status": "Enabled"}
+@pytest.mark.parametrize("name", ["BronzeBucket", "UploadsBucket"])
+def test_what_others_sent_can_not_be_overwritten(name: str) -> None:
+    assert BUCKETS[name]["VersioningConfiguration"] == {"Status": "Enabled"}
+
+
+def test_pages_of_other_origins_can_not_use_the_buckets() -> None:
+    assert not [name for name, bucket in BUCKETS.items() if "CorsConfiguration" in bucket]
 
 
 def tls_statement(document: dict[str, Any]) -> dict[str, Any]:
@@ -181,6 +208,52 @@ def test_a_queue_is_encrypted_and_takes_tls_only(name: str) -> None:
     assert tls_statement(policy)["Resource"] == {"Fn::GetAtt": [name, "Arn"]}
 
 
+@pytest.mark.parametrize("name", TOPICS)
+def test_a_topic_is_encrypted_with_the_key_and_takes_tls_only(name: str) -> None:
+    key = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+    assert TOPICS[name]["KmsMasterKeyId"] == key
+    statement = tls_statement(topic_policy(name))
+    assert statement["Resource"] == {"Ref": name}
+    # A topic's policy knows no sns:*.
+    assert statement["Action"] == ["sns:Publish", "sns:Subscribe"]
+
+
+def topic_policy(name: str) -> dict[str, Any]:
+    (document,) = [
+        part["PolicyDocument"]
+        for part in of_type("AWS::SNS::TopicPolicy").values()
+        if part["Topics"] == [{"Ref": name}]
+    ]
+    return dict(document)
+
+
+def test_only_alarms_of_this_account_come_to_a_topic_from_outside_iam() -> None:
+    granted = {
+        name: [part for part in topic_policy(name)["Statement"] if part["Effect"] == "Allow"]
+        for name in TOPICS
+    }
+    assert granted["OwnerTopic"] == []
+    (alarms,) = granted["AlertTopic"]
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert alarms["Action"] == "sns:Publish"
+    account = {"aws:SourceAccount": {"Ref": "AWS::AccountId"}}
+    assert alarms["Condition"]["StringEquals"] == account
+    source = alarms["Condition"]["ArnLike"]["aws:SourceArn"]["Fn::Sub"]
+    assert source.endswith(":${AWS::AccountId}:alarm:*")
+
+
+def test_alarms_are_mailed_when_an_address_is_given() -> None:
+    (subscription,) = [
+        part for part in RESOURCES.values() if part["Type"] == "AWS::SNS::Subscription"
+    ]
+    assert subscription["Condition"] == "HasAlertEmail"
+    assert subscription["Properties"] == {
+        "TopicArn": {"Ref": "AlertTopic"},
+        "Protocol": "email",
+        "Endpoint": {"Ref": "AlertEmail"},
+    }
+
+
 def test_plain_http_is_off_unless_asked_for() -> None:
     assert TEMPLATE["Parameters"]["PlainHttpLoopback"]["Default"] == "false"
 
@@ -191,9 +264,18 @@ def test_every_queue_has_a_dead_letter_queue_or_is_one() -> None:
         for name, queue in QUEUES.items()
         if "RedrivePolicy" in queue
     }
-    assert set(nets) | set(nets.values()) == set(QUEUES)
+    assert set(nets) | set(nets.values()) | FED_BY_FUNCTIONS == set(QUEUES)
+    attempts = {
+        source: QUEUES[source]["RedrivePolicy"]["maxReceiveCount"] for source in nets.values()
+    }
+    assert attempts == {
+        "EventsQueue": {"Ref": "MaxAttempts"},
+        "CiEventsQueue": {"Ref": "AlertMaxAttempts"},
+    }
+    for name in FED_BY_FUNCTIONS:
+        assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
+        assert QUEUES[name]["RedriveAllowPolicy"] == {"redrivePermission": "denyAll"}
     for net, source in nets.items():
-        assert QUEUES[source]["RedrivePolicy"]["maxReceiveCount"] == {"Ref": "MaxAttempts"}
         assert QUEUES[net]["MessageRetentionPeriod"] == 14 * 24 * 3600
         assert QUEUES[net]["MessageRetentionPeriod"] > QUEUES[source]["MessageRetentionPeriod"]
         (allowed,) = QUEUES[net]["RedriveAllowPolicy"]["sourceQueueArns"]

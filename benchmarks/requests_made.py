@@ -1,0 +1,145 @@
+"""Requests to AWS for one event: what the application costs, and the load that it makes."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import boto3
+
+from benchmarks.counting import RequestCounter
+from benchmarks.driver import Driver
+from benchmarks.report import Figure, Section
+from chalicelib.adapters.token_store import TokenStore
+from chalicelib.domain import clock
+from chalicelib.domain.messages import MAX_MESSAGE_BYTES
+from chalicelib.services.manage_tokens import issue_token
+
+INGEST_AIM = 3
+PROCESSING_AIM = 2
+BATCH = 10
+"""Events a batch, as the worker's event source is set in `app.py`."""
+_INGEST_NOTES = (
+    "The authorizer's request is not in it: API Gateway keeps its answer for a minute.",
+    "A repeat makes no new event. Until the worker ran it is sent again: the first may be lost.",
+)
+_SMALL, _LARGE = 100, 2 * MAX_MESSAGE_BYTES
+
+
+class RequestBench:
+    """Counts requests by operation, of one use of the application after another."""
+
+    def __init__(self, driver: Driver, counter: RequestCounter, tokens_table: str) -> None:
+        self._driver = driver
+        self._counter = counter
+        self._tokens_table = tokens_table
+
+    def measure(self) -> list[Section]:
+        """Run everything; leaves the queue empty."""
+        return [self._ingest(), self._processing(), self._reading()]
+
+    def _ingest(self) -> Section:
+        limit = f"over {MAX_MESSAGE_BYTES // 1024} KB"
+        figures = [
+            self._count("without a key", self._send, BATCH, INGEST_AIM),
+            self._count(
+                f"without a key, {limit}", lambda: self._send(filler=_LARGE), BATCH, INGEST_AIM
+            ),
+            self._count(
+                "with an idempotency key", lambda: self._send(keyed=True), BATCH, INGEST_AIM
+            ),
+            self._count("a repeat before the worker ran", lambda: self._send(keyed=True), BATCH),
+        ]
+        # Both kinds without a key, and the keyed events twice: once for themselves, once repeated.
+        for _ in range(4):
+            self._work(self._driver.receive(BATCH))
+        repeat = "a repeat after the worker ran"
+        figures.append(
+            self._count(repeat, lambda: self._send(keyed=True), BATCH, INGEST_AIM),
+        )
+        return Section("Ingest: requests an event", figures, _INGEST_NOTES)
+
+    def _processing(self) -> Section:
+        self._send()
+        small = self._driver.receive(BATCH)
+        figures = [
+            self._count(
+                f"a batch of {BATCH}", lambda: self._driver.process(small), BATCH, PROCESSING_AIM
+            ),
+            self._count(
+                "the same batch delivered again",
+                lambda: self._driver.process(small, attempt=2),
+                BATCH,
+            ),
+        ]
+        self._driver.settle(small)
+        self._send(filler=_LARGE)
+        large = self._driver.receive(BATCH)
+        figures.append(
+            self._count(
+                f"a batch of {BATCH}, payloads over {MAX_MESSAGE_BYTES // 1024} KB",
+                lambda: self._driver.process(large),
+                BATCH,
+            )
+        )
+        self._driver.settle(large)
+        self._send(failing=1)
+        mixed = self._driver.receive(BATCH)
+        figures.append(
+            self._count(
+                f"a batch of {BATCH}, one of them to retry",
+                lambda: self._driver.process(mixed),
+                BATCH,
+            )
+        )
+        self._driver.settle(mixed)
+        note = (
+            f"Lambda's poller adds a receive and a delete a batch, {2 / BATCH} an event in full "
+            "batches, and its empty receives; they are Lambda's own and not counted here."
+        )
+        return Section("Processing: requests an event", figures, (note,))
+
+    def _reading(self) -> Section:
+        driver = self._driver
+        event_id = driver.ingest("bench.read")
+        self._work(driver.receive(1))
+        path = {"event_id": event_id}
+
+        def get(route: str, scopes: str = "events:read") -> Callable[[], object]:
+            named = path if "{" in route else None
+            return lambda: driver.request("GET", route, path=named, scopes=scopes)
+
+        client = boto3.client("dynamodb")
+        now = clock.to_text(clock.utc_now())
+        _, token = issue_token(TokenStore(client, self._tokens_table), "bench", ["admin"], now)
+        figures = [
+            self._count("authorize", lambda: driver.authorize(token)),
+            self._count("GET /events/{id}", get("/events/{event_id}")),
+            self._count("GET /events/{id}/payload", get("/events/{event_id}/payload")),
+            self._count("GET /events/{id}/result", get("/events/{event_id}/result")),
+            self._count("GET /events, one owner's", get("/events")),
+            self._count("GET /events, everybody's", get("/events", scopes="admin")),
+            self._count("reconcile, nothing to do", driver.reconcile),
+        ]
+        return Section("Reading and reconcile: requests a call", figures)
+
+    def _send(self, *, keyed: bool = False, filler: int = _SMALL, failing: int = 0) -> None:
+        """Ingest a batch; the first `failing` of it fail once and are to be retried."""
+        for number in range(BATCH):
+            event_type = "eventline.drill.transient" if number < failing else "bench.plain"
+            self._driver.ingest(event_type, filler, f"bench-{number}" if keyed else None)
+
+    def _work(self, records: list[dict[str, object]]) -> None:
+        if not self._driver.process(records):
+            raise RuntimeError("the worker did not take the batch")
+        self._driver.settle(records)
+
+    def _count(
+        self, name: str, action: Callable[[], object], items: int = 1, aim: float | None = None
+    ) -> Figure:
+        with self._counter.counting() as counts:
+            action()
+        return Figure(name, counts.total() / items, "requests", aim, per_item(counts, items))
+
+
+def per_item(counts: Counter[str], items: int) -> dict[str, float]:
+    """Counts by operation as an average over `items`, most frequent first."""
+    return {operation: count / items for operation, count in counts.most_common()}

@@ -1,0 +1,53 @@
+"""The stores' tables, buckets and queues, made as `infra/resources.yaml` has them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from infra import project, stack
+
+Clients = Callable[[str], Any]
+"""A function from the name of an AWS service to a client."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the resources of a test run are called."""
+
+    events_table: str
+    tokens_table: str
+    bronze_bucket: str
+    silver_bucket: str
+    queue: str
+    dead_letter_queue: str
+
+    @classmethod
+    def with_prefix(cls, prefix: str) -> "Names":
+        return cls(
+            events_table=f"{prefix}-events",
+            tokens_table=f"{prefix}-tokens",
+            bronze_bucket=f"{prefix}-bronze",
+            silver_bucket=f"{prefix}-silver",
+            queue=f"{prefix}-events",
+            dead_letter_queue=f"{prefix}-events-dlq",
+        )
+
+
+def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
+    """Make them all; returns the URLs of the queue and of its dead-letter queue."""
+    resources = stack.read_template(project.ROOT)["Resources"]
+    for table, resource in (
+        (names.events_table, "EventsTable"),
+        (names.tokens_table, "TokensTable"),
+    ):
+        properties = resources[resource]["Properties"]
+        schema = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+        clients("dynamodb").create_table(
+            TableName=table, **{name: properties[name] for name in schema if name in properties}
+        )
+    for bucket in (names.bronze_bucket, names.silver_bucket):
+        clients("s3").create_bucket(Bucket=bucket)
+    create = clients("sqs").create_queue
+    url: str = create(QueueName=names.queue)["QueueUrl"]
+    dead_letter_url: str = create(QueueName=names.dead_letter_queue)["QueueUrl"]
+    return url, dead_letter_url

@@ -1,0 +1,53 @@
+"""What every tier shares: the environment that `app.py` is imported in, and no network by default.
+
+Variables are set while pytest loads this file, because importing `app` reads them. Nothing in them
+reaches a real account: the keys are made up, and no profile or endpoint of the machine is seen.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+STAGE_VARIABLES = {
+    "STAGE": "local",
+    "ACCOUNT_ID": ACCOUNT,
+    "AWS_REGION": REGION,
+    "EVENTS_TABLE": "eventline-test-events",
+    "TOKENS_TABLE": "eventline-test-tokens",
+    "BRONZE_BUCKET": "eventline-test-bronze",
+    "SILVER_BUCKET": "eventline-test-silver",
+    "EVENTS_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-events",
+    "EVENTS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-events-dlq",
+}
+_MADE_UP_KEYS = {
+    "AWS_ACCESS_KEY_ID": "testing",
+    "AWS_SECRET_ACCESS_KEY": "testing",
+    "AWS_DEFAULT_REGION": REGION,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+}
+_NOT_SEEN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "LOG_LEVEL", "AUTH_MODE")
+_TESTS = Path(__file__).parent
+_WITHOUT_NETWORK = (_TESTS / "unit", _TESTS / "functional")
+
+os.environ.update(STAGE_VARIABLES | _MADE_UP_KEYS)
+for name in _NOT_SEEN:
+    os.environ.pop(name, None)
+
+# The same examples in every run, so that a red build is somebody's change. To look further:
+# HYPOTHESIS_PROFILE=explore make test-fast
+settings.register_profile("fixed", max_examples=400, derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", max_examples=20_000, database=None, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Take the network from the fast tiers; `@pytest.mark.enable_socket` gives it back."""
+    for item in items:
+        if any(item.path.is_relative_to(folder) for folder in _WITHOUT_NETWORK):
+            item.add_marker(pytest.mark.disable_socket)

@@ -1,0 +1,99 @@
+"""Bronze and silver: written once, never over one another."""
+
+import pytest
+
+from chalicelib.errors import NotFoundError
+from tests.contract.conftest import Backend
+from tests.factories import make_event, unique
+
+PAYLOAD = '{"eventType":"demo","text":"grüße"}'.encode()
+
+
+def test_a_payload_is_kept_byte_for_byte(aws_backends: Backend) -> None:
+    event = make_event(payload=PAYLOAD)
+    assert aws_backends.lake.put_bronze(event, PAYLOAD)
+    assert aws_backends.lake.get_bronze(event.s3_key) == PAYLOAD
+    assert aws_backends.calls == ["PutObject", "GetObject"]
+
+
+def test_a_second_payload_never_replaces_the_first(aws_backends: Backend) -> None:
+    event = make_event(payload=PAYLOAD)
+    aws_backends.lake.put_bronze(event, PAYLOAD)
+    assert not aws_backends.lake.put_bronze(event, b"{}")
+    assert aws_backends.lake.get_bronze(event.s3_key) == PAYLOAD
+
+
+@pytest.mark.parametrize(
+    ("event_type", "source", "subject"),
+    [
+        ("demo", "/events", None),
+        ("größe/../..", "urn:shop:größe", "Bestellung Nr. 7: 日本"),
+        ("..", "https://example.com/a?b=c&d=%2F", " leading and trailing "),
+        ("a%2Fb", "%41", "percent % sign"),
+        ("ž" * 64, "日" * 85, "語" * 85),
+    ],
+)
+def test_bronze_alone_gives_the_event_back(
+    aws_backends: Backend, event_type: str, source: str, subject: str | None
+) -> None:
+    event = make_event(
+        event_type=event_type, source=source, subject=subject, payload=PAYLOAD, owner="a@b.c"
+    )
+    aws_backends.lake.put_bronze(event, PAYLOAD)
+    aws_backends.calls.clear()
+    assert aws_backends.lake.bronze_event(event.s3_key) == event
+    assert aws_backends.calls == ["HeadObject"]
+
+
+def test_an_object_put_by_hand_is_no_event(aws_backends: Backend) -> None:
+    key = make_event().s3_key
+    aws_backends.put_by_hand(key, b"{}")
+    assert aws_backends.lake.bronze_event(key) is None
+
+
+def test_a_key_that_is_none_of_ours_is_no_event(aws_backends: Backend) -> None:
+    aws_backends.put_by_hand("bronze/notes.txt", b"{}")
+    aws_backends.calls.clear()
+    assert aws_backends.lake.bronze_event("bronze/notes.txt") is None
+    assert aws_backends.calls == []
+
+
+def test_an_object_that_is_gone_is_no_event(aws_backends: Backend) -> None:
+    assert aws_backends.lake.bronze_event(make_event().s3_key) is None
+
+
+def test_what_is_not_there_is_not_found(aws_backends: Backend) -> None:
+    with pytest.raises(NotFoundError):
+        aws_backends.lake.get_bronze(make_event().s3_key)
+    with pytest.raises(NotFoundError):
+        aws_backends.lake.get_silver("silver/demo/none.json")
+
+
+def test_silver_is_written_once(aws_backends: Backend) -> None:
+    key = f"silver/{unique('type')}/dt=2026-03-14/x.json"
+    assert aws_backends.lake.put_silver(key, '{"first":true}')
+    assert not aws_backends.lake.put_silver(key, '{"first":false}')
+    assert aws_backends.lake.get_silver(key) == b'{"first":true}'
+
+
+def test_types_and_keys_are_listed_in_order(aws_backends: Backend) -> None:
+    # Given events of two types
+    types = [unique("a"), unique("b")]
+    events = [make_event(event_type=name, payload=PAYLOAD) for name in types for _ in range(3)]
+    for event in events:
+        aws_backends.lake.put_bronze(event, PAYLOAD)
+    # When types and keys are listed
+    prefixes = [f"bronze/{name}/" for name in types]
+    found = list(aws_backends.lake.bronze_types())
+    first = sorted(event.s3_key for event in events if event.event_type == types[0])
+    listed = [key for page in aws_backends.lake.bronze_keys(prefixes[0]) for key, _ in page]
+    rest = [
+        key
+        for page in aws_backends.lake.bronze_keys(prefixes[0], after=first[0])
+        for key, _ in page
+    ]
+    # Then they come in order, from where the last listing stopped
+    assert [prefix for prefix in found if prefix in prefixes] == prefixes
+    assert found == sorted(set(found))
+    assert listed == first
+    assert rest == first[1:]

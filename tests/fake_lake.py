@@ -1,0 +1,80 @@
+"""Bronze and silver in memory."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from chalicelib.adapters.lake import Lake
+from chalicelib.domain.events import Event, parse_bronze_key
+from chalicelib.errors import NotFoundError
+from tests.fakes import FakeAws, StoredObject
+
+_ROOT = "bronze/"
+_KEYS_A_PAGE = 1000
+
+
+class FakeLake(Lake):
+    """Bronze and silver."""
+
+    def __init__(self, aws: FakeAws) -> None:
+        self._aws = aws
+        self.bronze_bucket = "bronze"
+        self.silver_bucket = "silver"
+
+    def put_bronze(self, event: Event, payload: bytes) -> bool:
+        return self._keep(self.bronze_bucket, event.s3_key, payload, event)
+
+    def get_bronze(self, key: str) -> bytes:
+        return self._fetch(self.bronze_bucket, key)
+
+    def bronze_event(self, key: str) -> Event | None:
+        if parse_bronze_key(key) is None:
+            return None
+        kept = self._aws.call("HeadObject", lambda: self._aws.objects.get(("bronze", key)))
+        return kept.event if kept else None
+
+    def bronze_types(self) -> Iterator[str]:
+        def effect() -> list[str]:
+            keys = [key for bucket, key in self._aws.objects if bucket == self.bronze_bucket]
+            below = [key.removeprefix(_ROOT) for key in keys if key.startswith(_ROOT)]
+            return sorted({f"{_ROOT}{name.split('/')[0]}/" for name in below if "/" in name})
+
+        yield from self._aws.call("ListObjectsV2", effect)
+
+    def bronze_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
+        while True:
+
+            def effect(after: str = after) -> list[tuple[str, Any]]:
+                found = [
+                    (key, kept.modified)
+                    for (bucket, key), kept in self._aws.objects.items()
+                    if bucket == self.bronze_bucket and key.startswith(prefix) and key > after
+                ]
+                return sorted(found, key=lambda entry: entry[0])[:_KEYS_A_PAGE]
+
+            page = self._aws.call("ListObjectsV2", effect)
+            yield page
+            if len(page) < _KEYS_A_PAGE:
+                return
+            after = page[-1][0]
+
+    def put_silver(self, key: str, document: str) -> bool:
+        return self._keep(self.silver_bucket, key, document.encode(), None)
+
+    def get_silver(self, key: str) -> bytes:
+        return self._fetch(self.silver_bucket, key)
+
+    def _keep(self, bucket: str, key: str, body: bytes, event: Event | None) -> bool:
+        def effect() -> bool:
+            if (bucket, key) in self._aws.objects:
+                return False
+            kept = StoredObject(body, event, self._aws.clock())
+            self._aws.objects[bucket, key] = kept
+            return True
+
+        return self._aws.call("PutObject", effect)
+
+    def _fetch(self, bucket: str, key: str) -> bytes:
+        kept = self._aws.call("GetObject", lambda: self._aws.objects.get((bucket, key)))
+        if kept is None:
+            raise NotFoundError("the object is not in the lake")
+        return kept.body

@@ -1,0 +1,248 @@
+"""The platform in memory: senders, Lambda's poller, workers, reconcile and a clock.
+
+What the platform promises is checked by `check_always` after every AWS call, and by `check_end`
+when all has come to rest.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from chalicelib.domain.events import OPEN, Record, Status, parse_bronze_key
+from chalicelib.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
+from chalicelib.services.ingest_events import Ingest, Receipt, ingest
+from chalicelib.services.process_events import Delivery, Processing, process_batch
+from chalicelib.services.processors import PROCESSORS
+from chalicelib.services.reconcile import Reconciling, reconcile
+from tests.factories import Clock, make_submission
+from tests.fake_lake import FakeLake
+from tests.fake_queue import FakeQueue
+from tests.fakes import FakeAws, FakeCheckpointStore, FakeEventIndex, FakeEventStore
+from tests.faults import Fault, ProcessKilledError
+from tests.unit.actors import Actor, Stage
+
+STUCK_AFTER = 900
+VISIBILITY = 360
+MAX_ATTEMPTS = 5
+_ROUNDS_TO_REST = 40
+
+
+@dataclass(frozen=True)
+class Send:
+    """A sender posts `body`."""
+
+    body: bytes
+    owner: str = "alice"
+    key: str | None = None
+
+
+@dataclass(frozen=True)
+class Work:
+    """Lambda delivers a batch to a worker; `again`: one that another worker has just now."""
+
+    limit: int = 10
+    again: bool = False
+    newest_first: bool = False
+
+
+@dataclass(frozen=True)
+class Reconcile:
+    """The schedule runs."""
+
+
+Job = Send | Work | Reconcile
+
+
+@dataclass(frozen=True)
+class Together:
+    """Jobs at the same time. `order` says who makes the next call; `faults` are (job, call,
+    what happens)."""
+
+    jobs: Sequence[Job]
+    order: Sequence[int] = ()
+    faults: Sequence[tuple[int, int, Fault]] = ()
+
+
+@dataclass(frozen=True)
+class Wait:
+    """Time passes."""
+
+    seconds: int
+
+
+@dataclass
+class World:
+    """The platform and what was seen of it."""
+
+    start: datetime
+    trace: list[str] = field(default_factory=list)
+    receipts: list[tuple[Send, Receipt]] = field(default_factory=list)
+    refused: list[Send] = field(default_factory=list)
+    sends: list[Send] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.clock = Clock(self.start)
+        self.aws = FakeAws(self.clock)
+        self.dead_letters = FakeQueue(self.aws)
+        self.queue = FakeQueue(
+            self.aws,
+            visibility=VISIBILITY,
+            max_deliveries=MAX_ATTEMPTS,
+            dead_letters=self.dead_letters,
+        )
+        self.ledger = FakeEventStore(self.aws)
+        self.lake = FakeLake(self.aws)
+        self._randoms = iter(range(1, 10**6))
+        self._written: dict[tuple[str, str], bytes] = {}
+        self._lives: dict[str, Record] = {}
+        self._stage = Stage(self.aws, self._tick, self.note)
+
+    def note(self, text: str) -> None:
+        """Remember what happened, for whoever reads a failure."""
+        self.trace.append(f"{self.clock.text} {text}")
+        self.check_always()
+
+    def play(self, part: Together | Wait) -> None:
+        """Let `part` happen, whole."""
+        if isinstance(part, Wait):
+            self.clock.advance(part.seconds)
+            self.note(f"waited {part.seconds} s")
+            return
+        actors = [self._actor(number, part) for number in range(len(part.jobs))]
+        self._stage.play(actors, iter(part.order))
+        for actor in actors:
+            if actor.error is not None:
+                self._check_error(actor)
+        self.check_always()
+
+    def come_to_rest(self) -> None:
+        """Go on without faults until nothing is open any more."""
+        for _ in range(_ROUNDS_TO_REST):
+            self.play(Together([Reconcile()]))
+            while any(message.visible_at <= self.clock() for message in self.queue.messages):
+                self.play(Together([Work()]))
+            if not self.queue.messages and not self._unfinished():
+                return
+            self.play(Wait(STUCK_AFTER + 1))
+        raise AssertionError(f"never comes to rest: {self._unfinished()}")
+
+    def check_always(self) -> None:
+        """What holds after every single call."""
+        for place, kept in self.aws.objects.items():
+            before = self._written.setdefault(place, kept.body)
+            assert kept.body == before, f"{place} was overwritten"
+        sent = {json.loads(body)["event"]["eventId"] for body in self.queue.sent}
+        for event_id, record in self.aws.records.items():
+            if record.status is Status.ENQUEUED:
+                assert event_id in sent, f"{event_id} reads ENQUEUED but was never sent"
+            before_record = self._lives.get(event_id)
+            if before_record is not None and before_record is not record:
+                length = len(before_record.timeline)
+                assert record.timeline[:length] == before_record.timeline, "history was changed"
+                assert record.event == before_record.event, "the facts were changed"
+            self._lives[event_id] = record
+        for owner, key in {(send.owner, send.key) for send, _ in self.receipts if send.key}:
+            kept_as = {
+                (receipt.event_id, send.body)
+                for send, receipt in self.receipts
+                if (send.owner, send.key) == (owner, key)
+            }
+            assert len(kept_as) == 1, f"key {key} of {owner} stands for {kept_as}"
+
+    def _actor(self, number: int, part: Together) -> Actor:
+        job = part.jobs[number]
+        faults = {call: fault for whose, call, fault in part.faults if whose == number}
+        act = self._act(job)
+
+        def run() -> None:
+            self._stage.enter(actor)
+            act()
+
+        actor = Actor(f"{number} {type(job).__name__}", run, faults)
+        return actor
+
+    def _act(self, job: Job) -> Callable[[], None]:
+        match job:
+            case Send():
+                return lambda: self._send(job)
+            case Work():
+                return lambda: self._work(job)
+            case Reconcile():
+                return self._reconcile
+
+    def _send(self, send: Send) -> None:
+        using = Ingest(
+            ledger=self.ledger,
+            lake=self.lake,
+            queue=self.queue,
+            max_event_bytes=10_000,
+            now=self.clock,
+            random=lambda count: next(self._randoms).to_bytes(count, "big"),
+        )
+        self.sends.append(send)
+        submission = make_submission(send.body, owner=send.owner, key=send.key)
+        try:
+            receipt = ingest(submission, using)
+        except IdempotencyConflictError:
+            self.refused.append(send)
+            self.note(f"refused {send}")
+            return
+        self.receipts.append((send, receipt))
+        self.note(f"acknowledged {receipt.event_id} for {send}")
+
+    def _work(self, work: Work) -> None:
+        receive = self.queue.deliver_again if work.again else self.queue.receive
+        records = receive(work.limit)
+        if work.newest_first:
+            records.reverse()
+        if not records:
+            return
+        self.note(f"delivered {[record['receiptHandle'] for record in records]}")
+        using = Processing(
+            ledger=self.ledger,
+            lake=self.lake,
+            queue=self.queue,
+            dead_letters=self.dead_letters,
+            processors=PROCESSORS,
+            max_attempts=MAX_ATTEMPTS,
+            retry_base=5,
+            remaining=lambda: 60.0,
+            now=self.clock,
+            jitter=lambda: 0.0,
+        )
+        process_batch([Delivery.from_record(record) for record in records], using)
+        self.queue.acknowledge(records)
+
+    def _reconcile(self) -> None:
+        using = Reconciling(
+            ledger=self.ledger,
+            index=FakeEventIndex(self.aws),
+            lake=self.lake,
+            queue=self.queue,
+            checkpoints=FakeCheckpointStore(self.aws),
+            stuck_after=STUCK_AFTER,
+            max_requeues=3,
+            backlog_limit=1000,
+            full_sweep_every=timedelta(hours=1),
+            run_id="reconcile",
+            remaining=lambda: 60.0,
+            now=self.clock,
+        )
+        reconcile(using)
+
+    def _tick(self) -> None:
+        self.clock.advance(0.001)
+
+    def _check_error(self, actor: Actor) -> None:
+        """Only what AWS and the operating system did may show, and a batch to be retried."""
+        error = actor.error
+        expected = isinstance(error, (ProcessKilledError, BatchIncompleteError))
+        if error is not None and not expected and not is_aws_fault(error):
+            raise AssertionError(f"{actor.name} raised {error!r}") from error
+
+    def _unfinished(self) -> list[str]:
+        open_ones = [id_ for id_, record in self.aws.records.items() if record.status in OPEN]
+        named = [parse_bronze_key(key) for bucket, key in self.aws.objects if bucket == "bronze"]
+        known = self.aws.records
+        return open_ones + [parsed[1] for parsed in named if parsed and parsed[1] not in known]

@@ -1,0 +1,112 @@
+"""From requests to what services take."""
+
+from datetime import timedelta
+
+import pytest
+
+from chalicelib import decoding
+from chalicelib.domain.events import Status
+from chalicelib.domain.listing import NEWEST, OLDEST, encode_cursor
+from chalicelib.domain.tokens import Caller
+from chalicelib.errors import InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.http import Call
+from tests.factories import NOON, make_body, make_id
+
+ALICE = Caller("alice", frozenset({"events:read"}), "t")
+ADMIN = Caller("root", frozenset({"admin"}), "t")
+
+
+def call(
+    query: dict[str, list[str]] | None = None,
+    *,
+    caller: Caller = ALICE,
+    body: bytes = b"",
+    **headers: str,
+) -> Call:
+    """A request."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return Call(caller, "request", named, query or {}, body)
+
+
+def test_a_submission_is_the_body_as_it_is() -> None:
+    body = make_body()
+    submission = decoding.decode_submission(
+        call(body=body, content_type="Application/JSON; charset=UTF-8", idempotency_key="k")
+    )
+    assert submission.body is body
+    assert submission.content_type == "application/json"
+    assert (submission.owner, submission.idempotency_key) == ("alice", "k")
+    assert submission.request_id == "request"
+
+
+def test_no_key_is_none_and_an_empty_one_is_a_key() -> None:
+    assert decoding.decode_submission(call()).idempotency_key is None
+    assert decoding.decode_submission(call(idempotency_key="")).idempotency_key == ""
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/json; charset=utf-16", "application/json; a=b", "json", ";"],
+)
+def test_a_submission_in_another_format_is_refused(content_type: str) -> None:
+    with pytest.raises(UnsupportedMediaTypeError):
+        decoding.decode_submission(call(content_type=content_type))
+
+
+def test_a_listing_without_a_query_is_the_callers_newest() -> None:
+    listing, resume = decoding.decode_listing(call())
+    assert (listing.owner, listing.limit, resume) == ("alice", decoding.DEFAULT_LIMIT, None)
+    assert (listing.start, listing.end) == (OLDEST, NEWEST)
+    assert (listing.event_type, listing.status) == (None, None)
+
+
+def test_an_admins_listing_is_everyones() -> None:
+    assert decoding.decode_listing(call(caller=ADMIN))[0].owner is None
+
+
+def test_a_listing_takes_every_filter() -> None:
+    list_key = f"2026-03-14T12:00:00.000Z#{make_id()}"
+    query = {
+        "eventType": ["order.created"],
+        "status": ["FAILED"],
+        "from": ["2026-03-14"],
+        "to": ["2026-03-14T13:00:00 01:00"],
+        "limit": ["7"],
+        "cursor": [encode_cursor(list_key)],
+    }
+    listing, resume = decoding.decode_listing(call(query))
+    assert (listing.event_type, listing.status) == ("order.created", Status.FAILED)
+    assert listing.start == "2026-03-14T00:00:00.000Z"
+    assert listing.end == "2026-03-14T12:00:00.000Z"
+    assert (listing.limit, resume) == (7, list_key)
+
+
+def test_every_unknown_parameter_is_named() -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        decoding.decode_listing(call({"a": ["1"], "limit": ["1", "2"], "b": ["2"]}))
+    assert [(fault.pointer, fault.detail) for fault in caught.value.errors] == [
+        ("/query/a", "is not known here"),
+        ("/query/limit", "comes twice"),
+        ("/query/b", "is not known here"),
+    ]
+
+
+def test_a_token_order_is_read_whole() -> None:
+    body = b'{"owner":"bob","scopes":["events:read","admin"],"expiresAt":"2026-03-14T13:00+01:00"}'
+    order = decoding.decode_token_order(call(body=body), NOON - timedelta(milliseconds=1))
+    assert order.owner == "bob"
+    assert order.scopes == ["events:read", "admin"]
+    assert order.expires_at == "2026-03-14T12:00:00.000Z"
+
+
+def test_a_token_that_has_expired_is_not_issued() -> None:
+    body = b'{"owner":"bob","scopes":["admin"],"expiresAt":"2026-03-14T12:00:00Z"}'
+    with pytest.raises(InvalidRequestError) as caught:
+        decoding.decode_token_order(call(body=body), NOON)
+    assert [fault.pointer for fault in caught.value.errors] == ["/expiresAt"]
+
+
+def test_a_page_of_tokens_goes_on_after_an_id() -> None:
+    assert decoding.decode_token_page(call()) == (decoding.DEFAULT_LIMIT, None)
+    query = {"limit": ["3"], "cursor": ["abc123"]}
+    assert decoding.decode_token_page(call(query)) == (3, "abc123")

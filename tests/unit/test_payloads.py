@@ -1,0 +1,109 @@
+"""What counts as JSON, and what does not."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chalicelib.domain.payloads import MAX_DEPTH, dump_json, parse_json
+from chalicelib.errors import InvalidJsonError
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+numbers = st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)
+json_values = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(texts, inner, max_size=5),
+    max_leaves=20,
+)
+
+
+@given(json_values)
+def test_what_json_can_hold_comes_back_as_it_was(value: Any) -> None:
+    assert parse_json(dump_json(value).encode()) == value
+    assert parse_json(json.dumps(value, ensure_ascii=False, indent=1).encode()) == value
+
+
+@given(st.binary())
+def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
+    try:
+        value = parse_json(payload)
+    except InvalidJsonError:
+        return
+    assert parse_json(dump_json(value).encode()) == value
+
+
+@pytest.mark.parametrize(
+    ("payload", "said"),
+    [
+        (b"", "Expecting value"),
+        (b"   ", "Expecting value"),
+        (b"{", "line 1 column 2"),
+        (b'{"a":1}x', "Extra data"),
+        (b'{"a":1,}', "line 1"),
+        (b"{'a':1}", "line 1"),
+        (b'{"a":NaN}', "NaN"),
+        (b'{"a":Infinity}', "Infinity"),
+        (b'{"a":-Infinity}', "-Infinity"),
+        (b'{"a":1e400}', "too large"),
+        (b'{"a":-1e400}', "too large"),
+        (b'{"a":' + b"9" * 309 + b"}", "too large"),
+        (b'{"a":' + b"9" * 5000 + b"}", "too large"),
+        (b'{"a":-' + b"9" * 309 + b"}", "too large"),
+        (b'{"a":1,"a":2}', 'duplicate name "a"'),
+        (b'{"x":[{"b":1,"c":2,"b":3}]}', 'duplicate name "b"'),
+        (b'{"a":1,"\\u0061":2}', 'duplicate name "a"'),
+        (b'{"a":"\\ud800"}', "surrogate"),
+        (b'{"\\udfff":1}', "surrogate"),
+        (b'{"a":["\\udc00\\ud800"]}', "surrogate"),
+        (b'\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
+        (b'{"a":"\xc0\xaf"}', "not UTF-8"),
+        (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
+        ('{"a":1}'.encode("utf-16"), "not UTF-8"),
+        (b'{"a":"\x00"}', "line 1"),
+        (b'{"a":01}', "line 1"),
+        (b'{"a":.5}', "line 1"),
+        (b"[" * 100_000 + b"]" * 100_000, "deeper"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "deeper"),
+        (b"[" * (MAX_DEPTH + 1) + b"1" + b"]" * (MAX_DEPTH + 1), "deeper"),
+    ],
+    ids=lambda value: repr(value[:30]),
+)
+def test_what_readers_would_read_differently_is_refused(payload: bytes, said: str) -> None:
+    with pytest.raises(InvalidJsonError) as caught:
+        parse_json(payload)
+    assert said in caught.value.errors[0].detail
+    assert caught.value.code == "invalid-json"
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [
+        (b"[" * MAX_DEPTH + b"1" + b"]" * MAX_DEPTH, None),
+        (b"9" * 308, int("9" * 308)),
+        (b"1.7976931348623157e308", 1.7976931348623157e308),
+        (b"1e-400", 0.0),
+        (b'"\\ud83d\\ude00"', "\N{GRINNING FACE}"),
+        (b'"\\u0000"', "\x00"),
+        (b"-0", 0),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_what_is_at_the_limit_is_read(payload: bytes, value: Any) -> None:
+    parsed = parse_json(payload)
+    assert value is None or parsed == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), {1, 2}, b"x"])
+def test_what_json_can_not_hold_is_not_written(value: object) -> None:
+    with pytest.raises((ValueError, TypeError)):
+        dump_json({"a": value})
+
+
+def test_a_duplicate_name_is_not_quoted_at_length() -> None:
+    name = b"x" * 5000
+    with pytest.raises(InvalidJsonError) as caught:
+        parse_json(b'{"' + name + b'":1,"' + name + b'":2}')
+    assert len(caught.value.detail) < 200

@@ -1,0 +1,109 @@
+"""The worker, a batch at a time: no message hurts its neighbours."""
+
+import json
+import time
+
+import pytest
+
+from chalicelib.domain.events import Status
+from chalicelib.domain.messages import EventMessage
+from chalicelib.errors import BatchIncompleteError
+from chalicelib.services.process_events import Delivery
+from tests.factories import make_delivery
+from tests.faults import Fault, ProcessKilledError
+from tests.unit.worker import Worker, again, refusing
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def test_what_is_done_is_deleted_and_what_failed_is_put_off(worker: Worker) -> None:
+    # Given a queue with two good events around a bad one
+    good, first = worker.event()
+    bad, second = worker.event("transient")
+    other, third = worker.event()
+    for delivery in (first, second, third):
+        worker.queue.send(delivery.body)
+    batch = [Delivery.from_record(record) for record in worker.queue.receive()]
+    # When the batch is processed
+    with pytest.raises(BatchIncompleteError, match="1 of 3"):
+        worker.run(*batch)
+    # Then the good ones are off the queue, and the bad one waits
+    assert worker.status(good) is worker.status(other) is Status.PROCESSED
+    assert worker.status(bad) is Status.ENQUEUED
+    (left,) = worker.queue.messages
+    assert EventMessage.decode(left.body).event == bad
+    assert (left.visible_at - worker.clock()).total_seconds() == round(5 * 1.5)
+    assert worker.aws.calls[-2:] == ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"]
+
+
+def test_a_batch_of_good_events_makes_no_queue_calls(worker: Worker) -> None:
+    batch = [worker.event()[1] for _ in range(10)]
+    worker.run(*batch)
+    assert set(worker.aws.calls) == {"PutObject", "UpdateItem", "PutItem"}
+
+
+@pytest.mark.parametrize("body", ["hello", "{}", '{"v":1}', json.dumps({"Records": []})])
+def test_a_foreign_message_goes_to_the_dead_letters_with_its_reason(
+    worker: Worker, body: str
+) -> None:
+    good, delivery = worker.event()
+    foreign = make_delivery(body)
+    worker.run(foreign, delivery)
+    assert worker.status(good) is Status.PROCESSED
+    (aside,) = worker.dead_letters.messages
+    assert aside.body == body
+    assert aside.attributes["code"] == "foreign-message"
+    assert aside.attributes["messageId"] == foreign.message_id
+    assert aside.attributes["reason"]
+
+
+def test_a_foreign_message_that_can_not_be_set_aside_stays(worker: Worker) -> None:
+    worker.aws.gate = refusing("SendMessage")
+    with pytest.raises(BatchIncompleteError):
+        worker.run(make_delivery("hello"))
+    assert worker.dead_letters.messages == []
+
+
+def test_one_that_hangs_leaves_time_to_the_others(worker: Worker) -> None:
+    slow, hanging = worker.event("hang")
+    good, delivery = worker.event()
+    worker.seconds = 2.5
+    began = time.monotonic()
+    with pytest.raises(BatchIncompleteError):
+        worker.run(hanging, delivery)
+    assert time.monotonic() - began < 2
+    assert worker.status(good) is Status.PROCESSED
+    last_error = worker.aws.records[slow.event_id].last_error
+    assert last_error is not None
+    assert (last_error["class"], last_error["code"]) == ("transient", "time-out")
+
+
+def test_what_there_is_no_time_for_comes_back_at_once(worker: Worker) -> None:
+    event, delivery = worker.event()
+    worker.queue.send(delivery.body)
+    (record,) = worker.queue.receive()
+    worker.seconds = 1.9
+    with pytest.raises(BatchIncompleteError):
+        worker.run(Delivery.from_record(record))
+    assert event.event_id not in worker.aws.records
+    assert worker.queue.messages[0].visible_at == worker.clock()
+
+
+def test_one_that_kills_the_process_takes_no_neighbour_down(worker: Worker) -> None:
+    # Given a message that killed a worker before, ahead of a good one
+    good, fresh = worker.event()
+    _, deadly = worker.event()
+    worker.queue.send(fresh.body)
+    (record,) = worker.queue.receive()
+    killer = again(deadly, 2)
+    # When it does it again: the fourth call is its own first
+    worker.aws.calls.clear()
+    worker.aws.fail(5, Fault.KILLED_BEFORE)
+    with pytest.raises(ProcessKilledError):
+        worker.run(killer, Delivery.from_record(record))
+    # Then the good one is done and off the queue
+    assert worker.status(good) is Status.PROCESSED
+    assert worker.queue.messages == []

@@ -1,0 +1,101 @@
+"""Settings: read once, and each bad value names its variable."""
+
+import pytest
+
+from chalicelib.errors import ConfigurationError
+from chalicelib.settings import TABLE, load, queue_url
+from tests.conftest import STAGE_VARIABLES
+
+REQUIRED = [entry.name for entry in TABLE if entry.default is None]
+
+
+def test_defaults_hold_where_nothing_is_set() -> None:
+    settings = load(STAGE_VARIABLES)
+    assert settings.max_event_bytes == 1024 * 1024
+    assert settings.max_attempts == 5
+    assert settings.log_level == "INFO"
+    assert settings.auth_mode == "token"
+    assert settings.events_table == STAGE_VARIABLES["EVENTS_TABLE"]
+
+
+def test_every_default_is_a_good_value() -> None:
+    defaults = {entry.name: entry.default for entry in TABLE if entry.default is not None}
+    assert load(STAGE_VARIABLES | defaults) == load(STAGE_VARIABLES)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+@pytest.mark.parametrize("value", [None, "", "  "])
+def test_what_must_be_set_is_asked_for_by_name(name: str, value: str | None) -> None:
+    environ = {key: text for key, text in STAGE_VARIABLES.items() if key != name}
+    if value is not None:
+        environ[name] = value
+    with pytest.raises(ConfigurationError, match=f"{name} is not set"):
+        load(environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LOG_LEVEL", "LOUD"),
+        ("LOG_LEVEL", "info"),
+        ("AUTH_MODE", "none"),
+        ("MAX_EVENT_BYTES", "0"),
+        ("MAX_EVENT_BYTES", "1e6"),
+        ("MAX_EVENT_BYTES", str(5 * 1024 * 1024 + 1)),
+        ("MAX_ATTEMPTS", "0"),
+        ("MAX_ATTEMPTS", "-1"),
+        ("MAX_ATTEMPTS", "1001"),
+        ("MAX_ATTEMPTS", "five"),
+        ("RETRY_BASE_SECONDS", "3601"),
+        ("RETRY_BASE_SECONDS", "1.5"),
+        ("BATCHING_WINDOW_SECONDS", "301"),
+        ("LEDGER_SHARDS", "0"),
+        ("LEDGER_SHARDS", "257"),
+        ("RECONCILE_MINUTES", "0"),
+        ("STUCK_AFTER_SECONDS", "0"),
+        ("MAX_REQUEUES", "101"),
+        ("BACKLOG_LIMIT", "0"),
+    ],
+)
+def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=name):
+        load(STAGE_VARIABLES | {name: value})
+
+
+def test_blanks_around_a_value_do_not_count() -> None:
+    assert load(STAGE_VARIABLES | {"MAX_ATTEMPTS": " 7 "}).max_attempts == 7
+
+
+def test_every_setting_says_what_it_is() -> None:
+    names = [entry.name for entry in TABLE]
+    assert len(names) == len(set(names))
+    assert all(entry.help.endswith(".") for entry in TABLE)
+
+
+@pytest.mark.parametrize(
+    ("arn", "url"),
+    [
+        (
+            "arn:aws:sqs:eu-central-1:123456789012:q",
+            "https://sqs.eu-central-1.amazonaws.com/123456789012/q",
+        ),
+        (
+            "arn:aws-cn:sqs:cn-north-1:123456789012:q",
+            "https://sqs.cn-north-1.amazonaws.com.cn/123456789012/q",
+        ),
+        (
+            "arn:aws-us-gov:sqs:us-gov-west-1:123456789012:q",
+            "https://sqs.us-gov-west-1.amazonaws.com/123456789012/q",
+        ),
+    ],
+)
+def test_an_arn_gives_the_queues_url(arn: str, url: str) -> None:
+    assert queue_url(arn) == url
+
+
+@pytest.mark.parametrize(
+    "arn", ["", "q", "arn:aws:sns:us-east-1:123456789012:q", "arn:aws:sqs:us-east-1:q"]
+)
+def test_what_is_no_queue_is_told(arn: str) -> None:
+    with pytest.raises(ConfigurationError, match="not a queue ARN"):
+        queue_url(arn)

@@ -1,0 +1,113 @@
+"""The worker on fakes, with processors that fail in every way."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from chalicelib.domain.events import Event, Status, silver_key
+from chalicelib.errors import PermanentError, TransientError
+from chalicelib.services.process_events import Delivery, Processing, process_batch
+from chalicelib.services.processors import Incoming, Processor
+from tests.factories import Clock, make_body, make_delivery, make_event, make_message
+from tests.fake_lake import FakeLake
+from tests.fake_queue import FakeQueue
+from tests.fakes import FakeAws, FakeEventStore
+from tests.faults import Fault, suffer
+
+MAX_ATTEMPTS = 5
+
+
+def permanent(_incoming: Incoming) -> Any:
+    raise PermanentError("no such customer", code="customer")
+
+
+def transient(_incoming: Incoming) -> Any:
+    raise TransientError("try later", code="busy")
+
+
+def crash(incoming: Incoming) -> Any:
+    raise RuntimeError(f"secret {incoming.data['secret']}")
+
+
+def leave(_incoming: Incoming) -> Any:
+    raise SystemExit(1)
+
+
+def hang(_incoming: Incoming) -> Any:
+    time.sleep(30)
+
+
+def no_json(_incoming: Incoming) -> Any:
+    return {"when": {1, 2}}
+
+
+def with_attempt(incoming: Incoming) -> Any:
+    return {"attempt": incoming.attempt, "type": incoming.event.event_type}
+
+
+PROCESSORS: Mapping[str, Processor] = {
+    "permanent": permanent,
+    "transient": transient,
+    "crash": crash,
+    "leave": leave,
+    "hang": hang,
+    "no-json": no_json,
+    "with-attempt": with_attempt,
+}
+
+
+class Worker:
+    """The worker on fakes, and a queue that delivers to it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.aws = FakeAws(self.clock)
+        self.dead_letters = FakeQueue(self.aws)
+        self.queue = FakeQueue(self.aws)
+        self.ledger = FakeEventStore(self.aws)
+        self.lake = FakeLake(self.aws)
+        self.seconds = 60.0
+
+    def run(self, *deliveries: Delivery) -> None:
+        """Process a batch."""
+        self.aws.calls.clear()
+        using = Processing(
+            ledger=self.ledger,
+            lake=self.lake,
+            queue=self.queue,
+            dead_letters=self.dead_letters,
+            processors=PROCESSORS,
+            max_attempts=MAX_ATTEMPTS,
+            retry_base=5,
+            remaining=lambda: self.seconds,
+            now=self.clock,
+            jitter=lambda: 1.0,
+        )
+        process_batch(deliveries, using)
+
+    def event(self, event_type: str = "demo", **fields: Any) -> tuple[Event, Delivery]:
+        """An event on the queue that the ledger has not heard of, and its first delivery."""
+        payload = make_body(event_type, **fields)
+        event = make_event(event_type=event_type, payload=payload)
+        return event, make_delivery(make_message(event, payload))
+
+    def status(self, event: Event) -> Status:
+        return self.aws.records[event.event_id].status
+
+    def silver(self, event: Event) -> Any:
+        return json.loads(self.lake.get_silver(silver_key(event)))
+
+
+def again(delivery: Delivery, attempt: int) -> Delivery:
+    """The same message, delivered for the `attempt`th time."""
+    return make_delivery(delivery.body, attempt)
+
+
+def refusing(operation: str) -> Callable[[str, Callable[[], Any]], Any]:
+    """A gate that AWS refuses one operation at."""
+
+    def gate(name: str, effect: Callable[[], Any]) -> Any:
+        return suffer(Fault.REFUSED if name == operation else None, name, effect)
+
+    return gate
