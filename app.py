@@ -8,16 +8,36 @@ from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
 
-from chalicelib import __version__, decoding, wiring
+from chalicelib import (
+    __version__,
+    decoding,
+    decoding_alerts,
+    decoding_items,
+    decoding_uploads,
+    wiring,
+)
 from chalicelib.domain import clock
-from chalicelib.domain.listing import encode_cursor
+from chalicelib.domain.deliveries import Delivery
+from chalicelib.domain.items import is_known
 from chalicelib.errors import UnauthenticatedError
-from chalicelib.http import Api, Call, answer, no_content, stored
+from chalicelib.http import Api, Call, answer, no_content, not_modified, page, stored
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.observability import configure
-from chalicelib.services import ingest_events, manage_tokens, read_events
-from chalicelib.services.process_events import Delivery, process_batch
+from chalicelib.services import (
+    ingest_events,
+    manage_items,
+    manage_subscriptions,
+    manage_tokens,
+    manage_uploads,
+    read_alerts,
+    read_events,
+    send_alerts,
+)
+from chalicelib.services.notify_owners import notify_owners as tell_owners
+from chalicelib.services.process_events import process_batch
 from chalicelib.services.reconcile import reconcile as run_reconcile
+from chalicelib.services.record_uploads import record_uploads
+from chalicelib.services.relay_alarms import relay_alarms
 
 settings = wiring.settings()
 configure(settings.log_level)
@@ -66,8 +86,7 @@ def post_event(call: Call) -> Response:
 def list_events(call: Call) -> Response:
     listing, resume_below = decoding.decode_listing(call)
     records, resume = read_events.list_events(listing, resume_below, wiring.reading())
-    cursor = None if resume is None else encode_cursor(resume)
-    return answer({"items": [record.to_dict() for record in records], "cursor": cursor})
+    return page([record.to_dict() for record in records], resume)
 
 
 @app.route("/events/{event_id}", methods=["GET"], authorizer=authorize)
@@ -113,6 +132,136 @@ def list_tokens(call: Call) -> Response:
 def delete_token(_call: Call, token_id: str) -> Response:
     manage_tokens.revoke_token(wiring.tokens(), token_id)
     return no_content()
+
+
+@app.route("/items", methods=["POST"], authorizer=authorize, content_types=[])
+@app.requires("items:write")
+def post_item(call: Call) -> Response:
+    created = manage_items.create_item(decoding_items.decode_new_item(call), wiring.managing())
+    item = created.item
+    headers = {"Location": f"/items/{item.item_id}", "ETag": item.etag}
+    if created.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return answer(item.to_dict(), 201, headers)
+
+
+@app.route("/items", methods=["GET"], authorizer=authorize)
+@app.requires("items:read")
+def list_items(call: Call) -> Response:
+    owner, limit, below = decoding_items.decode_owned_page(call)
+    items, resume = manage_items.list_items(owner, limit, below, wiring.managing())
+    return page([item.to_dict() for item in items], resume)
+
+
+@app.route("/items/{item_id}", methods=["GET"], authorizer=authorize)
+@app.requires("items:read")
+def get_item(call: Call, item_id: str) -> Response:
+    item = manage_items.read_item(item_id, call.caller, wiring.managing())
+    known = call.header("if-none-match")
+    if known and is_known(known, item):
+        return not_modified(item.etag)
+    return answer(item.to_dict(), headers={"ETag": item.etag})
+
+
+@app.route("/items/{item_id}", methods=["PUT"], authorizer=authorize, content_types=[])
+@app.requires("items:write")
+def put_item(call: Call, item_id: str) -> Response:
+    content, revisions = decoding_items.decode_item_change(call)
+    using = wiring.managing()
+    item = manage_items.replace_item(item_id, content, revisions, call.caller, using)
+    return answer(item.to_dict(), headers={"ETag": item.etag})
+
+
+@app.route("/items/{item_id}", methods=["DELETE"], authorizer=authorize)
+@app.requires("items:write")
+def delete_item(call: Call, item_id: str) -> Response:
+    revisions = decoding_items.decode_if_match(call)
+    manage_items.delete_item(item_id, revisions, call.caller, wiring.managing())
+    return no_content()
+
+
+@app.route("/subscriptions", methods=["POST"], authorizer=authorize, content_types=[])
+@app.requires("items:write")
+def post_subscription(call: Call) -> Response:
+    order = decoding_items.decode_subscription_order(call)
+    subscription = manage_subscriptions.subscribe(order, wiring.subscribing())
+    headers = {"Location": f"/subscriptions/{subscription.subscription_id}"}
+    return answer(subscription.to_dict(), 201, headers)
+
+
+@app.route("/subscriptions", methods=["GET"], authorizer=authorize)
+@app.requires("items:write")
+def list_subscriptions(call: Call) -> Response:
+    owner, limit, below = decoding_items.decode_owned_page(call)
+    using = wiring.subscribing()
+    found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, using)
+    return page([subscription.to_dict() for subscription in found], resume)
+
+
+@app.route("/subscriptions/{subscription_id}", methods=["DELETE"], authorizer=authorize)
+@app.requires("items:write")
+def delete_subscription(call: Call, subscription_id: str) -> Response:
+    manage_subscriptions.unsubscribe(subscription_id, call.caller, wiring.subscribing())
+    return no_content()
+
+
+@app.route("/uploads", methods=["POST"], authorizer=authorize, content_types=[])
+@app.requires("uploads:write")
+def post_upload(call: Call) -> Response:
+    order = decoding_uploads.decode_upload_order(call, settings.upload_max_bytes)
+    offer = manage_uploads.offer_upload(order, call.caller.owner, wiring.uploading())
+    return answer(offer.to_dict(), 201)
+
+
+@app.route("/uploads", methods=["GET"], authorizer=authorize)
+@app.requires("uploads:read")
+def list_uploads(call: Call) -> Response:
+    limit, below = decoding_uploads.decode_upload_page(call)
+    records, resume = manage_uploads.list_uploads(call.caller, limit, below, wiring.uploading())
+    return page([record.to_dict() for record in records], resume)
+
+
+@app.route("/alerts", methods=["GET"], authorizer=authorize)
+@app.requires("events:read")
+def list_alerts(call: Call) -> Response:
+    limit, below = decoding_alerts.decode_alert_page(call)
+    groups, resume = read_alerts.list_alerts(limit, below, wiring.reading_alerts())
+    return page([group.to_dict() for group in groups], resume)
+
+
+@app.on_s3_event(bucket=settings.uploads_bucket, events=["s3:ObjectCreated:*"])
+def record_upload(run: Invocation) -> dict[str, int]:
+    return record_uploads(run.to_dict(), wiring.recording()).to_dict()
+
+
+# Chalice's own class reads just the first record, and fails on one that is malformed.
+record_upload.event_class = Invocation
+
+
+@app.on_dynamodb_record(
+    stream_arn=settings.items_stream_arn, batch_size=100, starting_position="TRIM_HORIZON"
+)
+def notify_owners(run: Invocation) -> None:
+    tell_owners(run.to_dict().get("Records", []), wiring.notifying(seconds_left(run.context)))
+
+
+# Chalice's own class takes images apart that a malformed record does not have.
+notify_owners.event_class = Invocation
+
+
+@app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
+def alert_ci_event(event: SQSEvent) -> None:
+    deliveries = [Delivery.from_record(record.to_dict()) for record in event]
+    send_alerts.process_batch(deliveries, wiring.sending(seconds_left(event.context)))
+
+
+@app.on_sns_message(topic=settings.alert_topic_arn)
+def relay_alarm(run: Invocation) -> None:
+    relay_alarms(run.to_dict().get("Records", []), wiring.alert_queue())
+
+
+# Chalice's own class reads just the first record.
+relay_alarm.event_class = Invocation
 
 
 @app.on_sqs_message(

@@ -15,7 +15,7 @@ from chalicelib.http import Call
 from chalicelib.services.ingest_events import Submission
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
-_JSON_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
+JSON_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class TokenOrder:
 def decode_submission(call: Call) -> Submission:
     """`POST /events`: the body as it is, a JSON content type (none counts as JSON)."""
     content_type = call.header("content-type") or "application/json"
-    if not _JSON_TYPE.fullmatch(content_type.strip()):
+    if not JSON_TYPE.fullmatch(content_type.strip()):
         raise UnsupportedMediaTypeError("an event is sent as application/json in UTF-8")
     return Submission(
         body=call.body,
@@ -43,7 +43,7 @@ def decode_submission(call: Call) -> Submission:
 
 def decode_listing(call: Call) -> tuple[Listing, str | None]:
     """`GET /events`: (what to list, the list key to go on below)."""
-    query = _single_values(call.query, ("eventType", "status", "from", "to", "limit", "cursor"))
+    query = single_values(call.query, ("eventType", "status", "from", "to", "limit", "cursor"))
     status = query.get("status")
     if status is not None and status not in set(Status):
         raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(Status)}")
@@ -56,11 +56,11 @@ def decode_listing(call: Call) -> tuple[Listing, str | None]:
         owner=call.caller.sees_only,
         event_type=event_type,
         status=None if status is None else Status(status),
-        limit=_limit(query),
+        limit=read_limit(query),
         **({} if start is None else {"start": clock.to_text(start)}),
         **({} if end is None else {"end": clock.to_text(end)}),
     )
-    return listing, _resume_below(query)
+    return listing, read_cursor(query)
 
 
 def decode_token_order(call: Call, now: datetime) -> TokenOrder:
@@ -88,11 +88,11 @@ def decode_token_order(call: Call, now: datetime) -> TokenOrder:
 
 def decode_token_page(call: Call) -> tuple[int, str | None]:
     """`GET /tokens`: (page size, the token id to go on after)."""
-    query = _single_values(call.query, ("limit", "cursor"))
+    query = single_values(call.query, ("limit", "cursor"))
     cursor = query.get("cursor")
     if cursor is not None and not tokens.is_token_id(cursor):
         raise InvalidRequestError.at("/query/cursor", "is not a cursor that was handed out")
-    return _limit(query), cursor
+    return read_limit(query), cursor
 
 
 def _scope_faults(scopes: Any) -> list[FieldError]:
@@ -105,7 +105,7 @@ def _scope_faults(scopes: Any) -> list[FieldError]:
     ]
 
 
-def _single_values(query: Mapping[str, list[str]], known: tuple[str, ...]) -> dict[str, str]:
+def single_values(query: Mapping[str, list[str]], known: tuple[str, ...]) -> dict[str, str]:
     faults = [
         FieldError(f"/query/{name}", "is not known here" if name not in known else "comes twice")
         for name, values in query.items()
@@ -116,7 +116,7 @@ def _single_values(query: Mapping[str, list[str]], known: tuple[str, ...]) -> di
     return {name: values[0] for name, values in query.items()}
 
 
-def _limit(query: Mapping[str, str]) -> int:
+def read_limit(query: Mapping[str, str]) -> int:
     text = query.get("limit", str(DEFAULT_LIMIT))
     in_range = len(text) <= len(str(MAX_LIMIT)) and text.isascii() and text.isdecimal()
     if not in_range or not 1 <= int(text) <= MAX_LIMIT:
@@ -141,7 +141,7 @@ def _read_moment(text: Any) -> datetime | None:
         return None
 
 
-def _resume_below(query: Mapping[str, str]) -> str | None:
+def read_cursor(query: Mapping[str, str]) -> str | None:
     if "cursor" not in query:
         return None
     list_key = decode_cursor(query["cursor"])

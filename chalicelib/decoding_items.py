@@ -2,7 +2,7 @@
 
 import re
 
-from chalicelib.decoding import _JSON_TYPE, _limit, _resume_below, _single_values
+from chalicelib.decoding import JSON_TYPE, read_cursor, read_limit, single_values
 from chalicelib.domain.items import (
     MAX_ITEM_BYTES,
     Content,
@@ -68,13 +68,13 @@ def decode_owned_page(call: Call) -> tuple[str, int, str | None]:
 
     The caller's own; an admin may name another `owner`.
     """
-    query = _single_values(call.query, ("limit", "cursor", "owner"))
+    query = single_values(call.query, ("limit", "cursor", "owner"))
     owner = query.get("owner", call.caller.owner)
     if not is_owner(owner):
         raise InvalidRequestError.at("/query/owner", "is not an owner's name")
     if owner != call.caller.owner and not call.caller.is_admin:
         raise ForbiddenError("only an admin may list what another owner has")
-    return owner, _limit(query), _resume_below(query)
+    return owner, read_limit(query), read_cursor(query)
 
 
 def decode_subscription_order(call: Call) -> SubscriptionOrder:
@@ -118,5 +118,5 @@ def _content(call: Call) -> Content:
 
 def _check_type(call: Call) -> None:
     content_type = call.header("content-type") or "application/json"
-    if not _JSON_TYPE.fullmatch(content_type.strip()):
+    if not JSON_TYPE.fullmatch(content_type.strip()):
         raise UnsupportedMediaTypeError("the body is sent as application/json in UTF-8")

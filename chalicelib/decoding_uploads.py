@@ -1,6 +1,6 @@
 """From requests about uploads to the values that services take."""
 
-from chalicelib.decoding import _limit, _resume_below, _single_values
+from chalicelib.decoding import read_cursor, read_limit, single_values
 from chalicelib.domain import uploads
 from chalicelib.domain.payloads import parse_json
 from chalicelib.domain.uploads import UploadOrder
@@ -35,5 +35,5 @@ def decode_upload_order(call: Call, most: int) -> UploadOrder:
 
 def decode_upload_page(call: Call) -> tuple[int, str | None]:
     """`GET /uploads`: (page size, the list key to go on below)."""
-    query = _single_values(call.query, ("limit", "cursor"))
-    return _limit(query), _resume_below(query)
+    query = single_values(call.query, ("limit", "cursor"))
+    return read_limit(query), read_cursor(query)

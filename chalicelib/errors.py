@@ -93,6 +93,22 @@ class ConflictError(EventlineError):
     title = "Conflict"
 
 
+class PreconditionFailedError(EventlineError):
+    """Raised when a thing has changed since the caller read it."""
+
+    status = 412
+    code = "precondition-failed"
+    title = "Precondition failed"
+
+
+class PreconditionRequiredError(EventlineError):
+    """Raised when a change does not say which state it was made for (RFC 6585, section 3)."""
+
+    status = 428
+    code = "precondition-required"
+    title = "Precondition required"
+
+
 class PayloadTooLargeError(EventlineError):
     """Raised when an event is larger than the stage allows."""
 

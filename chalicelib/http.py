@@ -8,13 +8,14 @@ function answering when it is invoked directly with just a body.
 import functools
 import json
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
 from chalice.app import APIGateway, Chalice, Request, Response, RestAPIEventHandler
 
+from chalicelib.domain.listing import encode_cursor
 from chalicelib.domain.payloads import dump_json
 from chalicelib.domain.tokens import Caller
 from chalicelib.errors import (
@@ -63,9 +64,20 @@ def answer(body: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return Response(dump_json(body), status_code=status, headers=all_headers)
 
 
+def page(items: Sequence[Mapping[str, Any]], resume_below: str | None) -> Response:
+    """A page of a list; `resume_below` is the list key where the next one goes on."""
+    cursor = None if resume_below is None else encode_cursor(resume_below)
+    return answer({"items": items, "cursor": cursor})
+
+
 def no_content() -> Response:
     """204."""
     return Response("", status_code=204)
+
+
+def not_modified(etag: str) -> Response:
+    """304 (RFC 9110, section 15.4.5)."""
+    return Response("", status_code=304, headers={"ETag": etag})
 
 
 def stored(payload: bytes, content_type: str) -> Response:

@@ -12,17 +12,37 @@ from functools import cache
 from typing import Any
 
 from chalicelib import settings as settings_module
+from chalicelib.adapters.alarm_topic import AlarmTopic
+from chalicelib.adapters.alert_store import AlertStore
+from chalicelib.adapters.bus import Bus
 from chalicelib.adapters.checkpoint_store import CheckpointStore
+from chalicelib.adapters.effect_store import EffectStore
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
+from chalicelib.adapters.item_bodies import ItemBodies
+from chalicelib.adapters.item_store import ItemStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
+from chalicelib.adapters.secrets import Secrets
+from chalicelib.adapters.sharded_index import ShardedIndex
+from chalicelib.adapters.slack import Slack, make_pool
+from chalicelib.adapters.subscription_store import SubscriptionStore
 from chalicelib.adapters.token_store import TokenStore
+from chalicelib.adapters.topic import Topic
+from chalicelib.adapters.upload_bucket import UploadBucket
+from chalicelib.adapters.upload_store import UploadStore
 from chalicelib.services.ingest_events import Ingest
+from chalicelib.services.manage_items import Managing
+from chalicelib.services.manage_subscriptions import Subscribing
+from chalicelib.services.manage_uploads import Uploading
+from chalicelib.services.notify_owners import Notifying
+from chalicelib.services.post_alerts import Sending
 from chalicelib.services.process_events import Processing
 from chalicelib.services.processors import PROCESSORS
+from chalicelib.services.read_alerts import ReadingAlerts
 from chalicelib.services.read_events import Reading
 from chalicelib.services.reconcile import Reconciling
+from chalicelib.services.record_uploads import Recording
 from chalicelib.settings import Settings, queue_url
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
@@ -40,7 +60,7 @@ def settings() -> Settings:
 
 def reset() -> None:
     """Forget every client and setting, so that the next use makes them anew."""
-    for maker in (settings, _session, _client):
+    for maker in (settings, _session, _client, _slack):
         maker.cache_clear()
 
 
@@ -64,7 +84,12 @@ def lake() -> Lake:
 
 def events_queue() -> Queue:
     """The worker's queue."""
-    return Queue(_aws("sqs"), queue_url(settings().events_queue_arn))
+    return _queue(settings().events_queue_arn)
+
+
+def alert_queue() -> Queue:
+    """The queue of everything that is to become an alert."""
+    return _queue(settings().ci_queue_arn)
 
 
 def tokens() -> TokenStore:
@@ -89,7 +114,9 @@ def processing(remaining: Callable[[], float]) -> Processing:
         ledger=ledger(),
         lake=lake(),
         queue=events_queue(),
-        dead_letters=Queue(_aws("sqs"), queue_url(config.events_dlq_arn)),
+        bus=Bus(_aws("events"), config.event_bus),
+        dead_letters=_queue(config.events_dlq_arn),
+        alerts=alert_queue(),
         processors=PROCESSORS,
         max_attempts=config.max_attempts,
         retry_base=config.retry_base,
@@ -110,6 +137,8 @@ def reconciling(
         lake=lake(),
         queue=events_queue(),
         checkpoints=CheckpointStore(_aws("dynamodb"), config.events_table),
+        alerts=alert_queue(),
+        stage=config.stage,
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,
@@ -117,6 +146,98 @@ def reconciling(
         run_id=run_id,
         remaining=remaining,
     )
+
+
+def uploading() -> Uploading:
+    """What `manage_uploads` works with."""
+    config = settings()
+    return Uploading(
+        bucket=UploadBucket(_aws("s3"), config.uploads_bucket),
+        index=ShardedIndex(_aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        url_seconds=config.upload_url_seconds,
+    )
+
+
+def recording() -> Recording:
+    """What `record_uploads` works with."""
+    config = settings()
+    return Recording(
+        store=UploadStore(_aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        dead_letters=_queue(config.uploads_dlq_arn),
+        ttl_seconds=config.upload_ttl,
+    )
+
+
+def managing() -> Managing:
+    """What `manage_items` works with."""
+    config = settings()
+    return Managing(
+        items=ItemStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
+        bodies=ItemBodies(_aws("s3"), config.bronze_bucket),
+        index=ShardedIndex(_aws("dynamodb"), config.items_table, config.ledger_shards),
+    )
+
+
+def subscribing() -> Subscribing:
+    """What `manage_subscriptions` works with."""
+    config = settings()
+    return Subscribing(
+        subscriptions=SubscriptionStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
+        index=ShardedIndex(_aws("dynamodb"), config.items_table, config.ledger_shards),
+        topic=Topic(_aws("sns"), config.owner_topic_arn),
+    )
+
+
+def notifying(remaining: Callable[[], float]) -> Notifying:
+    """What `notify_owners` works with; `remaining` gives the seconds left."""
+    config = settings()
+    return Notifying(
+        effects=EffectStore(_aws("dynamodb"), config.events_table),
+        topic=Topic(_aws("sns"), config.owner_topic_arn),
+        dead_letters=_queue(config.notifications_dlq_arn),
+        remaining=remaining,
+    )
+
+
+def sending(remaining: Callable[[], float]) -> Sending:
+    """What `send_alerts` works with; `remaining` gives the seconds left."""
+    config = settings()
+    return Sending(
+        groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        slack=_slack(),
+        queue=alert_queue(),
+        dead_letters=_queue(config.ci_dlq_arn),
+        alarm_topic=AlarmTopic(_aws("sns"), config.alert_topic_arn),
+        window=config.alert_window,
+        max_attempts=config.alert_max_attempts,
+        retry_max=config.alert_retry_max,
+        remaining=remaining,
+    )
+
+
+def reading_alerts() -> ReadingAlerts:
+    """What `read_alerts` works with."""
+    config = settings()
+    return ReadingAlerts(
+        groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        index=ShardedIndex(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
+    )
+
+
+@cache
+def _slack() -> Slack:
+    """Slack; its secret, once read, is used for a while by the whole process."""
+    config = settings()
+    secrets = Secrets(_aws("ssm"), config.secret_cache)
+    return Slack(
+        make_pool(),
+        lambda max_age: secrets.get(config.slack_parameter, max_age),
+        loopback=config.stage == "local",
+    )
+
+
+def _queue(arn: str) -> Queue:
+    return Queue(_aws("sqs"), queue_url(arn))
 
 
 def _aws(service: str) -> Any:
@@ -135,6 +256,8 @@ def _session() -> Any:
 def _client(service: str) -> Any:
     from botocore.config import Config
 
+    # A signed form must be of Signature Version 4 and name the bucket's own region.
+    special = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
     return _session().create_client(
         service,
         region_name=settings().region,
@@ -144,5 +267,6 @@ def _client(service: str) -> Any:
             retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
             tcp_keepalive=True,
             max_pool_connections=25,
+            **(special if service == "s3" else {}),
         ),
     )

@@ -18,15 +18,29 @@ class Queue:
         self._client = client
         self._url = url
 
-    def send(self, body: str, attributes: dict[str, str] | None = None) -> None:
-        """Send one message; `attributes` become string message attributes. One call."""
-        extra: dict[str, Any] = {}
+    def send(
+        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+    ) -> None:
+        """Send one message; `attributes` become string message attributes, `delay` (seconds, up to
+        900) hides it at first. One call."""
+        extra: dict[str, Any] = {} if delay is None else {"DelaySeconds": delay}
         if attributes:
             extra["MessageAttributes"] = {
                 name: {"DataType": "String", "StringValue": value}
                 for name, value in attributes.items()
             }
         self._client.send_message(QueueUrl=self._url, MessageBody=body, **extra)
+
+    def send_many(self, bodies: Sequence[str]) -> list[str | None]:
+        """Send messages, 256 KB in ten at most; one call for ten.
+
+        Returns, for each in order, None when it was taken, else SQS's error code.
+        """
+        codes: list[str | None] = [None] * len(bodies)
+        entries = [{"MessageBody": body} for body in bodies]
+        for position, failed in self._in_batches(self._client.send_message_batch, entries):
+            codes[position] = failed.get("Code") or "Unknown"
+        return codes
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         """Delete messages; one call for ten. One that stays will be delivered again, harmlessly."""
@@ -51,7 +65,11 @@ class Queue:
         answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
         return int(answer["Attributes"][name])
 
-    def _in_batches(self, operation: Any, entries: list[dict[str, Any]]) -> None:
+    def _in_batches(
+        self, operation: Any, entries: list[dict[str, Any]]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Carry out a batch action; what failed, as (position, SQS's entry)."""
+        failures: list[tuple[int, dict[str, Any]]] = []
         for start in range(0, len(entries), _BATCH_LIMIT):
             batch = entries[start : start + _BATCH_LIMIT]
             answer = operation(
@@ -60,3 +78,5 @@ class Queue:
             )
             for failed in answer.get("Failed", []):
                 log.warning("queue batch entry failed", extra={"code": failed.get("Code")})
+                failures.append((start + int(failed["Id"]), failed))
+        return failures

@@ -55,6 +55,22 @@ class Clock:
         return self.now
 
 
+class OneAtATime:
+    """A client that makes one call at a time: DynamoDB in process, unlike the real one, does not
+    check and write at once."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._lock = threading.Lock()
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            with self._lock:
+                return getattr(self._client, name)(**arguments)
+
+        return call
+
+
 class Aws:
     """Clients in process. `calls` lists the API calls; `once` does something before the next call
     of an operation."""
@@ -63,7 +79,8 @@ class Aws:
         self.calls: list[str] = []
         self._before: dict[str, Any] = {}
         session = botocore.session.Session()
-        self.dynamodb, self.s3 = (self._client(session, name) for name in ("dynamodb", "s3"))
+        self.dynamodb = OneAtATime(self._client(session, "dynamodb"))
+        self.s3 = self._client(session, "s3")
 
     def _client(self, session: Any, service: str) -> Any:
         client = session.create_client(

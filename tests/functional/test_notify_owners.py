@@ -2,6 +2,7 @@
 
 import copy
 import json
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -40,7 +41,12 @@ class Clock:
 
 class Client:
     """A client of which one operation can be made to act otherwise. `calls` lists what is called,
-    `act` maps an operation to what is done instead, given the arguments and the real operation."""
+    `act` maps an operation to what is done instead, given the arguments and the real operation.
+
+    One call at a time: DynamoDB in process, unlike the real one, does not check and write at once.
+    """
+
+    _one_at_a_time = threading.RLock()
 
     def __init__(self, client: Any, calls: list[str], act: dict[str, Callable[..., Any]]) -> None:
         self._client, self._calls, self._act = client, calls, act
@@ -51,7 +57,8 @@ class Client:
         def call(**arguments: Any) -> Any:
             self._calls.append(name)
             act = self._act.get(name)
-            return act(operation, **arguments) if act else operation(**arguments)
+            with self._one_at_a_time:
+                return act(operation, **arguments) if act else operation(**arguments)
 
         return call
 

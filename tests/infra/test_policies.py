@@ -133,7 +133,7 @@ def test_a_queue_has_one_function_that_takes_from_it() -> None:
 
 
 def test_whose_failed_events_lambda_keeps_may_write_to_their_queue() -> None:
-    queues = {variable: output for variable, output in provision.ENVIRONMENT.items()}
+    queues = provision.ENVIRONMENT
     nets = event_sources.ASYNCHRONOUS | {
         function: queue for function, (_, queue) in event_sources.STREAMS.items()
     }

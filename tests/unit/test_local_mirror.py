@@ -1,4 +1,4 @@
-"""The copy that is deployed and served locally: true to the checkout, keeping what was provisioned."""
+"""The copy that is deployed and served locally: the checkout, with what was provisioned kept."""
 
 import json
 from pathlib import Path
