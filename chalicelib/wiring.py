@@ -130,7 +130,7 @@ def reconciling(
     """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
     asks for a full sweep."""
     config = settings()
-    minutes = config.full_sweep_minutes if stuck_after is None else 0
+    full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
     return Reconciling(
         ledger=ledger(),
         index=index(),
@@ -142,7 +142,7 @@ def reconciling(
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,
-        full_sweep_every=timedelta(minutes=minutes),
+        full_sweep_every=full_sweep_every if stuck_after is None else None,
         run_id=run_id,
         remaining=remaining,
     )

@@ -26,16 +26,23 @@ class Sweep:
         """The inverse of `vars`; an empty mapping is a first sweep."""
         return cls(**{name: saved[name] for name in vars(cls()) if name in saved})
 
-    def started(self, now: datetime, settled_for: timedelta, full_every: timedelta) -> "Sweep":
+    def started(
+        self, now: datetime, settled_for: timedelta, full_every: timedelta | None
+    ) -> "Sweep":
         """The sweep to go on with: this one if it stopped half-way, else the next one.
 
         It leaves alone what is younger than `settled_for`. What the last sweep saw is not looked up
-        again until a full sweep is due, `full_every` after the last.
+        again until a full sweep is due, `full_every` after the last; None is for a full sweep now,
+        whatever was on its way.
         """
-        if self.position:
+        if self.position and full_every is not None:
             return self
         until = clock.to_text(now - settled_for)
-        if not self.full_at or clock.from_text(self.full_at) <= now - full_every:
+        if (
+            full_every is None
+            or not self.full_at
+            or clock.from_text(self.full_at) <= now - full_every
+        ):
             return Sweep(until=until, full_at=clock.to_text(now))
         since = clock.to_text(clock.from_text(self.until) - _OVERLAP)
         return replace(self, since=since, until=until)

@@ -45,7 +45,7 @@ class Reconciling:
     stuck_after: int
     max_requeues: int
     backlog_limit: int
-    full_sweep_every: timedelta
+    full_sweep_every: timedelta | None
     run_id: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now

@@ -1,7 +1,15 @@
 """A process that dies between two AWS calls, told by the number of the call or its name."""
 
+import os
 from dataclasses import dataclass, field
 from typing import Any
+
+from chalicelib.domain import clock
+from chalicelib.domain.events import Status, keyed_event_id, new_event_id
+from chalicelib.services.ingest_events import Ingest, Submission
+from tests.integration.stage import Stage, unique, wait_for
+
+SMALL = b'{"eventType":"crash","message":"hello"}'
 
 
 class CrashError(BaseException):
@@ -50,3 +58,49 @@ class _Guarded:
                 self._point.check()
 
         return call
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One ingest: its request, and the id that its event has or would have had."""
+
+    submission: Submission
+    using: Ingest
+    event_id: str
+
+
+def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> Attempt:
+    """An ingest in this process that dies at `point`."""
+    now, entropy, owner = clock.utc_now(), os.urandom(10), unique("owner")
+    using = Ingest(
+        ledger=stage.ledger(point.guard(stage.dynamodb)),
+        lake=stage.lake(point.guard(stage.s3)),
+        queue=stage.queue(point.guard(stage.sqs)),
+        max_event_bytes=stage.settings.max_event_bytes,
+        now=lambda: now,
+        random=lambda _: entropy,
+    )
+    submission = Submission(body, "application/json", owner, key, unique("request"))
+    event_id = new_event_id(now, entropy) if key is None else keyed_event_id(owner, key)
+    return Attempt(submission, using, event_id)
+
+
+def assert_whole(stage: Stage, event_id: str, body: bytes, owner: str) -> None:
+    """Check that the event came to its end, once."""
+    record = stage.follow(event_id)
+    assert record.status is Status.PROCESSED
+    assert stage.lake().get_bronze(record.event.s3_key) == body
+    wait_for("a quiet queue", lambda: not any(stage.waiting().values()))
+    assert stage.silver_documents(record.event) == 1
+    assert stage.versions(stage.settings.bronze_bucket, record.event.s3_key) == 1
+    assert stage.records_of(owner) == [event_id]
+    assert not stage.dead_letters_with(event_id)
+    steps = [step["status"] for step in record.timeline]
+    assert (steps[0], steps[-1], steps.count("PROCESSED")) == ("RECEIVED", "PROCESSED", 1)
+
+
+def assert_handed_over(stage: Stage, event_id: str) -> None:
+    """Check that the timeline tells when the event was handed to the worker."""
+    record = stage.record(event_id)
+    assert record is not None
+    assert "ENQUEUED" in [step["status"] for step in record.timeline]

@@ -184,3 +184,11 @@ def test_a_full_sweep_looks_at_everything_that_has_settled() -> None:
     second = first.started(NOON + timedelta(minutes=59), settled, hour)
     assert not second.covers(NOON - timedelta(days=9))
     assert second.started(NOON + hour, settled, hour).covers(NOON - timedelta(days=9))
+
+
+def test_an_operator_gets_a_full_sweep_whatever_is_on_its_way() -> None:
+    settled = timedelta(seconds=STUCK_AFTER)
+    stopped = Sweep().started(NOON, settled, timedelta(hours=1)).at("bronze/x")
+    asked = stopped.started(NOON + timedelta(hours=1), timedelta(0), None)
+    assert (asked.position, asked.since) == ("", "")
+    assert asked.covers(NOON + timedelta(hours=1))

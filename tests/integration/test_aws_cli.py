@@ -1,6 +1,6 @@
-"""The commands of the seed's "Test the Platform" and "Verify Data Flow", with the AWS CLI.
+"""Testing the platform and verifying the data flow by hand, with the AWS CLI.
 
-They run as they are written there, but for the names of the resources and the endpoint.
+A direct invocation with an API-Gateway-style payload, then what is in each place it went through.
 """
 
 import json
@@ -63,16 +63,14 @@ def aws(stage: Stage, tmp_path: Path) -> Aws:
 
 
 def invoke(aws: Aws, stage: Stage, folder: Path) -> dict[str, Any]:
-    """The seed's `aws lambda invoke`, and its `type response.json`."""
+    """`aws lambda invoke` into a file, and what is in it."""
     name = f"eventline-{stage.name}"
     aws("lambda", "invoke", "--function-name", name, *RAW, "--payload", PAYLOAD, "response.json")
     answer: dict[str, Any] = json.loads((folder / "response.json").read_text())
     return answer
 
 
-def test_the_invocation_is_answered_as_the_seed_expects(
-    aws: Aws, stage: Stage, tmp_path: Path
-) -> None:
+def test_an_invocation_is_answered_like_a_request(aws: Aws, stage: Stage, tmp_path: Path) -> None:
     # When
     answer = invoke(aws, stage, tmp_path)
 
