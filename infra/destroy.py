@@ -33,7 +33,7 @@ class NotConfirmedError(InfraError):
 
 def destroy(stage: str, project_dir: Path = project.ROOT, data: bool = True) -> None:
     """Remove the application of `stage` and its alarms, and with `data` its tables, buckets,
-    queues, topics and bus too.
+    queues, topics, bus and secrets too.
 
     Safe to repeat, and finishes what an interrupted deployment or removal left. Asks nothing.
     Raises `InfraError` or botocore's errors.
@@ -53,6 +53,7 @@ def destroy(stage: str, project_dir: Path = project.ROOT, data: bool = True) -> 
         return
     _delete_data(session, stage)
     _delete_log_groups(project.client(session, "logs"), stage, functions)
+    _delete_parameters(project.client(session, "ssm"), stage)
     say(f"{stage}: nothing is left")
 
 
@@ -177,6 +178,16 @@ def _delete_log_groups(logs: Any, stage: str, functions: list[str]) -> None:
     for function in functions:
         name = f"/aws/lambda/{project.lambda_name(stage, function)}"
         _unless_gone(logs.delete_log_group, logGroupName=name)
+
+
+def _delete_parameters(ssm: Any, stage: str) -> None:
+    """Remove the secrets that were put by hand for the stage."""
+    pages = ssm.get_paginator("get_parameters_by_path").paginate(
+        Path=f"/{project.APP}/{stage}/", Recursive=True
+    )
+    for name in _names(pages, "Parameters", "Name"):
+        ssm.delete_parameter(Name=name)
+        say(f"{name}: deleted")
 
 
 def _names(pages: Any, listed: str, key: str | None = None) -> list[str]:

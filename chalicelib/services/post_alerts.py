@@ -20,8 +20,9 @@ from chalicelib.observability import log
 
 LEASE_SECONDS = 60
 """How long a post may take, the reading of its URL and the note of it included."""
-POST_SECONDS = 20.0
-"""Time that must be left to begin a post."""
+POST_SECONDS = 10.0
+"""Time that must be left to begin a post: 7 s for Slack and some for the notes around it. Less than
+any time-out of the function, or nothing would ever be posted."""
 NO_TIME, BUSY = "no-time", "busy"
 """Codes of failures that are not the alert's: it is never given up for them."""
 _NO_TIME = Outcome(Verdict.RETRY, NO_TIME, "the run had no time left for it", retry_after=0)

@@ -113,12 +113,14 @@ class FakeQueue(Queue):
         self.delays: list[int] = []
         self.waits: list[int] = []
 
-    def send(self, body: str, attributes: dict[str, str] | None = None, delay: int = 0) -> None:
-        assert 0 <= delay <= 900
+    def send(
+        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+    ) -> None:
+        assert delay is None or 0 <= delay <= 900
         with self._lock:
             now = self._now()
             name = f"message-{next(self._numbers)}"
-            due = now + timedelta(seconds=delay)
+            due = now + timedelta(seconds=delay or 0)
             self.messages.append(Message(name, body, attributes or {}, now, due))
             if delay:
                 self.delays.append(delay)
@@ -806,6 +808,145 @@ def test_a_poison_alert_does_not_take_its_neighbours_down(world: World) -> None:
 
     assert world.slack.texts == ["WARNING: one", "WARNING: two"]
     assert [one.body for one in world.queue.messages] == ["poison"]
+
+
+def test_two_batches_that_both_may_take_over_do_not_both_post(world: World) -> None:
+    # Given a group whose leader is lost, and a second batch that takes over just before the first
+    world.slack.answer = DOWN
+    world.send(FAILED)
+    world.run()
+    world.queue.messages.clear()
+    world.slack.answer = OK
+    world.clock.advance(100)
+    world.send(FAILED, FAILED)
+    first, second = world.queue.receive(1), world.queue.receive(1)
+    take_over = world.groups.take_over
+
+    def late(seen: AlertGroup, taken: AlertGroup) -> Any:
+        world.groups.take_over = take_over  # type: ignore[method-assign]
+        world.work(second)
+        return take_over(seen, taken)
+
+    world.groups.take_over = late  # type: ignore[method-assign]
+    world.work(first)
+
+    # Then only that one posts
+    assert len(world.slack.posts) == 1
+    assert world.only_group.count == 3
+
+
+def test_an_alert_is_not_counted_on_a_leader_that_was_just_given_up(world: World) -> None:
+    # Given an alert that is about to be counted when its group's leader is given up
+    world.send(FAILED)
+    first = world.queue.receive()
+    world.send(FAILED)
+    second = world.queue.receive()
+    count = world.groups.count
+
+    def late(seen: AlertGroup, repeats: int, last: str, summary_due: bool) -> Any:
+        world.groups.count = count  # type: ignore[method-assign]
+        (group,) = world.listed()
+        world.groups.mark_undelivered(group, "no_service")
+        return count(seen, repeats, last, summary_due)
+
+    def meanwhile() -> None:
+        world.slack.on_post = lambda: None
+        world.groups.count = late  # type: ignore[method-assign]
+        world.work(second)
+
+    world.slack.on_post = meanwhile
+    world.slack.answer = OK
+    world.work(first)
+
+    # Then it is posted itself
+    assert len(world.slack.posts) == 2
+
+
+def test_a_storm_sends_for_one_summary(world: World) -> None:
+    for _ in range(5):
+        world.send(FAILED, FAILED)
+        world.run()
+
+    assert len(world.queue.messages) == 1
+
+
+def test_messages_that_failed_before_come_last(world: World) -> None:
+    world.send("old", "new")
+    old, new = world.queue.receive()
+    process_batch([replace(old, attempt=7), new], world.using)
+
+    assert world.slack.texts == ["WARNING: new", "WARNING: old"]
+
+
+def test_a_summary_before_its_time_is_told_in_time(world: World) -> None:
+    world.send(FAILED, FAILED)
+    world.run()
+    world.queue.messages.clear()
+    world.send(alerts.summary(world.only_group.group_id))
+    world.run_for(WINDOW - 5)
+    assert len(world.slack.posts) == 1
+
+    world.run_for(5)
+    assert len(world.slack.posts) == 2
+
+
+def test_repeats_of_what_nobody_was_told_of_are_not_told(world: World) -> None:
+    # Given a group that was given up
+    world.slack.answer = GONE
+    world.send(FAILED, FAILED)
+    world.run()
+    world.slack.answer = OK
+
+    # Then its summary waits for a message of the group, and not for ever
+    world.run_for(3600)
+    assert world.slack.posts == []
+    assert len(world.queue.messages) == 1
+    world.run_for(6 * 3600, step=60)
+    assert world.slack.posts == []
+    assert world.queue.messages == []
+
+
+def test_a_summary_whose_repeats_another_has_just_reserved_waits(world: World) -> None:
+    # Given a second summary that reserves the repeats just before the first one does
+    world.send(FAILED, FAILED)
+    world.run()
+    world.queue.messages.clear()
+    world.clock.advance(WINDOW)
+    world.send(*[alerts.summary(world.only_group.group_id)] * 2)
+    first, second = world.queue.receive(1), world.queue.receive(1)
+    lease_summary = world.groups.lease_summary
+
+    def late(seen: AlertGroup, lease_until: str) -> bool:
+        world.groups.lease_summary = lease_summary  # type: ignore[method-assign]
+        world.work(second)
+        return lease_summary(seen, lease_until)
+
+    world.groups.lease_summary = late  # type: ignore[method-assign]
+    world.work(first)
+    world.run_for(300)
+
+    assert len(world.slack.posts) == 2
+    assert world.queue.messages == []
+
+
+def test_repeats_counted_while_others_are_told_are_told_next(world: World) -> None:
+    # Given an alert of the window that is counted while its repeats are being told
+    world.send(FAILED, FAILED)
+    world.run()
+    world.send(FAILED)
+    late = world.queue.receive()
+    world.clock.advance(WINDOW)
+
+    def meanwhile() -> None:
+        world.slack.on_post = lambda: None
+        world.work(late)
+
+    world.slack.on_post = meanwhile
+    world.run()
+    world.run_for(120)
+
+    assert len(world.slack.posts) == 3
+    assert world.only_group.reported == 2
 
 
 def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
