@@ -41,7 +41,8 @@ from chalicelib.services.relay_alarms import relay_alarms
 
 settings = wiring.settings()
 configure(settings.log_level)
-app = Api("eventline", settings.direct_owner)
+# The name is the API's in API Gateway, whose metrics know it by nothing else.
+app = Api(f"eventline-{settings.stage}", settings.direct_owner)
 
 AUTHORIZER_CACHE_SECONDS = 10
 """How long API Gateway may go on honouring a token that was revoked."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from infra import project, stack
+from infra import stack
 
 Clients = Callable[[str], Any]
 """A function from the name of an AWS service to a client."""
@@ -20,6 +20,8 @@ class Names:
     silver_bucket: str
     queue: str
     dead_letter_queue: str
+    alert_queue: str
+    bus: str
 
     @classmethod
     def with_prefix(cls, prefix: str) -> "Names":
@@ -30,12 +32,14 @@ class Names:
             silver_bucket=f"{prefix}-silver",
             queue=f"{prefix}-events",
             dead_letter_queue=f"{prefix}-events-dlq",
+            alert_queue=f"{prefix}-ci-events-queue",
+            bus=prefix,
         )
 
 
 def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
     """Make them all; returns the URLs of the queue and of its dead-letter queue."""
-    resources = stack.read_template(project.ROOT)["Resources"]
+    resources = stack.read_template()["Resources"]
     for table, resource in (
         (names.events_table, "EventsTable"),
         (names.tokens_table, "TokensTable"),
@@ -50,4 +54,6 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
     create = clients("sqs").create_queue
     url: str = create(QueueName=names.queue)["QueueUrl"]
     dead_letter_url: str = create(QueueName=names.dead_letter_queue)["QueueUrl"]
+    create(QueueName=names.alert_queue)
+    clients("events").create_event_bus(Name=names.bus)
     return url, dead_letter_url

@@ -22,6 +22,22 @@ STAGE_VARIABLES = {
     "SILVER_BUCKET": "eventline-test-silver",
     "EVENTS_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-events",
     "EVENTS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-events-dlq",
+    "UPLOADS_BUCKET": "eventline-test-uploads",
+    "UPLOADS_TABLE": "eventline-test-S3ObjectEvents",
+    "UPLOADS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-uploads-dlq",
+    "ITEMS_TABLE": "eventline-test-items",
+    "ITEMS_STREAM_ARN": (
+        f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/eventline-test-items/stream/"
+        "2026-01-01T00:00:00.000"
+    ),
+    "NOTIFICATIONS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-notifications-dlq",
+    "OWNER_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:eventline-test-owner-notifications",
+    "ALERT_TOPIC_ARN": f"arn:aws:sns:{REGION}:{ACCOUNT}:eventline-test-event-driven-alerts",
+    "CI_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-ci-events-queue",
+    "CI_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-ci-events-dlq",
+    "ALERTS_TABLE": "eventline-test-alerts",
+    "EVENT_BUS": "eventline-test",
+    "SLACK_PARAMETER": "/eventline/test/slack/webhook_url",
 }
 _MADE_UP_KEYS = {
     "AWS_ACCESS_KEY_ID": "testing",

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from chalicelib.domain import clock
+from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import (
     Event,
     Record,
@@ -18,7 +19,6 @@ from chalicelib.domain.events import (
 from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.tokens import Token, hash_secret
 from chalicelib.services.ingest_events import Submission
-from chalicelib.services.process_events import Delivery
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)

@@ -48,11 +48,14 @@ class FakeQueue(Queue):
         self.messages: list[QueuedMessage] = []
         self.sent: list[str] = []
 
-    def send(self, body: str, attributes: dict[str, str] | None = None) -> None:
+    def send(
+        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+    ) -> None:
         def effect() -> None:
             now = self._aws.clock()
+            visible_at = now + timedelta(seconds=delay or 0)
             message_id = f"message-{next(self._numbers)}"
-            self.messages.append(QueuedMessage(message_id, body, attributes or {}, now, now))
+            self.messages.append(QueuedMessage(message_id, body, attributes or {}, now, visible_at))
             self.sent.append(body)
 
         self._aws.call("SendMessage", effect)

@@ -116,10 +116,17 @@ class FakeEventStore(EventStore):
         return found
 
     def mark_processed(
-        self, event: Event, at: str, silver_bucket: str, silver_key: str, handover: Handover
+        self,
+        event: Event,
+        at: str,
+        silver_bucket: str,
+        silver_key: str,
+        handover: Handover,
+        *,
+        detail: str | None = None,
     ) -> bool:
         silver = {"silverBucket": silver_bucket, "silverKey": silver_key}
-        return self._go_on(event, Step(Status.PROCESSED, at), handover, silver)
+        return self._go_on(event, Step(Status.PROCESSED, at, detail), handover, silver)
 
     def mark_attempt_failed(
         self, event: Event, at: str, failure: Failure, final: bool, handover: Handover

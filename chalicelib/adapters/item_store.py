@@ -245,7 +245,7 @@ def _to_item(attributes: Mapping[str, Any]) -> Item | None:
     values = _plain_item(attributes)
     if not values.keys() >= _OWN.keys() - _OPTIONAL:
         return None
-    fields = {attribute: values.get(name) for name, attribute in _OWN.items()}
+    fields: dict[str, Any] = {attribute: values.get(name) for name, attribute in _OWN.items()}
     return Item(data=_data(values), **fields)
 
 

@@ -85,8 +85,8 @@ def _tasks(record: Any) -> list[_Task]:
     effect_id = _effect_id(record)
     try:
         messages = [_message(change) for change in _changes(record)]
-    except PermanentError as fault:
-        return [_Task(effect_id, record, None, fault)]
+    except PermanentError as error:
+        return [_Task(effect_id, record, None, error)]
     except Exception as error:  # noqa: BLE001 - nothing outside takes part, so it would fail again
         fault = PermanentError("the record can not be put in words", code=type(error).__name__)
         return [_Task(effect_id, record, None, fault)]

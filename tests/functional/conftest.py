@@ -27,11 +27,13 @@ NAMES = Names(
     silver_bucket=STAGE_VARIABLES["SILVER_BUCKET"],
     queue="eventline-test-events",
     dead_letter_queue="eventline-test-events-dlq",
+    alert_queue="eventline-test-ci-events-queue",
+    bus=STAGE_VARIABLES["EVENT_BUS"],
 )
 ISSUED_AT = "2026-01-01T00:00:00.000Z"
 _URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}"
 _SAMPLES = Path(__file__).parent.parent / "events"
-_SERVICES = ("dynamodb", "s3", "sqs")
+_SERVICES = ("dynamodb", "s3", "sqs", "events")
 
 
 def sample(name: str) -> Any:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import requests
 
+from chalicelib.adapters.bus import Bus
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
@@ -162,6 +163,14 @@ class Stage:
     def queue(self, client: Any = None) -> Queue:
         """The worker's queue, through `client` if one is given."""
         return Queue(client or self.sqs, self.events_url)
+
+    def alert_queue(self) -> Queue:
+        """The queue of everything that is to become an alert."""
+        return Queue(self.sqs, self.queue_url(self.settings.ci_queue_arn))
+
+    def bus(self) -> Bus:
+        """The stage's EventBridge bus."""
+        return Bus(self.emulator.client("events"), self.settings.event_bus)
 
     def record(self, event_id: str) -> Record | None:
         """The event's record in the ledger."""

@@ -11,8 +11,9 @@ import pytest
 
 from chalicelib.adapters.checkpoint_store import CheckpointStore
 from chalicelib.adapters.event_index import EventIndex
+from chalicelib.domain.deliveries import Delivery
 from chalicelib.services import ingest_events, reconcile
-from chalicelib.services.process_events import Delivery, Processing, process_batch
+from chalicelib.services.process_events import Processing, process_batch
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.reconcile import Reconciling
 from tests.integration.crash import (
@@ -35,7 +36,9 @@ def processing(stage: Stage, point: CrashPoint) -> Processing:
     return Processing(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
         lake=stage.lake(point.guard(stage.s3)),
+        bus=stage.bus(),
         queue=stage.queue(point.guard(stage.sqs)),
+        alerts=stage.alert_queue(),
         dead_letters=stage.queue(point.guard(stage.sqs)),
         processors=PROCESSORS,
         max_attempts=stage.settings.max_attempts,
@@ -172,6 +175,8 @@ def assert_reconcile_dies(stage: Stage, operation: str) -> None:
         lake=stage.lake(point.guard(stage.s3)),
         queue=stage.queue(point.guard(stage.sqs)),
         checkpoints=CheckpointStore(dynamodb, config.events_table),
+        alerts=stage.alert_queue(),
+        stage=config.stage,
         stuck_after=0,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,

@@ -23,6 +23,7 @@ class Platform:
         self.clock = Clock()
         self.aws = FakeAws(self.clock)
         self.queue = FakeQueue(self.aws)
+        self.alerts = FakeQueue(self.aws)
         self.ledger = FakeEventStore(self.aws)
         self.lake = FakeLake(self.aws)
         self.checkpoints = FakeCheckpointStore(self.aws)
@@ -37,6 +38,8 @@ class Platform:
             lake=self.lake,
             queue=self.queue,
             checkpoints=self.checkpoints,
+            alerts=self.alerts,
+            stage="test",
             stuck_after=STUCK_AFTER,
             max_requeues=MAX_REQUEUES,
             backlog_limit=self.backlog_limit,

@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import OPEN, Record, Status, parse_bronze_key
 from chalicelib.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
 from chalicelib.services.ingest_events import Ingest, Receipt, ingest
-from chalicelib.services.process_events import Delivery, Processing, process_batch
+from chalicelib.services.process_events import Processing, process_batch
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.reconcile import Reconciling, reconcile
 from tests.factories import Clock, make_submission
+from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws, FakeCheckpointStore, FakeEventIndex, FakeEventStore
@@ -85,6 +87,8 @@ class World:
         self.clock = Clock(self.start)
         self.aws = FakeAws(self.clock)
         self.dead_letters = FakeQueue(self.aws)
+        self.alerts = FakeQueue(self.aws)
+        self.bus = FakeBus(self.aws)
         self.queue = FakeQueue(
             self.aws,
             visibility=VISIBILITY,
@@ -202,7 +206,9 @@ class World:
         using = Processing(
             ledger=self.ledger,
             lake=self.lake,
+            bus=self.bus,
             queue=self.queue,
+            alerts=self.alerts,
             dead_letters=self.dead_letters,
             processors=PROCESSORS,
             max_attempts=MAX_ATTEMPTS,
@@ -221,6 +227,8 @@ class World:
             lake=self.lake,
             queue=self.queue,
             checkpoints=FakeCheckpointStore(self.aws),
+            alerts=self.alerts,
+            stage="test",
             stuck_after=STUCK_AFTER,
             max_requeues=3,
             backlog_limit=1000,

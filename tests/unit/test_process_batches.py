@@ -5,10 +5,10 @@ import time
 
 import pytest
 
+from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Status
 from chalicelib.domain.messages import EventMessage
 from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.process_events import Delivery
 from tests.factories import make_delivery
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.worker import Worker, again, refusing

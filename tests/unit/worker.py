@@ -5,11 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Event, Status, silver_key
 from chalicelib.errors import PermanentError, TransientError
-from chalicelib.services.process_events import Delivery, Processing, process_batch
+from chalicelib.services.process_events import Processing, process_batch
 from chalicelib.services.processors import Incoming, Processor
 from tests.factories import Clock, make_body, make_delivery, make_event, make_message
+from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws, FakeEventStore
@@ -65,6 +67,8 @@ class Worker:
         self.aws = FakeAws(self.clock)
         self.dead_letters = FakeQueue(self.aws)
         self.queue = FakeQueue(self.aws)
+        self.alerts = FakeQueue(self.aws)
+        self.bus = FakeBus(self.aws)
         self.ledger = FakeEventStore(self.aws)
         self.lake = FakeLake(self.aws)
         self.seconds = 60.0
@@ -75,7 +79,9 @@ class Worker:
         using = Processing(
             ledger=self.ledger,
             lake=self.lake,
+            bus=self.bus,
             queue=self.queue,
+            alerts=self.alerts,
             dead_letters=self.dead_letters,
             processors=PROCESSORS,
             max_attempts=MAX_ATTEMPTS,
