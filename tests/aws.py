@@ -22,6 +22,9 @@ class Names:
     dead_letter_queue: str
     alert_queue: str
     bus: str
+    uploads_table: str
+    items_table: str
+    alerts_table: str
 
     @classmethod
     def with_prefix(cls, prefix: str) -> "Names":
@@ -34,6 +37,9 @@ class Names:
             dead_letter_queue=f"{prefix}-events-dlq",
             alert_queue=f"{prefix}-ci-events-queue",
             bus=prefix,
+            uploads_table=f"{prefix}-S3ObjectEvents",
+            items_table=f"{prefix}-items",
+            alerts_table=f"{prefix}-alerts",
         )
 
 
@@ -43,6 +49,9 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
     for table, resource in (
         (names.events_table, "EventsTable"),
         (names.tokens_table, "TokensTable"),
+        (names.uploads_table, "ObjectEventsTable"),
+        (names.items_table, "ItemsTable"),
+        (names.alerts_table, "AlertsTable"),
     ):
         properties = resources[resource]["Properties"]
         schema = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")

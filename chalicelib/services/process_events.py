@@ -70,6 +70,8 @@ class _Written:
     handover: Handover
     request_id: str
     processed_at: str
+    repeats: list[Delivery] = field(default_factory=list)
+    """Other messages of the batch for the same event: they end as this one does."""
 
 
 @dataclass
@@ -124,6 +126,10 @@ def _begin(delivery: Delivery, seconds: float, batch: _Batch, using: Processing)
         batch.settle(delivery, _set_aside(delivery, error, using))
         return
     event = message.event
+    leader = next((one for one in batch.written if one.event == event), None)
+    if leader is not None:
+        leader.repeats.append(delivery)
+        return
     # What the API did not note, the first attempt does.
     handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
@@ -186,9 +192,10 @@ def _finish(batch: _Batch, using: Processing) -> None:
                 _mark_processed(one, using)
             except Exception as error:  # noqa: BLE001 - every failure is recorded
                 wait = _fail(event, one.handover, one.delivery, error, using)
-                batch.settle(one.delivery, wait)
             else:
-                batch.settle(one.delivery, None)
+                wait = None
+        for delivery in (one.delivery, *one.repeats):
+            batch.settle(delivery, wait)
 
 
 def _publish(written: list[_Written], using: Processing) -> Sequence[str | None]:

@@ -82,8 +82,9 @@ def _metric(trigger: Any) -> str:
     if not isinstance(trigger, Mapping) or not trigger.get("MetricName"):
         return ""
     dimensions = trigger.get("Dimensions")
+    # CloudWatch writes `name` and `value` here, unlike anywhere else.
     pairs = [
-        f"{one.get('name')}={one.get('value')}"
+        f"{one.get('name', one.get('Name'))}={one.get('value', one.get('Value'))}"
         for one in (dimensions if isinstance(dimensions, list) else [])
         if isinstance(one, Mapping)
     ]

@@ -29,6 +29,9 @@ NAMES = Names(
     dead_letter_queue="eventline-test-events-dlq",
     alert_queue="eventline-test-ci-events-queue",
     bus=STAGE_VARIABLES["EVENT_BUS"],
+    uploads_table=STAGE_VARIABLES["UPLOADS_TABLE"],
+    items_table=STAGE_VARIABLES["ITEMS_TABLE"],
+    alerts_table=STAGE_VARIABLES["ALERTS_TABLE"],
 )
 ISSUED_AT = "2026-01-01T00:00:00.000Z"
 _URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}"
@@ -139,6 +142,12 @@ def poller() -> Iterator[Any]:
         wiring.reset()
         yield botocore.session.Session().create_client("sqs", region_name=REGION)
         wiring.reset()
+
+
+@pytest.fixture(autouse=True)
+def forget_earlier_tests() -> None:
+    """Nothing of another test is in moto, which may be the same for the whole run."""
+    moto_api_backend.reset()
 
 
 @pytest.fixture

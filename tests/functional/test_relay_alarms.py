@@ -136,6 +136,17 @@ def test_an_alarm_of_an_unusual_shape_is_relayed(fields: dict[str, Any]) -> None
     assert alert.title == "ALARM: a"
 
 
+@pytest.mark.parametrize(
+    "dimension", [{"name": "QueueName", "value": "q"}, {"Name": "QueueName", "Value": "q"}]
+)
+def test_the_dimensions_of_a_metric_are_told(dimension: dict[str, str]) -> None:
+    trigger = {"Namespace": "AWS/SQS", "MetricName": "Age", "Dimensions": [dimension]}
+    fields = {"AlarmName": "a", "NewStateValue": "ALARM", "Trigger": trigger}
+    (alert,) = relay([record(json.dumps(fields))])
+
+    assert dict(alert.facts)["Metric"] == "AWS/SQS Age (QueueName=q)"
+
+
 def test_other_text_is_relayed_as_it_is() -> None:
     plain, titled = relay([record("Budget exceeded"), record("80 % are used", "AWS Budgets")])
 

@@ -929,6 +929,36 @@ def test_a_summary_whose_repeats_another_has_just_reserved_waits(world: World) -
     assert world.queue.messages == []
 
 
+def test_repeats_that_another_reserved_and_died_are_told_after_its_lease(world: World) -> None:
+    # Given somebody who reserves the repeats just before the summary does, and dies
+    world.send(FAILED, FAILED)
+    world.run()
+    lease_summary = world.groups.lease_summary
+
+    def late(seen: AlertGroup, lease_until: str) -> bool:
+        world.groups.lease_summary = lease_summary  # type: ignore[method-assign]
+        assert lease_summary(seen, lease_until)
+        return lease_summary(seen, lease_until)
+
+    world.groups.lease_summary = late  # type: ignore[method-assign]
+    world.clock.advance(WINDOW)
+    world.run()
+    world.run_for(30)
+    assert len(world.slack.posts) == 1
+
+    world.run_for(60)
+    assert len(world.slack.posts) == 2
+
+
+def test_an_alert_is_not_given_up_for_lack_of_time(world: World) -> None:
+    world.remaining = 3
+    world.send(FAILED)
+    world.work([replace(world.queue.receive()[0], attempt=MAX_ATTEMPTS)])
+
+    assert world.dead.messages == []
+    assert [one.body for one in world.queue.messages] == [FAILED]
+
+
 def test_repeats_counted_while_others_are_told_are_told_next(world: World) -> None:
     # Given an alert of the window that is counted while its repeats are being told
     world.send(FAILED, FAILED)

@@ -34,12 +34,13 @@ def test_a_sent_event_is_processed_and_explained(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 10])
-def test_processing_is_two_aws_calls_an_event(platform: Platform, count: int) -> None:
+def test_processing_is_two_calls_an_event_and_one_a_batch(platform: Platform, count: int) -> None:
     sender = platform.sender()
     for _ in range(count):
         sender.event_id(DEMO)
     platform.work()
-    assert sorted(platform.calls) == ["PutObject"] * count + ["UpdateItem"] * count
+    wanted = ["PutEvents"] + ["PutObject"] * count + ["UpdateItem"] * count
+    assert sorted(platform.calls) == wanted
 
 
 def test_a_repeated_delivery_changes_nothing(platform: Platform) -> None:

@@ -42,7 +42,69 @@ def test_what_is_done_is_deleted_and_what_failed_is_put_off(worker: Worker) -> N
 def test_a_batch_of_good_events_makes_no_queue_calls(worker: Worker) -> None:
     batch = [worker.event()[1] for _ in range(10)]
     worker.run(*batch)
-    assert set(worker.aws.calls) == {"PutObject", "UpdateItem", "PutItem"}
+    assert set(worker.aws.calls) == {"PutObject", "PutEvents", "UpdateItem", "PutItem"}
+    assert worker.aws.calls.count("PutEvents") == 1
+
+
+def test_two_messages_for_one_event_in_a_batch_are_one(worker: Worker) -> None:
+    event, delivery = worker.event()
+    worker.run(delivery, again(delivery, 1))
+    assert worker.status(event) is Status.PROCESSED
+    assert len(worker.bus.entries) == 1
+    assert worker.aws.calls.count("PutObject") == 1
+
+
+def test_a_refused_entry_is_tried_again_and_its_neighbours_are_not(worker: Worker) -> None:
+    # Given a bus that refuses one of two entries
+    refused, delivery = worker.event("refused")
+    good, neighbour = worker.event("good")
+    worker.bus.refused = {"refused"}
+    # When both are delivered
+    with pytest.raises(BatchIncompleteError):
+        worker.run(delivery, neighbour)
+    # Then one is done, and the other waits with the reason
+    assert worker.status(good) is Status.PROCESSED
+    record = worker.aws.records[refused.event_id]
+    assert record.status is Status.ENQUEUED
+    assert record.last_error == {
+        "class": "transient",
+        "code": "ThrottlingException",
+        "message": "EventBridge did not take the entry",
+    }
+    # And when it comes again, it is told of once
+    worker.bus.refused = set()
+    worker.run(again(delivery, 2))
+    assert worker.status(refused) is Status.PROCESSED
+    assert [entry.detail_type for entry in worker.bus.entries] == ["good", "refused"]
+
+
+def test_a_repeat_waits_for_the_delivery_that_is_at_work(worker: Worker) -> None:
+    # Given a worker that died between silver and the bus
+    event, delivery = worker.event()
+    worker.aws.calls.clear()
+    worker.aws.fail(2, Fault.KILLED_BEFORE)
+    with pytest.raises(ProcessKilledError):
+        worker.run(delivery)
+    worker.aws.faults.clear()
+    # When another message for the event comes for the first time
+    with pytest.raises(BatchIncompleteError):
+        worker.run(again(delivery, 1))
+    # Then it leaves the work to the other, which goes on
+    assert worker.bus.entries == []
+    worker.run(again(delivery, 2))
+    assert worker.status(event) is Status.PROCESSED
+    assert len(worker.bus.entries) == 1
+    # And a later repeat does nothing
+    worker.run(again(delivery, 1))
+    assert len(worker.bus.entries) == 1
+
+
+def test_an_event_that_ends_failed_raises_one_alert(worker: Worker) -> None:
+    event, delivery = worker.event("permanent")
+    worker.run(delivery)
+    assert worker.status(event) is Status.FAILED
+    (alert,) = worker.alerts.sent
+    assert json.loads(alert)["eventline"]["kind"] == "event-failed"
 
 
 @pytest.mark.parametrize("body", ["hello", "{}", '{"v":1}', json.dumps({"Records": []})])
@@ -99,9 +161,9 @@ def test_one_that_kills_the_process_takes_no_neighbour_down(worker: Worker) -> N
     worker.queue.send(fresh.body)
     (record,) = worker.queue.receive()
     killer = again(deadly, 2)
-    # When it does it again: the fourth call is its own first
+    # When it does it again: the good one's calls and the one that deletes it come first
     worker.aws.calls.clear()
-    worker.aws.fail(5, Fault.KILLED_BEFORE)
+    worker.aws.fail(6, Fault.KILLED_BEFORE)
     with pytest.raises(ProcessKilledError):
         worker.run(killer, Delivery.from_record(record))
     # Then the good one is done and off the queue

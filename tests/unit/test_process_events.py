@@ -17,7 +17,7 @@ def worker() -> Worker:
     return Worker()
 
 
-def test_an_event_is_processed_in_two_calls(worker: Worker) -> None:
+def test_an_event_is_processed_in_two_calls_and_its_share_of_one(worker: Worker) -> None:
     # Given an event in the ledger and on the queue
     event, delivery = worker.event(a=1, n=0)
     worker.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
@@ -25,7 +25,7 @@ def test_an_event_is_processed_in_two_calls(worker: Worker) -> None:
     worker.clock.advance(3)
     worker.run(delivery)
     # Then it is in silver and PROCESSED
-    assert worker.aws.calls == ["PutObject", "UpdateItem"]
+    assert worker.aws.calls == ["PutObject", "PutEvents", "UpdateItem"]
     assert worker.status(event) is Status.PROCESSED
     assert worker.silver(event) == {
         "eventId": event.event_id,
