@@ -27,7 +27,8 @@ ASYNCHRONOUS_RETRIES = 2
 STREAMS = {"notify_owners": ("ITEMS_STREAM_ARN", "NOTIFICATIONS_DLQ_ARN")}
 # A quarter of the day that the stream keeps a record: an outage may last, a poison record may not.
 STREAM_RECORD_AGE_SECONDS = 21600
-STREAM_RETRIES = 60
+# As often as that takes: the handler sets poison aside itself, so what fails here is an outage.
+STREAM_RETRIES = 10_000
 
 _TRIES = 30
 _PAUSE_SECONDS = 2.0

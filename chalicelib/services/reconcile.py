@@ -83,13 +83,15 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
 
 
 def _requeue_stuck(using: Reconciling, report: Report, margin: float) -> None:
-    cutoff = clock.to_text(using.now() - timedelta(seconds=using.stuck_after))
+    # One moment for the whole run, so that what it sends again is not stuck again to it.
+    begun = using.now()
+    cutoff = clock.to_text(begun - timedelta(seconds=using.stuck_after))
     backlog: int | None = None
     for status in OPEN:
         for event_ids in using.index.oldest(status, cutoff, PAGE):
             records = using.ledger.get_many(event_ids)
             for record in records.values():
-                if not _is_stuck(record, using):
+                if not _is_stuck(record, begun, using):
                     continue
                 report.counts["stuck"] += 1
                 if backlog is None:
@@ -103,11 +105,11 @@ def _requeue_stuck(using: Reconciling, report: Report, margin: float) -> None:
                 return
 
 
-def _is_stuck(record: Record, using: Reconciling) -> bool:
+def _is_stuck(record: Record, begun: datetime, using: Reconciling) -> bool:
     if record.status not in OPEN:
         return False
     wait = timedelta(seconds=using.stuck_after * 2**record.requeues)
-    return clock.from_text(record.updated_at) <= using.now() - wait
+    return clock.from_text(record.updated_at) <= begun - wait
 
 
 def _repair(record: Record, using: Reconciling, report: Report) -> None:

@@ -209,6 +209,17 @@ def test_a_star_changes_whatever_there_is(using: Managing) -> None:
         manage_items.replace_item(item.item_id, make_content({}), any_state, ALICE, using)
 
 
+@pytest.mark.parametrize("header", ['"foreign"', '"0-0000000000000000"', 'W/"1-0"'])
+def test_an_etag_that_is_not_ours_matches_nothing(using: Managing, header: str) -> None:
+    item = create(using, {"n": 1}).item
+    revisions = revisions_to_change(header)
+    with pytest.raises(PreconditionFailedError):
+        manage_items.replace_item(item.item_id, make_content({}), revisions, ALICE, using)
+    with pytest.raises(PreconditionFailedError):
+        manage_items.delete_item(item.item_id, revisions, ALICE, using)
+    assert manage_items.read_item(item.item_id, ALICE, using) == item
+
+
 def test_any_etag_of_a_list_will_do(using: Managing) -> None:
     item = create(using, {"n": 1}).item
     changed = change(using, item, {"n": 2})

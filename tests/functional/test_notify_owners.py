@@ -291,6 +291,13 @@ def test_an_item_past_its_time_expired_whoever_removed_it(platform: Platform) ->
     assert sorted(kinds) == ["deleted", "expired"]
 
 
+def test_what_dynamodb_itself_removed_expired_whatever_the_image_says(platform: Platform) -> None:
+    (record,) = sample("remove_by_ttl")
+    del record["dynamodb"]["OldImage"]["ttl"]
+    notify_owners([record], platform.using)
+    assert platform.mail()[0]["MessageAttributes"]["change"]["Value"] == "expired"
+
+
 def test_an_item_that_changes_hands_is_told_to_both(platform: Platform) -> None:
     record = changed("moved", owner={"S": "bob"})
     for _ in range(2):

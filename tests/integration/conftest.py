@@ -6,11 +6,17 @@ from pathlib import Path
 import pytest
 
 from tests.emulator import Emulator, copy_checkout, deploy_stage, running_emulator
+from tests.integration.slack_receiver import SlackReceiver
 from tests.integration.stage import Stage
 
 STAGES = ("local", "dev")
-# The stages as they are, except that nobody waits five seconds for a second attempt.
-IMPATIENT = {"RETRY_BASE_SECONDS": "0"}
+# The stages as they are, except that nobody waits five seconds for a second attempt, or minutes for
+# what an alert's group comes to.
+IMPATIENT = {
+    "RETRY_BASE_SECONDS": "0",
+    "ALERT_WINDOW_SECONDS": "5",
+    "ALERT_RETRY_MAX_SECONDS": "2",
+}
 
 
 @pytest.fixture(scope="session")
@@ -60,3 +66,18 @@ def local(stages: dict[str, Stage]) -> Stage:
 def dev(stages: dict[str, Stage]) -> Stage:
     """The stage `dev`."""
     return stages["dev"]
+
+
+@pytest.fixture(scope="session")
+def slack(local: Stage) -> Iterator[SlackReceiver]:
+    """What the stage `local` takes for Slack; another stage would refuse its plain HTTP."""
+    receiver = SlackReceiver()
+    receiver.start()
+    local.emulator.client("ssm").put_parameter(
+        Name=local.settings.slack_parameter,
+        Value=receiver.url,
+        Type="SecureString",
+        Overwrite=True,
+    )
+    yield receiver
+    receiver.stop()

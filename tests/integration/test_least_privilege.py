@@ -17,7 +17,18 @@ from tests.integration.stage import Stage
 
 pytestmark = pytest.mark.emulator
 
-FUNCTIONS = ("api_handler", "authorize", "process_events", "reconcile")
+FUNCTIONS = (
+    "api_handler",
+    "authorize",
+    "process_events",
+    "reconcile",
+    "record_upload",
+    "notify_owners",
+    "alert_ci_event",
+    "relay_alarm",
+)
+WITHOUT_RESOURCE = {"sns:Unsubscribe", "sns:GetSubscriptionAttributes"}
+"""Actions for which AWS knows no resource but `*`."""
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 NOWHERE = "EVENT#00000000-0000-0000-0000-000000000000"
 
@@ -73,11 +84,11 @@ def queue(operation: str, name: str, **more: Any) -> Attempt:
     return Attempt("sqs", operation, {"QueueUrl": url, **more})
 
 
+SLACK_URL = Attempt("ssm", "get_parameter", {"Name": "/eventline/{stage}/slack/webhook_url"})
 EVERYWHERE = [
     item("get_item", "{other}-events"),
     item("get_item", "{other}-tokens"),
     item("delete_item", "{stage}-events"),
-    item("get_item", "{stage}-items"),
     scan("{stage}-events"),
     Attempt("dynamodb", "list_tables", {}),
     Attempt("dynamodb", "describe_table", {"TableName": "eventline-{stage}-events"}),
@@ -94,7 +105,7 @@ EVERYWHERE = [
     Attempt("lambda", "list_functions", {}),
     Attempt("lambda", "invoke", {"FunctionName": "eventline-{stage}-authorize"}),
     Attempt("iam", "list_roles", {}),
-    Attempt("ssm", "get_parameter", {"Name": "/eventline/{stage}/slack/webhook_url"}),
+    Attempt("ssm", "get_parameter", {"Name": "/eventline/{other}/slack/webhook_url"}),
     Attempt("sts", "assume_role", {
         "RoleArn": "arn:aws:iam::000000000000:role/eventline-{stage}-reconcile",
         "RoleSessionName": "probe",
@@ -108,8 +119,11 @@ REFUSED = {
         thing("put_object", "{stage}-bronze", key="outside", Body="x"),
         queue("receive_message", "{stage}-events"),
         queue("send_message", "{stage}-events-dlq", MessageBody="probe"),
+        SLACK_URL,
     ],
     "authorize": [
+        SLACK_URL,
+        item("get_item", "{stage}-items"),
         item("get_item", "{stage}-events"),
         item("put_item", "{stage}-tokens"),
         item("delete_item", "{stage}-tokens"),
@@ -138,7 +152,31 @@ REFUSED = {
     ],
 }
 
+REFUSED |= {
+    function: [
+        item("get_item", "{stage}-tokens"),
+        item("get_item", "{stage}-events"),
+        item("put_item", "{stage}-items"),
+        thing("get_object", "{stage}-bronze"),
+        thing("put_object", "{stage}-silver", Body="x"),
+        queue("receive_message", "{stage}-events"),
+        queue("send_message", "{stage}-events", MessageBody="probe"),
+    ]
+    for function in ("record_upload", "notify_owners", "alert_ci_event", "relay_alarm")
+}
+for function in FUNCTIONS:
+    if function not in ("alert_ci_event", "api_handler", "authorize"):
+        REFUSED[function].append(SLACK_URL)
+
 GRANTED = {
+    "record_upload": queue("send_message", "{stage}-uploads-dlq", MessageBody="probe"),
+    "notify_owners": queue("send_message", "{stage}-notifications-dlq", MessageBody="probe"),
+    "alert_ci_event": queue(
+        "get_queue_attributes",
+        "{stage}-ci-events-queue",
+        AttributeNames=["ApproximateNumberOfMessages"],
+    ),
+    "relay_alarm": queue("send_message", "{stage}-ci-events-queue", MessageBody="probe"),
     "api_handler": item("get_item", "{stage}-events"),
     "authorize": item("get_item", "{stage}-tokens"),
     "process_events": queue(
@@ -246,9 +284,12 @@ def test_a_policy_names_its_actions_and_its_resources(stage: Stage, function: st
             service, _, verb = action.partition(":")
             assert service.isalnum(), action
             assert verb[:4].isalpha(), action
+        if set(as_list(statement["Action"])) <= WITHOUT_RESOURCE:
+            continue
         for resource in as_list(statement["Resource"]):
             assert resource.startswith("arn:aws:"), resource
-            assert f"eventline-{stage.name}" in resource, resource
+            names = (f"eventline-{stage.name}", f"eventline/{stage.name}/")
+            assert any(name in resource for name in names), resource
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
