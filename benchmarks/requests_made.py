@@ -14,11 +14,12 @@ from chalicelib.domain.messages import MAX_MESSAGE_BYTES
 from chalicelib.services.manage_tokens import issue_token
 
 INGEST_AIM = 3
-PROCESSING_AIM = 2
+PROCESSING_AIM = 2.1
+"""Silver and the ledger for each event, and one call to the bus for ten."""
 BATCH = 10
 """Events a batch, as the worker's event source is set in `app.py`."""
 _INGEST_NOTES = (
-    "The authorizer's request is not in it: API Gateway keeps its answer for a minute.",
+    "The authorizer's request is not in it: API Gateway keeps its answer for ten seconds.",
     "A repeat makes no new event. Until the worker ran it is sent again: the first may be lost.",
 )
 _SMALL, _LARGE = 100, 2 * MAX_MESSAGE_BYTES
