@@ -1,43 +1,24 @@
 """Eventline's functions and routes: decode, call one service, answer. The logic is in chalicelib.
 
 Chalice reads the decorators when it deploys; the settings they need are the stage's environment
-variables in `.chalice/config.json`.
+variables in `.chalice/config.json`. All functions share this file, so what only some of them need
+is imported where it is used: every cold start of the others would pay for it.
 """
 
 from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
 
-from chalicelib import (
-    __version__,
-    decoding,
-    decoding_alerts,
-    decoding_items,
-    decoding_uploads,
-    wiring,
-)
+from chalicelib import __version__, decoding, wiring
 from chalicelib.domain import clock
 from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.items import is_known
 from chalicelib.errors import UnauthenticatedError
 from chalicelib.http import Api, Call, answer, no_content, not_modified, page, stored
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.observability import configure
-from chalicelib.services import (
-    ingest_events,
-    manage_items,
-    manage_subscriptions,
-    manage_tokens,
-    manage_uploads,
-    read_alerts,
-    read_events,
-    send_alerts,
-)
-from chalicelib.services.notify_owners import notify_owners as tell_owners
+from chalicelib.services import ingest_events, manage_tokens, read_events
 from chalicelib.services.process_events import process_batch
 from chalicelib.services.reconcile import reconcile as run_reconcile
-from chalicelib.services.record_uploads import record_uploads
-from chalicelib.services.relay_alarms import relay_alarms
 
 settings = wiring.settings()
 configure(settings.log_level)
@@ -58,11 +39,8 @@ def authorize(request: AuthRequest) -> AuthResponse:
         # The one text that API Gateway turns into a 401 (API Gateway Developer Guide, "Use API
         # Gateway Lambda authorizers").
         raise Exception("Unauthorized") from None
-    context = {
-        "owner": caller.owner,
-        "scopes": " ".join(sorted(caller.scopes)),
-        "tokenId": caller.token_id,
-    }
+    scopes = " ".join(sorted(caller.scopes))
+    context = {"owner": caller.owner, "scopes": scopes, "tokenId": caller.token_id}
     return AuthResponse(routes=["*"], principal_id=caller.owner, context=context)
 
 
@@ -117,8 +95,8 @@ def post_token(call: Call) -> Response:
     token, text = manage_tokens.issue_token(
         wiring.tokens(), order.owner, order.scopes, clock.to_text(now), expires_at=order.expires_at
     )
-    headers = {"Location": f"/tokens/{token.token_id}"}
-    return answer({**token.to_dict(), "token": text}, 201, headers)
+    shown = {**token.to_dict(), "token": text}
+    return answer(shown, 201, {"Location": f"/tokens/{token.token_id}"})
 
 
 @app.route("/tokens", methods=["GET"], authorizer=authorize)
@@ -138,6 +116,9 @@ def delete_token(_call: Call, token_id: str) -> Response:
 @app.route("/items", methods=["POST"], authorizer=authorize, content_types=[])
 @app.requires("items:write")
 def post_item(call: Call) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_items
+
     created = manage_items.create_item(decoding_items.decode_new_item(call), wiring.managing())
     item = created.item
     headers = {"Location": f"/items/{item.item_id}", "ETag": item.etag}
@@ -149,6 +130,9 @@ def post_item(call: Call) -> Response:
 @app.route("/items", methods=["GET"], authorizer=authorize)
 @app.requires("items:read")
 def list_items(call: Call) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_items
+
     owner, limit, below = decoding_items.decode_owned_page(call)
     items, resume = manage_items.list_items(owner, limit, below, wiring.managing())
     return page([item.to_dict() for item in items], resume)
@@ -157,6 +141,9 @@ def list_items(call: Call) -> Response:
 @app.route("/items/{item_id}", methods=["GET"], authorizer=authorize)
 @app.requires("items:read")
 def get_item(call: Call, item_id: str) -> Response:
+    from chalicelib.domain.items import is_known
+    from chalicelib.services import manage_items
+
     item = manage_items.read_item(item_id, call.caller, wiring.managing())
     known = call.header("if-none-match")
     if known and is_known(known, item):
@@ -167,6 +154,9 @@ def get_item(call: Call, item_id: str) -> Response:
 @app.route("/items/{item_id}", methods=["PUT"], authorizer=authorize, content_types=[])
 @app.requires("items:write")
 def put_item(call: Call, item_id: str) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_items
+
     content, revisions = decoding_items.decode_item_change(call)
     using = wiring.managing()
     item = manage_items.replace_item(item_id, content, revisions, call.caller, using)
@@ -176,6 +166,9 @@ def put_item(call: Call, item_id: str) -> Response:
 @app.route("/items/{item_id}", methods=["DELETE"], authorizer=authorize)
 @app.requires("items:write")
 def delete_item(call: Call, item_id: str) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_items
+
     revisions = decoding_items.decode_if_match(call)
     manage_items.delete_item(item_id, revisions, call.caller, wiring.managing())
     return no_content()
@@ -184,6 +177,9 @@ def delete_item(call: Call, item_id: str) -> Response:
 @app.route("/subscriptions", methods=["POST"], authorizer=authorize, content_types=[])
 @app.requires("items:write")
 def post_subscription(call: Call) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_subscriptions
+
     order = decoding_items.decode_subscription_order(call)
     subscription = manage_subscriptions.subscribe(order, wiring.subscribing())
     headers = {"Location": f"/subscriptions/{subscription.subscription_id}"}
@@ -193,6 +189,9 @@ def post_subscription(call: Call) -> Response:
 @app.route("/subscriptions", methods=["GET"], authorizer=authorize)
 @app.requires("items:write")
 def list_subscriptions(call: Call) -> Response:
+    from chalicelib import decoding_items
+    from chalicelib.services import manage_subscriptions
+
     owner, limit, below = decoding_items.decode_owned_page(call)
     using = wiring.subscribing()
     found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, using)
@@ -202,6 +201,8 @@ def list_subscriptions(call: Call) -> Response:
 @app.route("/subscriptions/{subscription_id}", methods=["DELETE"], authorizer=authorize)
 @app.requires("items:write")
 def delete_subscription(call: Call, subscription_id: str) -> Response:
+    from chalicelib.services import manage_subscriptions
+
     manage_subscriptions.unsubscribe(subscription_id, call.caller, wiring.subscribing())
     return no_content()
 
@@ -209,6 +210,9 @@ def delete_subscription(call: Call, subscription_id: str) -> Response:
 @app.route("/uploads", methods=["POST"], authorizer=authorize, content_types=[])
 @app.requires("uploads:write")
 def post_upload(call: Call) -> Response:
+    from chalicelib import decoding_uploads
+    from chalicelib.services import manage_uploads
+
     order = decoding_uploads.decode_upload_order(call, settings.upload_max_bytes)
     offer = manage_uploads.offer_upload(order, call.caller.owner, wiring.uploading())
     return answer(offer.to_dict(), 201)
@@ -217,6 +221,9 @@ def post_upload(call: Call) -> Response:
 @app.route("/uploads", methods=["GET"], authorizer=authorize)
 @app.requires("uploads:read")
 def list_uploads(call: Call) -> Response:
+    from chalicelib import decoding_uploads
+    from chalicelib.services import manage_uploads
+
     limit, below = decoding_uploads.decode_upload_page(call)
     records, resume = manage_uploads.list_uploads(call.caller, limit, below, wiring.uploading())
     return page([record.to_dict() for record in records], resume)
@@ -225,6 +232,9 @@ def list_uploads(call: Call) -> Response:
 @app.route("/alerts", methods=["GET"], authorizer=authorize)
 @app.requires("events:read")
 def list_alerts(call: Call) -> Response:
+    from chalicelib import decoding_alerts
+    from chalicelib.services import read_alerts
+
     limit, below = decoding_alerts.decode_alert_page(call)
     groups, resume = read_alerts.list_alerts(limit, below, wiring.reading_alerts())
     return page([group.to_dict() for group in groups], resume)
@@ -232,10 +242,11 @@ def list_alerts(call: Call) -> Response:
 
 @app.on_s3_event(bucket=settings.uploads_bucket, events=["s3:ObjectCreated:*"])
 def record_upload(run: Invocation) -> dict[str, int]:
+    from chalicelib.services.record_uploads import record_uploads
+
     return record_uploads(run.to_dict(), wiring.recording()).to_dict()
 
 
-# Chalice's own class reads just the first record, and fails on one that is malformed.
 record_upload.event_class = Invocation
 
 
@@ -243,25 +254,29 @@ record_upload.event_class = Invocation
     stream_arn=settings.items_stream_arn, batch_size=100, starting_position="TRIM_HORIZON"
 )
 def notify_owners(run: Invocation) -> None:
+    from chalicelib.services.notify_owners import notify_owners as tell_owners
+
     tell_owners(run.to_dict().get("Records", []), wiring.notifying(seconds_left(run.context)))
 
 
-# Chalice's own class takes images apart that a malformed record does not have.
 notify_owners.event_class = Invocation
 
 
 @app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
 def alert_ci_event(event: SQSEvent) -> None:
+    from chalicelib.services import send_alerts
+
     deliveries = [Delivery.from_record(record.to_dict()) for record in event]
     send_alerts.process_batch(deliveries, wiring.sending(seconds_left(event.context)))
 
 
 @app.on_sns_message(topic=settings.alert_topic_arn)
 def relay_alarm(run: Invocation) -> None:
+    from chalicelib.services.relay_alarms import relay_alarms
+
     relay_alarms(run.to_dict().get("Records", []), wiring.alert_queue())
 
 
-# Chalice's own class reads just the first record.
 relay_alarm.event_class = Invocation
 
 

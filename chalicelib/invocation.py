@@ -9,10 +9,11 @@ _LONGEST_SECONDS = 30 * 86400
 
 
 class Invocation:
-    """A scheduled run, or one that an operator started by hand with `aws lambda invoke`.
+    """What Lambda handed to a function, whatever it is; set as a handler's `event_class`.
 
-    Chalice's own class for schedules accepts only what EventBridge sends; put in its place, this
-    one takes any JSON object, so that a payload may carry options.
+    Chalice's own classes take events apart first: that for schedules fails on what an operator
+    sends by hand, those for S3 and SNS read the first record only, that for streams fails on a
+    malformed one.
     """
 
     def __init__(self, event: Any, context: Any) -> None:

@@ -2,6 +2,7 @@
 
 Everything is made at first use and kept for the life of the process; `reset()` forgets it (tests).
 botocore's own clients are used: boto3 would add its import to every cold start and nothing else.
+What only one of the smaller functions needs is imported where it is made, for the same reason.
 """
 
 import os
@@ -9,41 +10,32 @@ import threading
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings as settings_module
-from chalicelib.adapters.alarm_topic import AlarmTopic
-from chalicelib.adapters.alert_store import AlertStore
 from chalicelib.adapters.bus import Bus
 from chalicelib.adapters.checkpoint_store import CheckpointStore
-from chalicelib.adapters.effect_store import EffectStore
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.item_bodies import ItemBodies
-from chalicelib.adapters.item_store import ItemStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.secrets import Secrets
-from chalicelib.adapters.sharded_index import ShardedIndex
-from chalicelib.adapters.slack import Slack, make_pool
-from chalicelib.adapters.subscription_store import SubscriptionStore
 from chalicelib.adapters.token_store import TokenStore
-from chalicelib.adapters.topic import Topic
-from chalicelib.adapters.upload_bucket import UploadBucket
-from chalicelib.adapters.upload_store import UploadStore
 from chalicelib.services.ingest_events import Ingest
-from chalicelib.services.manage_items import Managing
-from chalicelib.services.manage_subscriptions import Subscribing
-from chalicelib.services.manage_uploads import Uploading
-from chalicelib.services.notify_owners import Notifying
-from chalicelib.services.post_alerts import Sending
 from chalicelib.services.process_events import Processing
 from chalicelib.services.processors import PROCESSORS
-from chalicelib.services.read_alerts import ReadingAlerts
 from chalicelib.services.read_events import Reading
 from chalicelib.services.reconcile import Reconciling
-from chalicelib.services.record_uploads import Recording
 from chalicelib.settings import Settings, queue_url
+
+if TYPE_CHECKING:
+    from chalicelib.adapters.slack import Slack
+    from chalicelib.services.manage_items import Managing
+    from chalicelib.services.manage_subscriptions import Subscribing
+    from chalicelib.services.manage_uploads import Uploading
+    from chalicelib.services.notify_owners import Notifying
+    from chalicelib.services.post_alerts import Sending
+    from chalicelib.services.read_alerts import ReadingAlerts
+    from chalicelib.services.record_uploads import Recording
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
 """Three calls that all hang take at most 3 x 3 x (1 + 2) = 27 s and a little back-off, so the API
@@ -148,8 +140,12 @@ def reconciling(
     )
 
 
-def uploading() -> Uploading:
+def uploading() -> "Uploading":
     """What `manage_uploads` works with."""
+    from chalicelib.adapters.sharded_index import ShardedIndex
+    from chalicelib.adapters.upload_bucket import UploadBucket
+    from chalicelib.services.manage_uploads import Uploading
+
     config = settings()
     return Uploading(
         bucket=UploadBucket(_aws("s3"), config.uploads_bucket),
@@ -158,8 +154,11 @@ def uploading() -> Uploading:
     )
 
 
-def recording() -> Recording:
+def recording() -> "Recording":
     """What `record_uploads` works with."""
+    from chalicelib.adapters.upload_store import UploadStore
+    from chalicelib.services.record_uploads import Recording
+
     config = settings()
     return Recording(
         store=UploadStore(_aws("dynamodb"), config.uploads_table, config.ledger_shards),
@@ -168,8 +167,13 @@ def recording() -> Recording:
     )
 
 
-def managing() -> Managing:
+def managing() -> "Managing":
     """What `manage_items` works with."""
+    from chalicelib.adapters.item_bodies import ItemBodies
+    from chalicelib.adapters.item_store import ItemStore
+    from chalicelib.adapters.sharded_index import ShardedIndex
+    from chalicelib.services.manage_items import Managing
+
     config = settings()
     return Managing(
         items=ItemStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
@@ -178,8 +182,13 @@ def managing() -> Managing:
     )
 
 
-def subscribing() -> Subscribing:
+def subscribing() -> "Subscribing":
     """What `manage_subscriptions` works with."""
+    from chalicelib.adapters.sharded_index import ShardedIndex
+    from chalicelib.adapters.subscription_store import SubscriptionStore
+    from chalicelib.adapters.topic import Topic
+    from chalicelib.services.manage_subscriptions import Subscribing
+
     config = settings()
     return Subscribing(
         subscriptions=SubscriptionStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
@@ -188,8 +197,12 @@ def subscribing() -> Subscribing:
     )
 
 
-def notifying(remaining: Callable[[], float]) -> Notifying:
+def notifying(remaining: Callable[[], float]) -> "Notifying":
     """What `notify_owners` works with; `remaining` gives the seconds left."""
+    from chalicelib.adapters.effect_store import EffectStore
+    from chalicelib.adapters.topic import Topic
+    from chalicelib.services.notify_owners import Notifying
+
     config = settings()
     return Notifying(
         effects=EffectStore(_aws("dynamodb"), config.events_table),
@@ -199,8 +212,12 @@ def notifying(remaining: Callable[[], float]) -> Notifying:
     )
 
 
-def sending(remaining: Callable[[], float]) -> Sending:
+def sending(remaining: Callable[[], float]) -> "Sending":
     """What `send_alerts` works with; `remaining` gives the seconds left."""
+    from chalicelib.adapters.alarm_topic import AlarmTopic
+    from chalicelib.adapters.alert_store import AlertStore
+    from chalicelib.services.post_alerts import Sending
+
     config = settings()
     return Sending(
         groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
@@ -215,8 +232,12 @@ def sending(remaining: Callable[[], float]) -> Sending:
     )
 
 
-def reading_alerts() -> ReadingAlerts:
+def reading_alerts() -> "ReadingAlerts":
     """What `read_alerts` works with."""
+    from chalicelib.adapters.alert_store import AlertStore
+    from chalicelib.adapters.sharded_index import ShardedIndex
+    from chalicelib.services.read_alerts import ReadingAlerts
+
     config = settings()
     return ReadingAlerts(
         groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
@@ -225,8 +246,11 @@ def reading_alerts() -> ReadingAlerts:
 
 
 @cache
-def _slack() -> Slack:
+def _slack() -> "Slack":
     """Slack; its secret, once read, is used for a while by the whole process."""
+    from chalicelib.adapters.secrets import Secrets
+    from chalicelib.adapters.slack import Slack, make_pool
+
     config = settings()
     secrets = Secrets(_aws("ssm"), config.secret_cache)
     return Slack(

@@ -166,7 +166,8 @@ def _look_for_webhook(ssm: Any, parameter: str) -> None:
             raise
         say(
             "alerts wait in their queue until Slack's webhook URL is known: aws ssm put-parameter "
-            f"--type SecureString --name {parameter} --value https://hooks.slack.com/services/..."
+            f'--cli-input-json \'{{"Type":"SecureString","Name":"{parameter}",'
+            '"Value":"https://hooks.slack.com/services/..."}\''
         )
 
 

@@ -1,6 +1,7 @@
 """Whether the emulator still has what its kept state should hold."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,8 @@ from botocore.exceptions import ClientError
 from local.console import FailedError
 
 Clients = Callable[[str], Any]
+
+_QUEUE_URL = re.compile(r"http://(localhost|127\.0\.0\.1):\d+/")
 
 
 def check_resources(environ: dict[str, str], client: Clients) -> None:
@@ -73,3 +76,15 @@ def _look_up(resource: dict[str, str], client: Clients) -> None:
         client("apigateway").get_rest_api(restApiId=resource["rest_api_id"])
     elif "event_uuid" in resource:
         client("lambda").get_event_source_mapping(UUID=resource["event_uuid"])
+
+
+def move_queues(services: Path, port: int) -> None:
+    """Let kept queues answer on `port`: the emulator knows a queue by its URL, port and all, and
+    would look in vain for those that were made under another."""
+    for name in ("sqs.json", "cloudformation.json"):
+        file = services / name
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            moved = _QUEUE_URL.sub(rf"http://\g<1>:{port}/", text)
+            if moved != text:
+                file.write_text(moved, encoding="utf-8")

@@ -4,79 +4,19 @@ import json
 import sys
 import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
 
 import requests
 
 from local.console import FailedError, elapsed, say
 from local.layout import parse_env
+from local.smoke_api import Api, check
+from local.smoke_triggers import Triggers, slack_webhook
 
 _ENV_FILE = Path(".local/env")
-_REQUEST_SECONDS = 30
-_END_SECONDS = 60.0
-_POLL_SECONDS = 0.2
-_FINAL = ("PROCESSED", "FAILED", "REJECTED")
-_PROBLEM_FIELDS = {"type", "title", "status", "detail", "code", "requestId"}
-
-
-@dataclass
-class Api:
-    """One of the two ways into the platform, called with a token or without."""
-
-    url: str
-    token: str
-    session: requests.Session = field(default_factory=requests.Session)
-
-    def __post_init__(self) -> None:
-        # Neither a proxy of the shell's nor a .netrc file is meant for loopback.
-        self.session.trust_env = False
-
-    def call(
-        self, method: str, path: str, expect: int, token: str | None = "", **options: Any
-    ) -> requests.Response:
-        """Send a request and return the answer; raises `FailedError` for a status not expected.
-
-        `token` is the API's own unless another is given; None sends no token. An error that was
-        expected must have the error shape of the contract.
-        """
-        headers = dict(options.pop("headers", {}))
-        bearer = self.token if token == "" else token
-        if bearer:
-            headers["Authorization"] = f"Bearer {bearer}"
-        url = f"{self.url}{path}"
-        try:
-            answer = self.session.request(
-                method, url, headers=headers, timeout=_REQUEST_SECONDS, **options
-            )
-        except requests.RequestException as error:
-            raise FailedError(f"{method} {url} got no answer: {error}") from error
-        if answer.status_code != expect:
-            raise FailedError(
-                f"{method} {url} answered {answer.status_code} instead of {expect}: "
-                f"{answer.text[:500]}"
-            )
-        check("X-Request-Id" in answer.headers, f"{method} {url}: no X-Request-Id header")
-        if expect >= HTTPStatus.BAD_REQUEST:
-            kind = answer.headers.get("Content-Type", "")
-            fields = set(answer.json()) if kind.startswith("application/problem+json") else set()
-            check(fields >= _PROBLEM_FIELDS, f"{method} {url}: the error is no problem+json")
-        return answer
-
-    def follow(self, event_id: str) -> dict[str, Any]:
-        """Wait for an event to reach its final status and return it; fails after a minute."""
-        deadline = time.monotonic() + _END_SECONDS
-        while True:
-            event: dict[str, Any] = self.call("GET", f"/events/{event_id}", 200).json()
-            if event["status"] in _FINAL:
-                return event
-            if time.monotonic() > deadline:
-                raise FailedError(f"event {event_id} is still {event['status']}")
-            time.sleep(_POLL_SECONDS)
 
 
 @dataclass
@@ -86,12 +26,6 @@ class Sent:
     body: bytes
     key: str
     event_id: str = ""
-
-
-def check(holds: bool, otherwise: str) -> None:
-    """Raise `FailedError` with `otherwise` unless the condition holds."""
-    if not holds:
-        raise FailedError(otherwise)
 
 
 def check_health(api: Api, _sent: Sent) -> str:
@@ -188,7 +122,9 @@ def use_token(api: Api, _sent: Sent) -> str:
     return "issued, used, revoked"
 
 
-STEPS: tuple[tuple[str, Callable[[Api, Sent], str]], ...] = (
+Steps = Sequence[tuple[str, Callable[[Api, Sent], str]]]
+
+STEPS: Steps = (
     ("health", check_health),
     ("POST an event", post_event),
     ("follow it to PROCESSED", follow_event),
@@ -217,12 +153,21 @@ def _timeline(entries: list[dict[str, str]]) -> str:
     return " -> ".join(words)
 
 
-def run(api: Api, name: str) -> None:
-    """Run every step against one API; raises `FailedError` at the first that fails."""
+def steps_of(triggers: Triggers) -> Steps:
+    """All steps, those of the triggers last."""
+
+    def after_an_event(action: Callable[[Api], str]) -> Callable[[Api, Sent], str]:
+        return lambda api, _sent: action(api)
+
+    return [*STEPS, *((title, after_an_event(action)) for title, action in triggers.steps())]
+
+
+def run(api: Api, name: str, steps: Steps) -> None:
+    """Run the steps against one API; raises `FailedError` at the first that fails."""
     say(f"{name}: {api.url}")
     body = json.dumps({"eventType": "smoke", "message": "grüße", "at": time.time()}).encode()
     sent = Sent(body, f"smoke-{uuid.uuid4()}")
-    for title, action in STEPS:
+    for title, action in steps:
         started = time.monotonic()
         try:
             found = action(api, sent)
@@ -242,13 +187,16 @@ def main() -> int:
         return 1
     env = parse_env(_ENV_FILE.read_text())
     started = time.monotonic()
+    triggers = Triggers(env)
+    steps = steps_of(triggers)
     try:
-        run(Api(env["API_URL"], env["API_TOKEN"]), "chalice local")
-        run(Api(env["DEPLOYED_API_URL"], env["API_TOKEN"]), "deployed")
+        with slack_webhook(triggers):
+            run(Api(env["API_URL"], env["API_TOKEN"]), "chalice local", steps)
+            run(Api(env["DEPLOYED_API_URL"], env["API_TOKEN"]), "deployed", steps)
     except FailedError as error:
         say(f"make smoke: {error}")
         return 1
-    say(f"All {2 * len(STEPS)} steps passed in {elapsed(time.monotonic() - started)}.")
+    say(f"All {2 * len(steps)} steps passed in {elapsed(time.monotonic() - started)}.")
     return 0
 
 

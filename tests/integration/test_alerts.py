@@ -37,7 +37,7 @@ def send(stage: Stage, *bodies: str) -> None:
     entries = [{"Id": str(number), "MessageBody": body} for number, body in enumerate(bodies)]
     for start in range(0, len(entries), 10):
         answer = stage.sqs.send_message_batch(QueueUrl=url, Entries=entries[start : start + 10])
-        assert "Failed" not in answer
+        assert not answer.get("Failed")
 
 
 def failure(title: str) -> str:

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.console import FailedError
-from local.kept import check_resources, forget_api, is_deployed
+from local.kept import check_resources, forget_api, is_deployed, move_queues
 
 ENVIRON = {
     "STAGE": "local",
@@ -86,3 +86,12 @@ def test_forgotten_api_is_deleted_and_struck_from_the_record(record: Path) -> No
     assert aws.calls == [("delete_rest_api", {"restApiId": "the-api"})]
     left = json.loads(record.read_text())
     assert left == {"resources": RESOURCES[:-1], "schema_version": "2.0"}
+
+
+def test_kept_queues_move_to_the_port_of_this_start(tmp_path: Path) -> None:
+    kept = tmp_path / "sqs.json"
+    kept.write_text('{"url": "http://localhost:4566/000000000000/eventline-local-events"}')
+    move_queues(tmp_path, 4576)
+    assert kept.read_text() == (
+        '{"url": "http://localhost:4576/000000000000/eventline-local-events"}'
+    )
