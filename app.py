@@ -1,8 +1,7 @@
 """Eventline's functions and routes: decode, call one service, answer. The logic is in chalicelib.
 
-Chalice reads the decorators when it deploys; the settings they need are the stage's environment
-variables in `.chalice/config.json`. All functions share this file, so what only some of them need
-is imported where it is used: every cold start of the others would pay for it.
+The settings that the decorators need are the stage's variables in `.chalice/config.json`. What only
+some functions need is imported where it is used: every cold start of the others would pay for it.
 """
 
 from typing import Any
