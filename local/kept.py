@@ -88,3 +88,15 @@ def move_queues(services: Path, port: int) -> None:
             moved = _QUEUE_URL.sub(rf"http://\g<1>:{port}/", text)
             if moved != text:
                 file.write_text(moved, encoding="utf-8")
+
+
+def forget_stream_positions(services: Path) -> None:
+    """Let the functions that read streams begin anew: the emulator keeps how far they had read, but
+    not the records, and would skip as many changes as were read before."""
+    file = services / "lambda.json"
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        del kept["payload"]["dynamodb_stream_positions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    file.write_text(json.dumps(kept), encoding="utf-8")

@@ -17,7 +17,13 @@ from botocore.config import Config
 
 from local.children import Child, run
 from local.console import FailedError, say, step
-from local.kept import check_resources, forget_api, is_deployed, move_queues
+from local.kept import (
+    check_resources,
+    forget_api,
+    forget_stream_positions,
+    is_deployed,
+    move_queues,
+)
 from local.layout import REGION, STAGE, Layout, render_env, write_private
 from local.mirror import refresh
 
@@ -121,6 +127,7 @@ class Platform:
             layout.deployed_file.unlink(missing_ok=True)
             layout.fingerprint_file.unlink(missing_ok=True)
         move_queues(layout.state / "services", layout.aws_port)
+        forget_stream_positions(layout.state / "services")
         kept = "with the kept data" if layout.deployed_file.exists() else "empty"
         with step(f"AWS emulator on port {layout.aws_port}, {kept}"):
             command = [sys.executable, "-m", "ministack"]

@@ -147,6 +147,8 @@ def test_the_platform_starts_works_stops_and_finds_its_data_again(checkout: Chec
             assert [step["status"] for step in event["timeline"]] == STEPS
         third = paste(up.curl())["eventId"]
         follow(env["API_URL"], env["API_TOKEN"], third)
+        smoke = checkout.make("smoke")
+        assert smoke.returncode == 0, smoke.stdout
 
         # Even when it is killed outright, what it started does not stay behind
         started = started_by(up)

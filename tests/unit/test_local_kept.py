@@ -8,7 +8,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.console import FailedError
-from local.kept import check_resources, forget_api, is_deployed, move_queues
+from local.kept import (
+    check_resources,
+    forget_api,
+    forget_stream_positions,
+    is_deployed,
+    move_queues,
+)
 
 ENVIRON = {
     "STAGE": "local",
@@ -95,3 +101,18 @@ def test_kept_queues_move_to_the_port_of_this_start(tmp_path: Path) -> None:
     assert kept.read_text() == (
         '{"url": "http://localhost:4576/000000000000/eventline-local-events"}'
     )
+
+
+def test_readers_of_streams_begin_anew(tmp_path: Path) -> None:
+    kept = tmp_path / "lambda.json"
+    kept.write_text('{"payload": {"functions": {}, "dynamodb_stream_positions": {"a": 32}}}')
+    forget_stream_positions(tmp_path)
+    assert json.loads(kept.read_text()) == {"payload": {"functions": {}}}
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"payload": {}}'])
+def test_a_state_without_stream_positions_stays_as_it_is(tmp_path: Path, text: str) -> None:
+    kept = tmp_path / "lambda.json"
+    kept.write_text(text)
+    forget_stream_positions(tmp_path)
+    assert kept.read_text() == text
