@@ -21,7 +21,7 @@ from chalicelib.errors import (
     UnsupportedMediaTypeError,
 )
 from chalicelib.http import Call
-from chalicelib.services.ingest_events import MAX_KEY_CHARACTERS
+from chalicelib.services.ingest_events import check_idempotency_key
 from chalicelib.services.manage_items import NewItem
 from chalicelib.services.manage_subscriptions import SubscriptionOrder
 
@@ -37,12 +37,8 @@ _QUEUE_ARN = re.compile(r"arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{
 def decode_new_item(call: Call) -> NewItem:
     """`POST /items`: any JSON object; `Idempotency-Key` makes it idempotent."""
     key = call.header("idempotency-key")
-    fits = key is None or (1 <= len(key) <= MAX_KEY_CHARACTERS and key.isascii())
-    if not fits or (key is not None and not key.isprintable()):
-        raise InvalidRequestError.at(
-            "/header/Idempotency-Key",
-            f"must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters",
-        )
+    if key is not None:
+        check_idempotency_key(key)
     return NewItem(call.caller.owner, _content(call), key)
 
 

@@ -121,7 +121,7 @@ def _read_event(submission: Submission, using: Ingest) -> Event:
     if key is None:
         event_id = new_event_id(now, using.random(10))
     else:
-        _check_key(key)
+        check_idempotency_key(key)
         event_id = keyed_event_id(submission.owner, key)
     event_type: str = document["eventType"]
     return Event(
@@ -145,7 +145,8 @@ def _optional_name(document: dict[str, Any], field: str) -> str | None:
     return None if name_fault(value, MAX_NAME_BYTES) else value
 
 
-def _check_key(key: str) -> None:
+def check_idempotency_key(key: str) -> None:
+    """Raise `InvalidRequestError` unless `key` is 1 to 255 printable ASCII characters."""
     if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
         raise InvalidRequestError.at(
             "/header/Idempotency-Key",
