@@ -176,8 +176,12 @@ def _check_same(before: Record, event: Event) -> None:
 
 
 def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -> str | None:
-    """Send to the worker; the time when that is done, None when the queue did not take it."""
+    """Send to the worker; the time of that, None when the queue did not take it.
+
+    The time is taken before the call, since the worker may be done with the event before it ends.
+    """
     message = EventMessage(event, submission.body, recorded, submission.request_id)
+    sent_at = clock.to_text(using.now())
     try:
         using.queue.send(message.encode())
     except Exception as error:
@@ -185,7 +189,7 @@ def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -
             raise
         log.warning("event kept but not sent", extra={"eventId": event.event_id}, exc_info=True)
         return None
-    return clock.to_text(using.now())
+    return sent_at
 
 
 def _steps(event: Event, sent_at: str | None) -> list[Step]:
