@@ -31,6 +31,8 @@ class EventlineError(Exception):
         super().__init__(detail)
         self.detail = detail
         self.errors = tuple(errors)
+        self.event_id: str | None = None
+        """The event under which the refused payload is kept (promise 4); None: it is not kept."""
 
 
 class InvalidRequestError(EventlineError):
@@ -51,6 +53,14 @@ class InvalidJsonError(InvalidRequestError):
 
     code = "invalid-json"
     title = "Invalid JSON"
+
+
+class SchemaViolationError(InvalidRequestError):
+    """Raised when an event breaks the JSON Schema of its type; `errors` point into its data."""
+
+    status = 422
+    code = "schema-violation"
+    title = "Schema violation"
 
 
 class UnauthenticatedError(EventlineError):
@@ -115,6 +125,14 @@ class PayloadTooLargeError(EventlineError):
     status = 413
     code = "payload-too-large"
     title = "Payload too large"
+
+
+class HeadersTooLargeError(EventlineError):
+    """Raised when the headers of a request are too many or too long (RFC 6585, section 5)."""
+
+    status = 431
+    code = "headers-too-large"
+    title = "Request header fields too large"
 
 
 class UnsupportedMediaTypeError(EventlineError):

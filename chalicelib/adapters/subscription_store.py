@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.attributes import from_item, to_item
-from chalicelib.domain.events import keyed_event_id
+from chalicelib.domain.event_ids import keyed_event_id
 from chalicelib.domain.listing import shard_of
 from chalicelib.errors import UnavailableError
 

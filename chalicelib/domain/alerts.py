@@ -20,7 +20,8 @@ from typing import Any
 from urllib.parse import quote
 
 from chalicelib.domain import ci_fields
-from chalicelib.domain.events import Event, Failure, is_event_id
+from chalicelib.domain.event_ids import is_event_id
+from chalicelib.domain.events import Event, Failure
 from chalicelib.domain.payloads import dump_json, parse_json
 from chalicelib.errors import InvalidJsonError
 
@@ -68,7 +69,8 @@ _ALARM_STATES = {"ALARM": ("ALARM", Severity.ERROR), "OK": ("Resolved", Severity
 
 @dataclass(frozen=True)
 class Alert:
-    """One alert. `same` is what equal alerts share beside kind, severity, title and place."""
+    """One alert. `owner` is whom it concerns; None for everybody: pipelines, alarms. `same` is what
+    equal alerts share beside kind, severity, title, place and owner."""
 
     kind: str
     severity: Severity
@@ -80,12 +82,14 @@ class Alert:
     link: str | None = None
     facts: tuple[tuple[str, str], ...] = ()
     same: tuple[str, ...] = ()
+    owner: str | None = None
 
     @property
     def group_key(self) -> str:
         """The hash of what makes alerts equal: no times, ids, commits or run numbers."""
         parts = [self.kind, self.severity, steady(self.title), self.repository, self.branch]
-        return hashlib.sha256(json.dumps([*parts, *self.same]).encode()).hexdigest()
+        owner = [] if self.owner is None else [{"owner": self.owner}]
+        return hashlib.sha256(json.dumps([*parts, *self.same, *owner]).encode()).hexdigest()
 
     def to_dict(self) -> dict[str, Any]:
         """What is kept of an alert; `same` is not."""
@@ -99,6 +103,7 @@ class Alert:
             "branch": self.branch,
             "link": self.link,
             "facts": [list(fact) for fact in self.facts],
+            **({} if self.owner is None else {"owner": self.owner}),
         }
 
     @classmethod
@@ -117,7 +122,7 @@ class SummaryDue:
 
 
 def event_failed(event: Event, failure: Failure, at: str) -> str:
-    """The message for an event that ended FAILED; equal for one type, class and code."""
+    """The message for an event that ended FAILED; equal for one owner, type, class and code."""
     fields = {
         "eventType": event.event_type,
         "class": failure.kind,
@@ -191,6 +196,7 @@ def _from_failed_event(texts: Mapping[str, str]) -> Alert:
         at=texts.get("at"),
         facts=_facts({label: texts.get(name) for name, label in labels.items()}),
         same=(texts["eventType"], texts["class"], texts["code"]),
+        owner=texts.get("owner"),
     )
 
 

@@ -5,16 +5,10 @@ and answers are the contract's (camelCase); inside the code they are Python's.
 """
 
 import hashlib
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
-from urllib.parse import quote, unquote
-
-from chalicelib.domain import clock
 
 MAX_TYPE_BYTES = 128
 MAX_NAME_BYTES = 256
@@ -65,42 +59,48 @@ class Event:
     payload_bytes: int
     content_type: str
     s3_key: str
+    s3_range: str | None = None
+    """Where the payload lies in the file of its unit, as an HTTP range; None: it is all of it."""
+    schema_version: int | None = None
+    """The version of its type's schema that it was checked against; None: there was no schema."""
+    cloud_event: Mapping[str, Any] | None = None
+    """A CloudEvent's context attributes that the fields above have no room for."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The facts under the contract's names; an absent subject is left out."""
-        facts = {name: getattr(self, attribute) for name, attribute in _FACTS.items()}
+        """The facts under the contract's names; what is absent is left out."""
+        facts = {name: getattr(self, attribute) for name, (attribute, _) in _FACTS.items()}
         return {name: value for name, value in facts.items() if value is not None}
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "Event":
         """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
-        values = {attribute: facts.get(name) for name, attribute in _FACTS.items()}
         wrong = [
             name
-            for name, attribute in _FACTS.items()
-            if not isinstance(values[attribute], int if attribute == "payload_bytes" else str)
-            and not (attribute == "subject" and values[attribute] is None)
+            for name, (attribute, kind) in _FACTS.items()
+            if not isinstance(facts.get(name), kind)
+            and not (attribute in _MAY_LACK and facts.get(name) is None)
         ]
         if wrong:
             raise ValueError(f"not an event: {', '.join(wrong)}")
-        return cls(**values)  # type: ignore[arg-type]
+        return cls(**{attribute: facts.get(name) for name, (attribute, _) in _FACTS.items()})  # type: ignore[arg-type]
 
 
-_BRONZE_KEY = re.compile(
-    r"bronze/(?P<event_type>[^/]+)/\d{4}/\d{2}/\d{2}/(?P<event_id>[^/]+)\.json"
-)
-_FACTS = {
-    "eventId": "event_id",
-    "eventType": "event_type",
-    "owner": "owner",
-    "source": "source",
-    "subject": "subject",
-    "receivedAt": "received_at",
-    "payloadSha256": "payload_sha256",
-    "payloadBytes": "payload_bytes",
-    "contentType": "content_type",
-    "s3Key": "s3_key",
+_FACTS: Mapping[str, tuple[str, type]] = {
+    "eventId": ("event_id", str),
+    "eventType": ("event_type", str),
+    "owner": ("owner", str),
+    "source": ("source", str),
+    "subject": ("subject", str),
+    "receivedAt": ("received_at", str),
+    "payloadSha256": ("payload_sha256", str),
+    "payloadBytes": ("payload_bytes", int),
+    "contentType": ("content_type", str),
+    "s3Key": ("s3_key", str),
+    "s3Range": ("s3_range", str),
+    "schemaVersion": ("schema_version", int),
+    "cloudEvent": ("cloud_event", Mapping),
 }
+_MAY_LACK = ("subject", "s3_range", "schema_version", "cloud_event")
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,10 @@ class Record:
     s3_bucket: str
     attempts: int = 0
     requeues: int = 0
-    last_error: Mapping[str, str] | None = None
+    last_error: Mapping[str, Any] | None = None
     silver_bucket: str | None = None
     silver_key: str | None = None
+    silver_range: str | None = None
     replay_of: str | None = None
     timeline: tuple[Mapping[str, str], ...] = field(default=())
 
@@ -165,57 +166,15 @@ class Record:
             "lastError": self.last_error,
             "silverBucket": self.silver_bucket,
             "silverKey": self.silver_key,
+            **({} if self.silver_range is None else {"silverRange": self.silver_range}),
             "replayOf": self.replay_of,
             "timeline": list(self.timeline),
         }
 
 
-def new_event_id(now: datetime, random: bytes) -> str:
-    """A UUIDv7 (RFC 9562, section 5.7): milliseconds of `now`, then 10 bytes of `random`."""
-    millis = clock.to_millis(now)
-    return str(_uuid(millis.to_bytes(6, "big") + random[:10], version=7))
-
-
-def keyed_event_id(owner: str, key: str) -> str:
-    """The id that an owner's idempotency key stands for: a UUIDv8 (RFC 9562, section 5.8).
-
-    The same key gives the same id for ever, so the ledger's one conditional write is the check
-    for duplicates too, and needs no expiry.
-    """
-    digest = hashlib.sha256(f"eventline/idempotency\0{owner}\0{key}".encode()).digest()
-    return str(_uuid(digest[:16], version=8))
-
-
 def sha256(payload: bytes) -> str:
     """The hash of a payload, in hexadecimal."""
     return hashlib.sha256(payload).hexdigest()
-
-
-def bronze_key(event_type: str, received_at: str, event_id: str) -> str:
-    """`bronze/<eventType>/<yyyy>/<mm>/<dd>/<eventId>.json`."""
-    return f"bronze/{_segment(event_type)}/{received_at[:10].replace('-', '/')}/{event_id}.json"
-
-
-def silver_key(event: Event) -> str:
-    """`silver/<eventType>/dt=<yyyy-mm-dd>/<eventId>.json`."""
-    day = event.received_at[:10]
-    return f"silver/{_segment(event.event_type)}/dt={day}/{event.event_id}.json"
-
-
-def parse_bronze_key(key: str) -> tuple[str, str] | None:
-    """The (eventType, eventId) that a bronze key names; None for a key that is not one of ours."""
-    match = _BRONZE_KEY.fullmatch(key)
-    if match is None or not is_event_id(match["event_id"]):
-        return None
-    return unquote(match["event_type"]), match["event_id"]
-
-
-def is_event_id(text: str) -> bool:
-    """Whether `text` is a UUID written as we write them."""
-    try:
-        return str(uuid.UUID(text)) == text
-    except ValueError:
-        return False
 
 
 def name_fault(text: object, max_bytes: int) -> str | None:
@@ -229,16 +188,3 @@ def name_fault(text: object, max_bytes: int) -> str | None:
     if len(text.encode()) > max_bytes:
         return f"must be at most {max_bytes} bytes of UTF-8"
     return None
-
-
-def _segment(event_type: str) -> str:
-    """An event type as one segment of a key: percent-encoded, so that it can not leave it."""
-    encoded = quote(event_type, safe="")
-    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
-
-
-def _uuid(raw: bytes, version: int) -> uuid.UUID:
-    value = int.from_bytes(raw[:16], "big")
-    value = value & ~(0xF << 76) | version << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return uuid.UUID(int=value)

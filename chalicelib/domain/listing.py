@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from chalicelib.domain.events import Status, is_event_id
+from chalicelib.domain.event_ids import is_event_id
+from chalicelib.domain.events import Status
 
 _LIST_KEY = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#(?P<event_id>[0-9a-f-]+)")
 OLDEST, NEWEST = "0", "~"

@@ -20,7 +20,7 @@ from chalicelib.adapters.subscription_store import (
 )
 from chalicelib.adapters.topic import Topic
 from chalicelib.domain import clock
-from chalicelib.domain.events import is_event_id
+from chalicelib.domain.event_ids import is_event_id
 from chalicelib.domain.tokens import Caller
 from chalicelib.errors import ConflictError, InvalidRequestError, NotFoundError, is_aws_fault
 from chalicelib.observability import log

@@ -9,7 +9,7 @@ from chalicelib.adapters.sharded_index import Partitions, ShardedIndex
 from chalicelib.adapters.upload_bucket import UploadBucket
 from chalicelib.adapters.upload_store import EVERYONE
 from chalicelib.domain import clock
-from chalicelib.domain.events import new_event_id
+from chalicelib.domain.event_ids import new_event_id
 from chalicelib.domain.tokens import Caller
 from chalicelib.domain.uploads import ObjectRecord, UploadOffer, UploadOrder, upload_key
 

@@ -18,7 +18,7 @@ from chalicelib.adapters.sharded_index import ShardedIndex
 from chalicelib.adapters.upload_bucket import UploadBucket
 from chalicelib.adapters.upload_store import UploadStore
 from chalicelib.decoding_uploads import decode_upload_order, decode_upload_page
-from chalicelib.domain.events import is_event_id
+from chalicelib.domain.event_ids import is_event_id
 from chalicelib.domain.listing import decode_cursor, encode_cursor
 from chalicelib.domain.tokens import Caller
 from chalicelib.domain.uploads import ObjectRecord, UploadOrder, object_id, owner_of, upload_key

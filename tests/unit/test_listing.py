@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.domain.clock import to_text
-from chalicelib.domain.events import keyed_event_id, new_event_id
+from chalicelib.domain.event_ids import keyed_event_id, new_event_id
 from chalicelib.domain.listing import (
     NEWEST,
     OLDEST,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.events import is_event_id
+from chalicelib.domain.event_ids import is_event_id
 from chalicelib.domain.tokens import is_owner
 from chalicelib.domain.uploads import (
     MALFORMED,

@@ -1,0 +1,75 @@
+"""Where things lie in the lake. Whatever a sender puts in a type can not leave its prefix."""
+
+import re
+from urllib.parse import quote, unquote
+
+from chalicelib.domain.event_ids import is_event_id
+from chalicelib.domain.events import Event
+
+_BRONZE_KEY = re.compile(
+    r"bronze/(?P<event_type>[^/]+)/\d{4}/\d{2}/\d{2}/(?P<event_id>[^/]+)\.json"
+)
+_UNIT_KEY = re.compile(r"bronze/units/(?P<day>\d{4}/\d{2}/\d{2})/(?P<unit_id>[^/]+)\.ndjson")
+_REJECTED = ".rejected.ndjson"
+
+
+def bronze_key(event_type: str, received_at: str, event_id: str) -> str:
+    """`bronze/<eventType>/<yyyy>/<mm>/<dd>/<eventId>.json`."""
+    return f"bronze/{_segment(event_type)}/{received_at[:10].replace('-', '/')}/{event_id}.json"
+
+
+def silver_key(event: Event) -> str:
+    """`silver/<eventType>/dt=<yyyy-mm-dd>/<eventId>.json`."""
+    day = event.received_at[:10]
+    return f"silver/{_segment(event.event_type)}/dt={day}/{event.event_id}.json"
+
+
+def parse_bronze_key(key: str) -> tuple[str, str] | None:
+    """The (eventType, eventId) that a bronze key names; None for a key that is not one of ours."""
+    match = _BRONZE_KEY.fullmatch(key)
+    if match is None or not is_event_id(match["event_id"]):
+        return None
+    return unquote(match["event_type"]), match["event_id"]
+
+
+def unit_bronze_key(received_at: str, unit_id: str) -> str:
+    """`bronze/units/<yyyy>/<mm>/<dd>/<unitId>.ndjson`. An event type `units` shares the folder, but
+    not the ending."""
+    return f"bronze/units/{received_at[:10].replace('-', '/')}/{unit_id}.ndjson"
+
+
+def unit_silver_key(event_type: str, received_at: str, unit_id: str) -> str:
+    """`silver/<eventType>/dt=<yyyy-mm-dd>/<unitId>.ndjson`."""
+    return f"silver/{_segment(event_type)}/dt={received_at[:10]}/{unit_id}.ndjson"
+
+
+def parse_unit_key(key: str) -> str | None:
+    """The id of the unit that a bronze key names; None for any other key."""
+    match = _UNIT_KEY.fullmatch(key)
+    return match["unit_id"] if match and is_event_id(match["unit_id"]) else None
+
+
+def parse_unit(key: str) -> tuple[str, str]:
+    """(id, day as `yyyy-mm-dd`) of the unit that a bronze key names; ValueError for any other."""
+    match = _UNIT_KEY.fullmatch(key)
+    if match is None or not is_event_id(match["unit_id"]):
+        raise ValueError("not the key of a unit")
+    return match["unit_id"], match["day"].replace("/", "-")
+
+
+def rejected_unit_key(received_at: str, unit_id: str) -> str:
+    """`bronze/units/<yyyy>/<mm>/<dd>/<unitId>.rejected.ndjson`: what a batch was refused of."""
+    return unit_bronze_key(received_at, unit_id).removesuffix(".ndjson") + _REJECTED
+
+
+def is_rejected_unit(key: str) -> bool:
+    """Whether a bronze key is of the items that a batch was refused."""
+    return parse_unit_key(f"{key.removesuffix(_REJECTED)}.ndjson") is not None and key.endswith(
+        _REJECTED
+    )
+
+
+def _segment(event_type: str) -> str:
+    """An event type as one segment of a key: percent-encoded, so that it can not leave it."""
+    encoded = quote(event_type, safe="")
+    return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
