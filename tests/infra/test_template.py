@@ -58,6 +58,7 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-items",
         "eventline-${Stage}-S3ObjectEvents",
         "eventline-${Stage}-alerts",
+        "eventline-${Stage}-schemas",
     }
     assert names(BUCKETS, "BucketName") == {
         f"eventline-${{Stage}}-${{AWS::AccountId}}-{zone}"
@@ -91,6 +92,7 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
         "ItemsTable": "pk",
         "ObjectEventsTable": "objectId",
         "AlertsTable": "pk",
+        "SchemasTable": "pk",
     }
     indexes = {
         (name, index["IndexName"]): [key["AttributeName"] for key in index["KeySchema"]]
@@ -104,6 +106,7 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
         ("ObjectEventsTable", "by-owner"): ["ownerShard", "listKey"],
         ("ObjectEventsTable", "by-time"): ["allShard", "listKey"],
         ("AlertsTable", "by-time"): ["allShard", "listKey"],
+        ("SchemasTable", "by-type"): ["listed", "eventType"],
     }
     streams = {
         name: table["StreamSpecification"]["StreamViewType"]
@@ -112,7 +115,8 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
     }
     assert streams == {"ItemsTable": "NEW_AND_OLD_IMAGES", "ObjectEventsTable": "NEW_IMAGE"}
     expiring = {name for name, table in TABLES.items() if "TimeToLiveSpecification" in table}
-    assert expiring == set(TABLES)
+    # The history of a schema is kept for good.
+    assert expiring == set(TABLES) - {"SchemasTable"}
     for name in expiring:
         assert TABLES[name]["TimeToLiveSpecification"] == {"AttributeName": "ttl", "Enabled": True}
 
