@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from chalicelib.adapters import slack
-from chalicelib.adapters.secrets import Secrets
+from chalicelib.adapters.secrets import ABSENT_SECONDS, Secrets
 from chalicelib.adapters.slack import Slack, Verdict
 
 pytestmark = pytest.mark.enable_socket
@@ -310,12 +310,26 @@ def test_a_secret_is_read_once_and_again_when_it_is_old() -> None:
 
 
 def test_a_missing_secret_is_none_and_is_found_once_it_is_there() -> None:
+    time_now = 0.0
+    ssm = FakeParameters()
+    secrets = Secrets(ssm, 300, monotonic=lambda: time_now)
+
+    # Looked for again and again, it is asked for once in a moment
+    assert [secrets.get(PARAMETER) for _ in range(100)] == [None] * 100
+    assert ssm.calls == 1
+    ssm.values[PARAMETER] = "set"
+    assert secrets.get(PARAMETER) is None
+    time_now = ABSENT_SECONDS
+    assert secrets.get(PARAMETER) == "set"
+    assert ssm.calls == 2
+
+
+def test_a_secret_that_must_be_new_is_looked_for_although_there_was_none() -> None:
     ssm = FakeParameters()
     secrets = Secrets(ssm, 300)
-
     assert secrets.get(PARAMETER) is None
     ssm.values[PARAMETER] = "set"
-    assert secrets.get(PARAMETER) == "set"
+    assert secrets.get(PARAMETER, max_age=0) == "set"
 
 
 def test_while_ssm_can_not_be_reached_the_last_secret_is_used() -> None:
