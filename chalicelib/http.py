@@ -5,6 +5,7 @@
 function answering when it is invoked directly with just a body.
 """
 
+import base64
 import functools
 import json
 import uuid
@@ -13,10 +14,23 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from chalice.app import APIGateway, Chalice, Request, Response, RestAPIEventHandler
+from chalice.app import (
+    APIGateway,
+    Chalice,
+    CognitoUserPoolAuthorizer,
+    CORSConfig,
+    IAMAuthorizer,
+    Request,
+    Response,
+    RestAPIEventHandler,
+)
 
+from chalicelib.domain import browsers, requests
+from chalicelib.domain.callers import Door, caller_of
+from chalicelib.domain.direct_invocations import as_request, direct_caller, is_direct
 from chalicelib.domain.listing import encode_cursor
 from chalicelib.domain.payloads import dump_json
+from chalicelib.domain.requests import SMALL_BODY_BYTES
 from chalicelib.domain.tokens import Caller
 from chalicelib.errors import (
     EventlineError,
@@ -26,19 +40,23 @@ from chalicelib.errors import (
     is_aws_fault,
 )
 from chalicelib.observability import log, log_context
+from chalicelib.services.ingest_events import Receipt
+from chalicelib.settings import AuthMode
 
 PROBLEM = "application/problem+json"
-_SECURITY_HEADERS = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-}
 _CHALICE_ERRORS = {
     400: ("bad-request", "Bad request"),
     404: ("not-found", "Not found"),
     405: ("method-not-allowed", "Method not allowed"),
     415: ("unsupported-media-type", "Unsupported media type"),
 }
+_CHALLENGES = {AuthMode.IAM: "AWS4-HMAC-SHA256"}
 RETRY_AFTER_SECONDS = "2"
+NOBODY = Caller(owner="", scopes=frozenset(), token_id="")
+"""The caller of a public route."""
+
+_IS_BASE64 = "X-Is-Base64"
+"""Marks, between a view and the end of `Api`, an answer that the gateway is to decode."""
 
 Headers = dict[str, str | list[str]]
 
@@ -70,6 +88,14 @@ def page(items: Sequence[Mapping[str, Any]], resume_below: str | None) -> Respon
     return answer({"items": items, "cursor": cursor})
 
 
+def accepted(receipt: Receipt) -> Response:
+    """202: the event is kept. `Idempotent-Replayed` says that it was kept before."""
+    headers = {"Location": f"/events/{receipt.event_id}"}
+    if receipt.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return answer({"status": "accepted", "eventId": receipt.event_id}, 202, headers)
+
+
 def no_content() -> Response:
     """204."""
     return Response("", status_code=204)
@@ -84,56 +110,102 @@ def stored(payload: bytes, content_type: str) -> Response:
     """What somebody stored, as it is; as an attachment unless it is JSON, since a sender's HTML
     must never run on our origin (`nosniff` is on every answer)."""
     headers: Headers = {"Content-Type": content_type}
-    if content_type.partition(";")[0].strip().lower() != "application/json":
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
         headers["Content-Disposition"] = "attachment"
-    return Response(payload.decode(), headers=headers)
+    try:
+        return Response(payload.decode(), headers=headers)
+    except UnicodeDecodeError:
+        encoded = base64.b64encode(payload).decode()
+        return Response(encoded, headers={**headers, _IS_BASE64: "true"})
 
 
 class Api(Chalice):
-    """The Chalice application. `direct_owner` owns what is sent by invoking the function itself."""
+    """The Chalice application. `door` says who may come in; pages of `cors_origin` may read the
+    answers in a browser, those of no other origin."""
 
-    def __init__(self, app_name: str, direct_owner: str) -> None:
+    def __init__(self, app_name: str, door: Door, cors_origin: str = "") -> None:
         super().__init__(app_name, configure_logs=False)
         # Every body arrives as the bytes that were sent: as text, the gateway would replace what
         # is no UTF-8, and we would keep something else than we acknowledge.
         self.api.binary_types = ["*/*"]
-        self._direct_owner = direct_owner
+        self._door = door
+        self._guard: Any = None
+        self._for_browsers = browsers.SECURITY_HEADERS | browsers.readable_by(cors_origin)
+        if cors_origin:
+            self.api.cors = CORSConfig(
+                cors_origin,
+                allow_headers=browsers.ALLOWED_HEADERS,
+                expose_headers=browsers.EXPOSED_HEADERS,
+                max_age=browsers.PREFLIGHT_SECONDS,
+            )
 
-    def requires(self, scope: str | None) -> Callable[[Callable[..., Response]], Any]:
-        """Decorate a view: it gets a `Call` first, and runs only if the caller has `scope`.
+    def guarded_by(self, of_tokens: Any, user_pool_arn: str) -> None:
+        """Choose the authorizer of the routes that are served hereafter: by the mode, Chalice's
+        `of_tokens`, API Gateway's own for IAM or the user pool, or none."""
+        authorizers = {
+            AuthMode.TOKEN: of_tokens,
+            AuthMode.IAM: IAMAuthorizer(),
+            AuthMode.COGNITO: CognitoUserPoolAuthorizer("users", provider_arns=[user_pool_arn]),
+        }
+        self._guard = authorizers.get(self._door.mode)
 
-        None is for a public route, whose view gets no `Call`. Errors become problem+json.
+    def serves(
+        self, method: str, path: str, scope: str | None, max_bytes: int = SMALL_BODY_BYTES
+    ) -> Callable[..., Any]:
+        """Decorate a view: it answers `method` on `path` to callers who have `scope`, see
+        `requires`. Content types are the decoding's business, not Chalice's."""
+        options: dict[str, Any] = {"content_types": []} if method in ("POST", "PUT") else {}
+        if scope is not None:
+            options["authorizer"] = self._guard
+
+        def decorate(view: Callable[..., Response]) -> Any:
+            guarded = self.requires(scope, max_bytes)(view)
+            return self.route(path, methods=[method], **options)(guarded)
+
+        return decorate
+
+    def requires(
+        self, scope: str | None, max_bytes: int = SMALL_BODY_BYTES
+    ) -> Callable[[Callable[..., Response]], Any]:
+        """Decorate a view: it gets a `Call` first, and runs only if the caller has `scope` and the
+        request is within the limits (`domain.requests`), its body within `max_bytes`.
+
+        None is for a public route, whose caller is nobody. Errors become problem+json.
         """
 
         def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
             @functools.wraps(view)
             def guarded(**path: str) -> Response:
                 try:
-                    if scope is None:
-                        return view(**path)
-                    call = self._call()
-                    call.caller.require(scope)
+                    call = self._call(is_public=scope is None)
+                    if scope is not None:
+                        call.caller.require(scope)
+                    requests.check_headers(call.headers)
+                    requests.check_parameters(path, call.query)
+                    requests.check_body(call.body, max_bytes)
                     with log_context(requestId=call.request_id, owner=call.caller.owner):
                         return view(call, **path)
                 except EventlineError as error:
-                    return _problem_of(error)
+                    return self._problem_of(error)
                 except Exception as error:
                     if not is_aws_fault(error):
                         raise
                     log.error("AWS call failed", exc_info=True)
-                    return _problem_of(UnavailableError("try again; nothing was acknowledged"))
+                    return self._problem_of(UnavailableError("try again; nothing was acknowledged"))
 
+            guarded.scope = scope  # type: ignore[attr-defined]
             return guarded
 
         return decorate
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
-        direct = not isinstance(event, dict) or "requestContext" not in event
+        direct = is_direct(event)
         if direct:
-            event = self._direct_event(event)
+            event = as_request(event, self._door.direct_owner)
         request_id = event["requestContext"].setdefault("requestId", str(uuid.uuid4()))
         with log_context(requestId=request_id):
-            return _finish(self._respond(event, context), request_id, direct)
+            return self._finish(self._respond(event, context), request_id, direct)
 
     def _respond(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """What Chalice's own `__call__` does, but that answers are text although requests are
@@ -152,44 +224,57 @@ class Api(Chalice):
         response: dict[str, Any] = handler(event, context)
         return response
 
-    def _call(self) -> Call:
+    def _call(self, *, is_public: bool) -> Call:
         request = self.current_request
         if request is None:
             raise UnauthenticatedError("there is no request")
-        identity = request.context.get("authorizer") or {}
-        if not identity.get("owner"):
-            raise UnauthenticatedError("the gateway vouches for nobody")
-        scopes = frozenset(str(identity.get("scopes", "")).split())
         return Call(
-            caller=Caller(str(identity["owner"]), scopes, str(identity.get("tokenId", ""))),
+            caller=NOBODY if is_public else self._caller(request.context),
             request_id=request.context["requestId"],
             headers={str(name).lower(): value for name, value in request.headers.items()},
             query=request.to_original_event().get("multiValueQueryStringParameters") or {},
             body=_raw_body(request),
         )
 
-    def _direct_event(self, event: Any) -> dict[str, Any]:
-        """The proxy event for a direct invocation `{"body": "..."}`: the body is an event.
+    def _caller(self, context: Mapping[str, Any]) -> Caller:
+        return direct_caller(context) or caller_of(context, self._door)
 
-        IAM has decided that the invoker may do this (lambda:InvokeFunction); what is sent belongs
-        to `direct_owner`.
-        """
-        given = event if isinstance(event, dict) else {}
-        body = given.get("body")
-        identity = {"owner": self._direct_owner, "scopes": "events:write", "tokenId": "direct"}
-        return {
-            "requestContext": {
-                "httpMethod": "POST",
-                "resourcePath": "/events",
-                "authorizer": identity,
-            },
-            "headers": given.get("headers") or {},
-            "multiValueQueryStringParameters": None,
-            "pathParameters": None,
-            "stageVariables": None,
-            "body": body if isinstance(body, str) or body is None else dump_json(body),
-            "isBase64Encoded": given.get("isBase64Encoded") is True,
-        }
+    def _problem_of(self, error: EventlineError) -> Response:
+        errors = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.errors]
+        body = problem(error.status, error.code, error.title, error.detail, errors)
+        if error.event_id is not None:
+            body["eventId"] = error.event_id
+        headers: Headers = {"Content-Type": PROBLEM}
+        if error.retryable:
+            headers["Retry-After"] = RETRY_AFTER_SECONDS
+        if error.status == UnauthenticatedError.status:
+            headers["WWW-Authenticate"] = _CHALLENGES.get(self._door.mode, "Bearer")
+        return Response(dump_json(body), status_code=error.status, headers=headers)
+
+    def _finish(self, response: dict[str, Any], request_id: str, direct: bool) -> dict[str, Any]:
+        """Give every answer its request id, and every error the one shape."""
+        headers = response["headers"]
+        status = response["statusCode"]
+        if status >= HTTPStatus.BAD_REQUEST:
+            if headers.get("Content-Type") == PROBLEM:
+                body = json.loads(response["body"])
+            else:
+                fallback = ("internal-error", "Internal error")
+                code, title = _CHALICE_ERRORS.get(status, fallback)
+                detail = (
+                    "something went wrong on our side"
+                    if status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                    else title
+                )
+                body = problem(status, code, title, detail)
+            response["body"] = dump_json({**body, "requestId": request_id})
+            headers["Content-Type"] = PROBLEM
+        if headers.pop(_IS_BASE64, None):
+            response["isBase64Encoded"] = True
+        headers |= {**self._for_browsers, "X-Request-Id": request_id}
+        if direct:
+            response["headers"] = {name.lower(): value for name, value in headers.items()}
+        return response
 
 
 def problem(
@@ -206,45 +291,10 @@ def problem(
     return body if not errors else {**body, "errors": errors}
 
 
-def _problem_of(error: EventlineError) -> Response:
-    errors = [{"pointer": fault.pointer, "detail": fault.detail} for fault in error.errors]
-    body = problem(error.status, error.code, error.title, error.detail, errors)
-    headers: Headers = {"Content-Type": PROBLEM}
-    if error.retryable:
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
-    if error.status == UnauthenticatedError.status:
-        headers["WWW-Authenticate"] = "Bearer"
-    return Response(dump_json(body), status_code=error.status, headers=headers)
-
-
-def _finish(response: dict[str, Any], request_id: str, direct: bool) -> dict[str, Any]:
-    """Give every answer its request id, and every error the one shape."""
-    headers = response["headers"]
-    status = response["statusCode"]
-    if status >= HTTPStatus.BAD_REQUEST:
-        if headers.get("Content-Type") == PROBLEM:
-            body = json.loads(response["body"])
-        else:
-            fallback = ("internal-error", "Internal error")
-            code, title = _CHALICE_ERRORS.get(status, fallback)
-            detail = (
-                "something went wrong on our side"
-                if status >= HTTPStatus.INTERNAL_SERVER_ERROR
-                else title
-            )
-            body = problem(status, code, title, detail)
-        response["body"] = dump_json({**body, "requestId": request_id})
-        headers["Content-Type"] = PROBLEM
-    headers |= {**_SECURITY_HEADERS, "X-Request-Id": request_id}
-    if direct:
-        response["headers"] = {name.lower(): value for name, value in headers.items()}
-    return response
-
-
 def _raw_body(request: Request) -> bytes:
     """The body's bytes. `chalice local` hands over bytes, API Gateway base64 or text."""
     try:
         body = request.raw_body
     except ValueError as error:
         raise InvalidRequestError.at("", "is not base64, though isBase64Encoded says so") from error
-    return body if isinstance(body, bytes) else str(body).encode()
+    return body if isinstance(body, bytes) else str(body).encode("utf-8", "surrogatepass")

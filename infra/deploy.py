@@ -79,6 +79,8 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         _rest_api(stage, project_dir)["rest_api_id"],
         api_stage,
         traced=traced,
+        mode=config.environment_variables.get("AUTH_MODE", ""),
+        origin=config.environment_variables.get("CORS_ORIGIN", ""),
     )
     say(f"gateway responses: {changed} written, {len(gateway.PROBLEMS)} in all")
     event_sources.apply(

@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalicelib.domain.browsers import SECURITY_HEADERS, readable_by
+from chalicelib.settings import AuthMode
 from infra.project import Json
 
 _REQUEST_ID = "$context.requestId"
@@ -80,9 +82,30 @@ PROBLEMS: dict[str, Problem] = {
     ),
     "WAF_FILTERED": Problem(403, "forbidden", "Forbidden", "The request was filtered."),
 }
+_BY_IAM = {
+    # The gateway says the same of what is not signed as of what is not there.
+    "MISSING_AUTHENTICATION_TOKEN": Problem(
+        401,
+        "unauthorized",
+        "Unauthorized",
+        "Not signed with AWS Signature Version 4, or no route has this path and method.",
+        {"WWW-Authenticate": "AWS4-HMAC-SHA256"},
+    ),
+}
 
 
-def response(problem: Problem) -> Json:
+def problems(mode: str) -> dict[str, Problem]:
+    """What the gateway of a stage answers whose AUTH_MODE is `mode`."""
+    return PROBLEMS | _BY_IAM if mode == AuthMode.IAM else PROBLEMS
+
+
+def headers_of(problem: Problem, origin: str) -> dict[str, str]:
+    """The headers of an answer that the pages of `origin` may read, but for the request id."""
+    media_type = {"Content-Type": "application/problem+json"}
+    return media_type | SECURITY_HEADERS | readable_by(origin) | problem.headers
+
+
+def response(problem: Problem, origin: str = "") -> Json:
     """Return the arguments of PutGatewayResponse that make the gateway answer `problem`."""
     body = {
         "type": "about:blank",
@@ -92,10 +115,10 @@ def response(problem: Problem) -> Json:
         "code": problem.code,
         "requestId": _REQUEST_ID,
     }
-    constants = {"Content-Type": "application/problem+json", "Cache-Control": "no-store"}
+    # Only the outer quotes are the syntax's: those of a Content-Security-Policy stand as they are.
     parameters = {
         f"gatewayresponse.header.{name}": f"'{value}'"
-        for name, value in (constants | problem.headers).items()
+        for name, value in headers_of(problem, origin).items()
     }
     parameters["gatewayresponse.header.X-Request-Id"] = "context.requestId"
     return {
@@ -106,19 +129,28 @@ def response(problem: Problem) -> Json:
     }
 
 
-def apply(apigateway: Any, api_id: str, api_stage: str, *, traced: bool) -> int:
+def apply(
+    apigateway: Any,
+    api_id: str,
+    api_stage: str,
+    *,
+    traced: bool,
+    mode: str = AuthMode.TOKEN,
+    origin: str = "",
+) -> int:
     """Put what differs and, if anything did, deploy the API again; returns how many differed.
 
     `apigateway` is a boto3 client. `traced` says whether the stage has X-Ray tracing on, which a
-    deployment sets anew. Safe to repeat: a run that stopped half way is made good by the next.
+    deployment sets anew; `mode` and `origin` are its AUTH_MODE and CORS_ORIGIN. Safe to repeat: a
+    run that stopped half way is made good by the next.
     """
     present = {
         item["responseType"]: item
         for item in apigateway.get_gateway_responses(restApiId=api_id, limit=500)["items"]
     }
     changed = 0
-    for kind, problem in PROBLEMS.items():
-        wanted = response(problem)
+    for kind, problem in problems(mode).items():
+        wanted = response(problem, origin)
         there = present.get(kind, {})
         if all(there.get(name) == value for name, value in wanted.items()):
             continue

@@ -91,6 +91,7 @@ class AlertGroup:
             "repository": self.alert.repository,
             "branch": self.alert.branch,
             "link": self.alert.link,
+            "owner": self.alert.owner,
             "first": self.first,
             "last": self.last,
             "count": self.count,

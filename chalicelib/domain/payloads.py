@@ -1,7 +1,8 @@
 """JSON as Eventline accepts it: what every consumer reads alike, and nothing that harms one.
 
 RFC 8259 with the limits of I-JSON (RFC 7493): UTF-8, no duplicate names, no NaN or Infinity, no
-number beyond a double, no lone surrogate; and no deeper than `MAX_DEPTH`.
+number beyond a double, no lone surrogate; no deeper than `MAX_DEPTH` levels of objects and arrays,
+and no more than `MAX_VALUES` members and elements in all.
 """
 
 import json
@@ -12,6 +13,8 @@ from typing import Any, NoReturn
 from chalicelib.errors import InvalidJsonError
 
 MAX_DEPTH = 100
+MAX_VALUES = 100_000
+"""In memory each is worth up to a hundred times the two bytes that it may have been sent as."""
 _MAX_DIGITS = sys.float_info.max_10_exp
 
 
@@ -77,22 +80,29 @@ _decoder = json.JSONDecoder(
 
 
 def _check(value: Any) -> None:
-    """Refuse depth beyond the limit and strings that are not Unicode text, without recursion."""
-    level, depth = [value], 0
+    """Refuse depth and size beyond the limits and strings that are not Unicode text, without
+    recursion."""
+    level, depth, count = [value], 0, 0
     while level:
-        depth += 1
-        if depth > MAX_DEPTH + 1:
-            raise InvalidJsonError.at("", _TOO_DEEP)
         below: list[Any] = []
+        nested = False
         for item in level:
             if isinstance(item, str):
                 _check_text(item)
             elif isinstance(item, dict):
+                nested = True
                 for name in item:
                     _check_text(name)
                 below.extend(item.values())
             elif isinstance(item, list):
+                nested = True
                 below.extend(item)
+        depth += nested
+        if depth > MAX_DEPTH:
+            raise InvalidJsonError.at("", _TOO_DEEP)
+        count += len(below)
+        if count > MAX_VALUES:
+            raise InvalidJsonError.at("", f"more than {MAX_VALUES} members and elements")
         level = below
 
 

@@ -23,6 +23,8 @@ SCOPES = (
     "uploads:read",
     "admin",
 )
+MAX_AUTHORIZATION = 256
+"""Characters of an `Authorization` header that are looked at; a token has 69 to 101."""
 _TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
 _TOKEN = re.compile(rf"evl_({_TOKEN_ID.pattern})_([0-9a-f]{{64}})")
 _OWNER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")

@@ -41,6 +41,8 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
 
     One call; none for a text that can not be a token.
     """
+    if len(authorization) > tokens.MAX_AUTHORIZATION:
+        raise UnauthenticatedError("a bearer token is required")
     scheme, _, text = authorization.partition(" ")
     parsed = tokens.parse_token(text.strip()) if scheme.lower() == "bearer" else None
     if parsed is None:

@@ -17,11 +17,19 @@ from tests.functional.problems import check_headers, check_problem
 ROUTES = sorted((method, path) for path, methods in app.app.routes.items() for method in methods)
 SCOPE_OF = {
     ("GET", "/health"): None,
+    ("GET", "/openapi.json"): None,
+    ("POST", "/webhooks/{source}"): None,
     ("POST", "/events"): "events:write",
+    ("POST", "/events/batch"): "events:write",
+    ("POST", "/events/{event_id}/replay"): "events:admin",
     ("GET", "/events"): "events:read",
     ("GET", "/events/{event_id}"): "events:read",
     ("GET", "/events/{event_id}/payload"): "events:read",
     ("GET", "/events/{event_id}/result"): "events:read",
+    ("GET", "/schemas"): "events:read",
+    ("GET", "/schemas/{event_type}"): "events:read",
+    ("PUT", "/schemas/{event_type}"): "schemas:write",
+    ("DELETE", "/schemas/{event_type}"): "schemas:write",
     ("POST", "/tokens"): "admin",
     ("GET", "/tokens"): "admin",
     ("DELETE", "/tokens/{token_id}"): "admin",
@@ -43,13 +51,17 @@ GUARDED = [route for route in ROUTES if SCOPE_OF.get(route, "") is not None]
 
 def address(path: str) -> str:
     """The path with something in its places."""
-    return re.sub(r"\{(event|item|subscription)_id\}", make_id(), path).replace(
-        "{token_id}", "nosuch"
-    )
+    with_ids = re.sub(r"\{(event|item|subscription)_id\}", make_id(), path)
+    return re.sub(r"\{(token_id|event_type|source)\}", "nosuch", with_ids)
 
 
 def test_every_route_is_in_the_contract_with_its_scope() -> None:
-    assert set(ROUTES) == SCOPE_OF.keys()
+    checked = {
+        (method, path): getattr(app.app.routes[path][method].view_function, "scope", "unchecked")
+        for method, path in ROUTES
+    }
+    assert checked == SCOPE_OF
+    assert {scope for scope in SCOPE_OF.values() if scope is not None} <= set(SCOPES)
 
 
 def test_the_gateway_hands_every_body_over_as_bytes() -> None:
@@ -78,7 +90,7 @@ def test_a_request_the_gateway_vouches_for_nobody_in_is_refused(
     event = sample("api_gateway_post_event")
     event["requestContext"] |= {"resourcePath": path, "httpMethod": method}
     names = {name: make_id() for name in ("event_id", "item_id", "subscription_id")}
-    names["token_id"] = "nosuch"
+    names |= dict.fromkeys(("token_id", "event_type", "source"), "nosuch")
     event["pathParameters"] = {k: v for k, v in names.items() if f"{{{k}}}" in path} or None
     del event["requestContext"]["authorizer"]
     platform.calls.clear()
