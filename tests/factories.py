@@ -7,16 +7,11 @@ from typing import Any
 
 from chalicelib.domain import clock
 from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import (
-    Event,
-    Record,
-    Status,
-    Step,
-    bronze_key,
-    new_event_id,
-    sha256,
-)
-from chalicelib.domain.messages import EventMessage
+from chalicelib.domain.drafts import Identity, read_plain
+from chalicelib.domain.event_ids import new_event_id
+from chalicelib.domain.events import Event, Record, Status, Step, sha256
+from chalicelib.domain.lake_keys import bronze_key
+from chalicelib.domain.messages import EventMessage, decode_message
 from chalicelib.domain.tokens import Token, hash_secret
 from chalicelib.services.ingest_events import Submission
 
@@ -68,6 +63,7 @@ def make_event(
     source: str = "/events",
     subject: str | None = None,
     content_type: str = "application/json",
+    s3_range: str | None = None,
 ) -> Event:
     """An event received at `at`."""
     event_id = event_id or make_id(at)
@@ -83,6 +79,7 @@ def make_event(
         payload_bytes=len(payload),
         content_type=content_type,
         s3_key=bronze_key(event_type, received_at, event_id),
+        s3_range=s3_range,
     )
 
 
@@ -105,18 +102,32 @@ def make_submission(
     body: bytes | None = None, *, owner: str = "alice", key: str | None = None
 ) -> Submission:
     """What a sender sends."""
+    payload = make_body() if body is None else body
+    identity = None if key is None else Identity("idempotency", key)
     return Submission(
-        body=make_body() if body is None else body,
+        payload=payload,
         content_type="application/json",
         owner=owner,
-        idempotency_key=key,
         request_id=unique("request"),
+        read=lambda: read_plain(payload, identity),
     )
+
+
+def no_schema(event_type: str, data: object, is_json: bool) -> int | None:
+    """The check of a stage that has no schemas."""
+    return None
 
 
 def make_message(event: Event, payload: bytes | None, recorded: bool = True) -> str:
     """The body of a queue message."""
     return EventMessage(event, payload, recorded, unique("request")).encode()
+
+
+def decode_event(body: str) -> EventMessage:
+    """The message of one event."""
+    message = decode_message(body)
+    assert isinstance(message, EventMessage)
+    return message
 
 
 def make_delivery(body: str, attempt: int = 1, sent_at: datetime = NOON) -> Delivery:

@@ -1,10 +1,11 @@
 """Bronze and silver in memory."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chalicelib.adapters.lake import Lake
-from chalicelib.domain.events import Event, parse_bronze_key
+from chalicelib.domain.events import Event
+from chalicelib.domain.lake_keys import parse_bronze_key
 from chalicelib.errors import NotFoundError
 from tests.fakes import FakeAws, StoredObject
 
@@ -20,17 +21,25 @@ class FakeLake(Lake):
         self.bronze_bucket = "bronze"
         self.silver_bucket = "silver"
 
-    def put_bronze(self, event: Event, payload: bytes) -> bool:
-        return self._keep(self.bronze_bucket, event.s3_key, payload, event)
+    def put_bronze(self, event: Event, payload: bytes, rejected: str | None = None) -> bool:
+        known = event if rejected is None else None
+        return self._keep(self.bronze_bucket, event.s3_key, payload, known)
 
-    def get_bronze(self, key: str) -> bytes:
-        return self._fetch(self.bronze_bucket, key)
+    def get_bronze(self, key: str, within: str | None = None) -> bytes:
+        return _part(self._fetch(self.bronze_bucket, key), within)
 
     def bronze_event(self, key: str) -> Event | None:
         if parse_bronze_key(key) is None:
             return None
         kept = self._aws.call("HeadObject", lambda: self._aws.objects.get(("bronze", key)))
         return kept.event if kept else None
+
+    def put_unit(self, key: str, lines: bytes, metadata: Mapping[str, str]) -> bool:
+        return self._keep(self.bronze_bucket, key, lines, None, metadata)
+
+    def get_unit(self, key: str) -> tuple[Mapping[str, str], bytes] | None:
+        kept = self._aws.call("GetObject", lambda: self._aws.objects.get(("bronze", key)))
+        return None if kept is None else (kept.metadata, kept.body)
 
     def bronze_types(self) -> Iterator[str]:
         def effect() -> list[str]:
@@ -60,14 +69,24 @@ class FakeLake(Lake):
     def put_silver(self, key: str, document: str) -> bool:
         return self._keep(self.silver_bucket, key, document.encode(), None)
 
-    def get_silver(self, key: str) -> bytes:
-        return self._fetch(self.silver_bucket, key)
+    def put_silver_unit(self, key: str, lines: bytes) -> bool:
+        return self._keep(self.silver_bucket, key, lines, None)
 
-    def _keep(self, bucket: str, key: str, body: bytes, event: Event | None) -> bool:
+    def get_silver(self, key: str, within: str | None = None) -> bytes:
+        return _part(self._fetch(self.silver_bucket, key), within)
+
+    def _keep(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        event: Event | None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> bool:
         def effect() -> bool:
             if (bucket, key) in self._aws.objects:
                 return False
-            kept = StoredObject(body, event, self._aws.clock())
+            kept = StoredObject(body, event, self._aws.clock(), metadata or {})
             self._aws.objects[bucket, key] = kept
             return True
 
@@ -78,3 +97,11 @@ class FakeLake(Lake):
         if kept is None:
             raise NotFoundError("the object is not in the lake")
         return kept.body
+
+
+def _part(body: bytes, within: str | None) -> bytes:
+    """The bytes that an HTTP range (`bytes=0-41`) names."""
+    if within is None:
+        return body
+    first, last = within.removeprefix("bytes=").split("-")
+    return body[int(first) : int(last) + 1]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from chalicelib.adapters.queue import Queue
+from chalicelib.adapters.queue import Queue, parcels
 from tests.fakes import FakeAws
 
 _BATCH = 10
@@ -47,18 +47,29 @@ class FakeQueue(Queue):
         self._numbers = itertools.count(1)
         self.messages: list[QueuedMessage] = []
         self.sent: list[str] = []
+        self.refused: set[str] = set()
+        """Bodies that are refused one by one when many are sent."""
 
     def send(
         self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
     ) -> None:
-        def effect() -> None:
-            now = self._aws.clock()
-            visible_at = now + timedelta(seconds=delay or 0)
-            message_id = f"message-{next(self._numbers)}"
-            self.messages.append(QueuedMessage(message_id, body, attributes or {}, now, visible_at))
-            self.sent.append(body)
+        self._aws.call("SendMessage", partial(self._take, body, attributes or {}, delay or 0))
 
-        self._aws.call("SendMessage", effect)
+    def send_many(self, bodies: Sequence[str], delays: Sequence[int] = ()) -> list[str | None]:
+        codes: list[str | None] = []
+
+        def effect(some: Sequence[tuple[str, int]]) -> list[str | None]:
+            taken = [body not in self.refused for body, _ in some]
+            for (body, delay), is_taken in zip(some, taken, strict=True):
+                if is_taken:
+                    self._take(body, {}, delay)
+            return [None if is_taken else "ThrottlingException" for is_taken in taken]
+
+        waits = delays or [0] * len(bodies)
+        messages = list(zip(bodies, waits, strict=True))
+        for start, end in parcels([len(body.encode()) for body in bodies]):
+            codes += self._aws.call("SendMessageBatch", partial(effect, messages[start:end]))
+        return codes
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
         def delete(handles: Sequence[str]) -> None:
@@ -102,6 +113,13 @@ class FakeQueue(Queue):
         """Lambda deletes a batch whose function returned."""
         handles = {record["receiptHandle"] for record in records}
         self.messages = [message for message in self.messages if message.handle not in handles]
+
+    def _take(self, body: str, attributes: dict[str, str], delay: int) -> None:
+        now = self._aws.clock()
+        visible_at = now + timedelta(seconds=delay)
+        message_id = f"message-{next(self._numbers)}"
+        self.messages.append(QueuedMessage(message_id, body, attributes, now, visible_at))
+        self.sent.append(body)
 
     def _due(self) -> list[QueuedMessage]:
         now = self._aws.clock()

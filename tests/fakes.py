@@ -38,11 +38,13 @@ T = TypeVar("T")
 
 @dataclass
 class StoredObject:
-    """An object of a bucket. `event` is what its metadata would say; None for one put by hand."""
+    """An object of a bucket. `event` is what its metadata would say; None for one put by hand.
+    `metadata` is that of a unit."""
 
     body: bytes
     event: Event | None
     modified: datetime
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -91,6 +93,7 @@ class FakeEventStore(EventStore):
             last_error=more.get("lastError"),
             silver_bucket=more.get("silverBucket"),
             silver_key=more.get("silverKey"),
+            silver_range=more.get("silverRange"),
             replay_of=more.get("replayOf"),
             timeline=timeline,
         )
@@ -102,6 +105,24 @@ class FakeEventStore(EventStore):
             return before
 
         return self._aws.call("PutItem", effect)
+
+    def add_new(self, events: Sequence[Event]) -> set[str]:
+        if len(events) > self.NEW_AT_ONCE:
+            raise ValueError("DynamoDB refuses so long a batch")
+
+        def effect() -> set[str]:
+            for event in events:
+                received = Step(Status.RECEIVED, event.received_at)
+                self._aws.records[event.event_id] = Record(
+                    event=event,
+                    status=Status.RECEIVED,
+                    updated_at=event.received_at,
+                    s3_bucket=self._bronze,
+                    timeline=(received.to_dict(),),
+                )
+            return set()
+
+        return self._aws.call("BatchWriteItem", effect)
 
     def get(self, event_id: str) -> Record | None:
         return self._aws.call("GetItem", lambda: self._aws.records.get(event_id))
@@ -124,8 +145,13 @@ class FakeEventStore(EventStore):
         handover: Handover,
         *,
         detail: str | None = None,
+        silver_range: str | None = None,
     ) -> bool:
-        silver = {"silverBucket": silver_bucket, "silverKey": silver_key}
+        silver = {
+            "silverBucket": silver_bucket,
+            "silverKey": silver_key,
+            **({} if silver_range is None else {"silverRange": silver_range}),
+        }
         return self._go_on(event, Step(Status.PROCESSED, at, detail), handover, silver)
 
     def mark_attempt_failed(
@@ -181,6 +207,7 @@ class FakeEventStore(EventStore):
             _moved(old, steps, attempts=old.attempts + 1),
             silver_bucket=values.get("silverBucket", old.silver_bucket),
             silver_key=values.get("silverKey", old.silver_key),
+            silver_range=values.get("silverRange", old.silver_range),
             last_error=values.get("lastError", old.last_error),
         )
         return True, old

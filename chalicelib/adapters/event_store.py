@@ -5,7 +5,8 @@ through `event_index`. An item has a `statusShard` and an `ownerShard` for its t
 0006 for what they do at 10,000 events a second.
 """
 
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -25,17 +26,30 @@ from chalicelib.errors import UnavailableError
 
 _BATCH_GET_LIMIT = 100
 _BATCH_GET_ROUNDS = 5
+_BATCH_WRITE_PAUSES = (0.05, 0.1, 0.2, 0.4)
+"""Seconds before what DynamoDB left over of a batch is written again."""
 _RACE_ROUNDS = 3
 
 
 class EventStore:
     """Reads and writes ledger records. `shards` is the number of index partitions an owner."""
 
-    def __init__(self, client: Any, table: str, bronze_bucket: str, shards: int) -> None:
+    NEW_AT_ONCE = 25
+    """The most that `add_new` takes (Amazon DynamoDB API Reference, "BatchWriteItem")."""
+
+    def __init__(
+        self,
+        client: Any,
+        table: str,
+        bronze_bucket: str,
+        shards: int,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._client = client
         self._table = table
         self._bronze_bucket = bronze_bucket
         self._shards = shards
+        self._pause = pause
 
     def add(self, event: Event, steps: Iterable[Step], **more: Any) -> Record | None:
         """Write a new event that has gone through `steps`; one call.
@@ -43,26 +57,29 @@ class EventStore:
         Returns None when it was written, else the record that was there before. `more` holds
         further record fields by their contract names.
         """
-        timeline = [step.to_dict() for step in steps]
-        status = Status(timeline[-1]["status"])
-        item = to_item(
-            {
-                "pk": _pk(event.event_id),
-                **event.to_dict(),
-                "status": status,
-                "updatedAt": timeline[-1]["at"],
-                "s3Bucket": self._bronze_bucket,
-                "attempts": 0,
-                "timeline": timeline,
-                "ownerShard": f"{event.owner}#{self._shard(event.event_id)}",
-                "statusShard": f"{status}#{self._shard(event.event_id)}",
-                "listKey": f"{event.received_at}#{event.event_id}",
-                **more,
-            }
-        )
+        item = self._item(event, steps, more)
         is_new = "attribute_not_exists(pk)"
         old = self._write("put_item", Item=item, ConditionExpression=is_new)
         return None if old is None else _to_record(old)
+
+    def add_new(self, events: Sequence[Event]) -> set[str]:
+        """Write up to `NEW_AT_ONCE` events as RECEIVED whose ids are new, so that nobody else can
+        have written them: there is no check. One call, up to five when DynamoDB is throttling.
+
+        Returns the ids of those that it did not take.
+        """
+        items = [
+            self._item(event, [Step(Status.RECEIVED, event.received_at)], {}) for event in events
+        ]
+        request: Any = {self._table: [{"PutRequest": {"Item": item}} for item in items]}
+        for pause in (*_BATCH_WRITE_PAUSES, None):
+            answer = self._client.batch_write_item(RequestItems=request)
+            request = answer.get("UnprocessedItems") or {}
+            if not request or pause is None:
+                break
+            self._pause(pause)
+        left = request.get(self._table, [])
+        return {entry["PutRequest"]["Item"]["eventId"]["S"] for entry in left}
 
     def get(self, event_id: str) -> Record | None:
         """The record, read consistently; one call."""
@@ -98,12 +115,15 @@ class EventStore:
         handover: Handover,
         *,
         detail: str | None = None,
+        silver_range: str | None = None,
     ) -> bool:
         """Turn an event PROCESSED; one call, two if the ledger has not heard of it.
 
         False, and nothing changes, if the event was PROCESSED before.
         """
         values = {"silverBucket": silver_bucket, "silverKey": silver_key}
+        if silver_range is not None:
+            values["silverRange"] = silver_range
         return self._advance(event, Step(Status.PROCESSED, at, detail), handover, set_values=values)
 
     def mark_attempt_failed(
@@ -125,6 +145,25 @@ class EventStore:
         """Turn a stuck event FAILED; False if it has moved on meanwhile. One call."""
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
         return self._update_seen(record, step, {"lastError": failure.to_dict()}, None)
+
+    def _item(self, event: Event, steps: Iterable[Step], more: Mapping[str, Any]) -> dict[str, Any]:
+        timeline = [step.to_dict() for step in steps]
+        status = Status(timeline[-1]["status"])
+        return to_item(
+            {
+                "pk": _pk(event.event_id),
+                **event.to_dict(),
+                "status": status,
+                "updatedAt": timeline[-1]["at"],
+                "s3Bucket": self._bronze_bucket,
+                "attempts": 0,
+                "timeline": timeline,
+                "ownerShard": f"{event.owner}#{self._shard(event.event_id)}",
+                "statusShard": f"{status}#{self._shard(event.event_id)}",
+                "listKey": f"{event.received_at}#{event.event_id}",
+                **more,
+            }
+        )
 
     def _advance(
         self, event: Event, step: Step, handover: Handover, set_values: dict[str, Any]
@@ -239,6 +278,7 @@ def _to_record(item: Mapping[str, Any]) -> Record:
         last_error=values.get("lastError"),
         silver_bucket=values.get("silverBucket"),
         silver_key=values.get("silverKey"),
+        silver_range=values.get("silverRange"),
         replay_of=values.get("replayOf"),
         timeline=tuple(values.get("timeline", ())),
     )

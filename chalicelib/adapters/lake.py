@@ -4,25 +4,20 @@ Both are written with `If-None-Match: *`, so that a second write of the same thi
 all: what is kept is never overwritten. Source: Amazon S3 User Guide, "Conditional writes".
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote, unquote
 
 from botocore.exceptions import ClientError
 
-from chalicelib.domain.events import Event, parse_bronze_key
+from chalicelib.domain.bronze_metadata import from_metadata, to_metadata
+from chalicelib.domain.events import Event
+from chalicelib.domain.lake_keys import parse_bronze_key
 from chalicelib.errors import NotFoundError, UnavailableError
 
+NDJSON = "application/x-ndjson"
 _EXISTS = "PreconditionFailed"
 _BEING_WRITTEN = "ConditionalRequestConflict"
 _ROUNDS = 3
-_META = {
-    "owner": "owner",
-    "source": "source",
-    "subject": "subject",
-    "received-at": "received_at",
-    "sha256": "payload_sha256",
-}
 
 
 class Lake:
@@ -33,32 +28,29 @@ class Lake:
         self.bronze_bucket = bronze_bucket
         self.silver_bucket = silver_bucket
 
-    def put_bronze(self, event: Event, payload: bytes) -> bool:
-        """Keep a payload with the facts that would rebuild its ledger entry; one call.
+    def put_bronze(self, event: Event, payload: bytes, rejected: str | None = None) -> bool:
+        """Keep a payload with the facts that would rebuild its ledger entry, or with the code of
+        its refusal; one call.
 
         False when there is an object of that key already.
         """
-        metadata = {
-            name: quote(value, safe="/:")
-            for name, attribute in _META.items()
-            if (value := getattr(event, attribute)) is not None
-        }
         return self._create(
             Bucket=self.bronze_bucket,
             Key=event.s3_key,
             Body=payload,
             ContentType=event.content_type,
-            Metadata=metadata,
+            Metadata=to_metadata(event, rejected),
         )
 
-    def get_bronze(self, key: str) -> bytes:
-        """The payload; `NotFoundError` when it is gone. One call."""
-        return self._read(self.bronze_bucket, key)
+    def get_bronze(self, key: str, within: str | None = None) -> bytes:
+        """The payload, or the range of it that `within` names; `NotFoundError` when it is gone.
+        One call."""
+        return self._read(self.bronze_bucket, key, within)
 
     def bronze_event(self, key: str) -> Event | None:
         """The event whose payload is kept at `key`, from the object alone; one call.
 
-        None when the object is not one that `put_bronze` wrote, or is gone.
+        None when the object is not an event's that `put_bronze` wrote, or is gone.
         """
         named = parse_bronze_key(key)
         if named is None:
@@ -69,25 +61,27 @@ class Lake:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
                 return None
             raise
-        facts = {
-            attribute: unquote(head["Metadata"][name])
-            for name, attribute in _META.items()
-            if name in head["Metadata"]
-        }
-        if not facts.keys() >= {"owner", "source", "received_at", "payload_sha256"}:
-            return None
-        return Event(
-            event_id=named[1],
-            event_type=named[0],
-            owner=facts["owner"],
-            source=facts["source"],
-            subject=facts.get("subject"),
-            received_at=facts["received_at"],
-            payload_sha256=facts["payload_sha256"],
-            payload_bytes=head["ContentLength"],
-            content_type=head["ContentType"],
-            s3_key=key,
+        return from_metadata(
+            head["Metadata"], named, key, head["ContentLength"], head["ContentType"]
         )
+
+    def put_unit(self, key: str, lines: bytes, metadata: Mapping[str, str]) -> bool:
+        """Keep the payloads of many events in one file; False when there is one. One call."""
+        return self._create(
+            Bucket=self.bronze_bucket,
+            Key=key,
+            Body=lines,
+            ContentType=NDJSON,
+            Metadata=dict(metadata),
+        )
+
+    def get_unit(self, key: str) -> tuple[Mapping[str, str], bytes] | None:
+        """(metadata, lines) of a unit's file; None when it is gone. One call."""
+        try:
+            answer = self._get(self.bronze_bucket, key)
+        except NotFoundError:
+            return None
+        return answer["Metadata"], answer["Body"].read()
 
     def bronze_types(self) -> Iterator[str]:
         """The key prefixes of all event types, in order; one call a thousand."""
@@ -110,9 +104,15 @@ class Lake:
             ContentType="application/json",
         )
 
-    def get_silver(self, key: str) -> bytes:
-        """The silver document; `NotFoundError` when it is gone. One call."""
-        return self._read(self.silver_bucket, key)
+    def put_silver_unit(self, key: str, lines: bytes) -> bool:
+        """Write the silver file of a unit and type, which decides for ever who is in it; False
+        when there is one already. One call."""
+        return self._create(Bucket=self.silver_bucket, Key=key, Body=lines, ContentType=NDJSON)
+
+    def get_silver(self, key: str, within: str | None = None) -> bytes:
+        """The silver document, or the range of a unit's that `within` names; `NotFoundError` when
+        it is gone. One call."""
+        return self._read(self.silver_bucket, key, within)
 
     def _create(self, **arguments: Any) -> bool:
         for _ in range(_ROUNDS):
@@ -128,15 +128,18 @@ class Lake:
                 return True
         raise UnavailableError("the same object is being written elsewhere")
 
-    def _read(self, bucket: str, key: str) -> bytes:
+    def _read(self, bucket: str, key: str, within: str | None) -> bytes:
+        part = {} if within is None else {"Range": within}
+        body: bytes = self._get(bucket, key, **part)["Body"].read()
+        return body
+
+    def _get(self, bucket: str, key: str, **more: str) -> Any:
         try:
-            answer = self._client.get_object(Bucket=bucket, Key=key)
+            return self._client.get_object(Bucket=bucket, Key=key, **more)
         except ClientError as error:
             if error.response["Error"]["Code"] == "NoSuchKey":
                 raise NotFoundError("the object is not in the lake") from error
             raise
-        body: bytes = answer["Body"].read()
-        return body
 
     def _pages(self, **arguments: Any) -> Iterator[dict[str, Any]]:
         paginator = self._client.get_paginator("list_objects_v2")

@@ -9,6 +9,8 @@ from typing import Any
 from chalicelib.observability import log
 
 _BATCH_LIMIT = 10
+_BATCH_BYTES = 256 * 1024
+"""The longest that the messages of one call may be together."""
 
 
 class Queue:
@@ -31,15 +33,21 @@ class Queue:
             }
         self._client.send_message(QueueUrl=self._url, MessageBody=body, **extra)
 
-    def send_many(self, bodies: Sequence[str]) -> list[str | None]:
-        """Send messages, 256 KB in ten at most; one call for ten.
+    def send_many(self, bodies: Sequence[str], delays: Sequence[int] = ()) -> list[str | None]:
+        """Send messages, each hidden at first for its delay (seconds, up to 900), if `delays` are
+        given; one call for ten, or for 256 KB.
 
-        Returns, for each in order, None when it was taken, else SQS's error code.
+        Returns, for each in order, None when it was taken, else SQS's error code. An error ends
+        it: of what comes after, nothing was sent.
         """
         codes: list[str | None] = [None] * len(bodies)
-        entries = [{"MessageBody": body} for body in bodies]
-        for position, failed in self._in_batches(self._client.send_message_batch, entries):
-            codes[position] = failed.get("Code") or "Unknown"
+        entries: list[dict[str, Any]] = [{"MessageBody": body} for body in bodies]
+        for entry, delay in zip(entries, delays, strict=False):
+            entry["DelaySeconds"] = delay
+        for start, end in parcels([len(body.encode()) for body in bodies]):
+            sent = self._in_batches(self._client.send_message_batch, entries[start:end])
+            for position, failed in sent:
+                codes[start + position] = failed.get("Code") or "Unknown"
         return codes
 
     def delete(self, receipt_handles: Sequence[str]) -> None:
@@ -80,3 +88,15 @@ class Queue:
                 log.warning("queue batch entry failed", extra={"code": failed.get("Code")})
                 failures.append((start + int(failed["Id"]), failed))
         return failures
+
+
+def parcels(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, end) of each call that sends bodies of these `sizes`."""
+    found: list[tuple[int, int]] = []
+    start, total = 0, 0
+    for number, size in enumerate(sizes):
+        if number > start and (number - start == _BATCH_LIMIT or total + size > _BATCH_BYTES):
+            found.append((start, number))
+            start, total = number, 0
+        total += size
+    return [*found, (start, len(sizes))] if sizes else []

@@ -6,40 +6,59 @@ from chalicelib.domain.events import Event
 from chalicelib.domain.payloads import dump_json
 from chalicelib.errors import PermanentError
 
-SCHEMA_VERSION = 1
+NO_SCHEMA_VERSION = 1
+"""What `schemaVersion` says of an event whose type has no schema."""
 
 
-def silver_document(event: Event, data: Any, processed_at: str, bronze_bucket: str) -> str:
-    """The silver document as JSON; `PermanentError` when `data` is nothing JSON can hold."""
+def silver_document(
+    event: Event, data: Any, processed_at: str, bronze_bucket: str, *, is_base64: bool = False
+) -> str:
+    """The silver document as JSON; `PermanentError` when `data` is nothing JSON can hold.
+
+    `is_base64` says that `data` is base64 text of a payload that is neither JSON nor text.
+    """
+    encoding = {"dataEncoding": "base64"} if is_base64 else {}
     try:
-        return dump_json({**_head(event, processed_at, bronze_bucket), "data": data})
+        head = _head(event, processed_at, bronze_bucket)
+        return dump_json({**head, **encoding, "data": data})
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError("the processor's result is no JSON", code="result") from error
 
 
 def envelope(
-    event: Event, processed_at: str, bronze_bucket: str, silver_bucket: str, silver_key: str
+    event: Event,
+    processed_at: str,
+    bronze_bucket: str,
+    silver_bucket: str,
+    silver_key: str,
+    *,
+    silver_range: str | None = None,
 ) -> str:
     """The `detail` of the EventBridge entry as JSON: the document without its data, and where the
-    document lies. `eventId` is what a consumer tells repeats by."""
-    silver = {"bucket": silver_bucket, "key": silver_key}
+    document lies (`range`: in the file of its unit). `eventId` is what a consumer tells repeats
+    by."""
+    within = {} if silver_range is None else {"range": silver_range}
+    silver = {"bucket": silver_bucket, "key": silver_key, **within}
     return dump_json({**_head(event, processed_at, bronze_bucket), "silver": silver})
 
 
 def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]:
+    context = event.cloud_event or {}
     return {
         "eventId": event.event_id,
         "eventType": event.event_type,
         "source": event.source,
         "subject": event.subject,
         "owner": event.owner,
-        "time": event.received_at,
+        "time": context.get("time", event.received_at),
         "receivedAt": event.received_at,
         "processedAt": processed_at,
-        "schemaVersion": SCHEMA_VERSION,
+        "schemaVersion": event.schema_version or NO_SCHEMA_VERSION,
+        **({} if event.cloud_event is None else {"cloudEvent": event.cloud_event}),
         "bronze": {
             "bucket": bronze_bucket,
             "key": event.s3_key,
+            **({} if event.s3_range is None else {"range": event.s3_range}),
             "sha256": event.payload_sha256,
         },
     }

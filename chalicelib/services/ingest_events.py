@@ -12,51 +12,48 @@ queue does not answer, the event is kept as RECEIVED and acknowledged: `reconcil
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Protocol
 
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
-from chalicelib.domain import clock
-from chalicelib.domain.events import (
-    MAX_NAME_BYTES,
-    MAX_TYPE_BYTES,
-    Event,
-    Record,
-    Status,
-    Step,
-    bronze_key,
-    keyed_event_id,
-    name_fault,
-    new_event_id,
-    sha256,
-)
-from chalicelib.domain.messages import EventMessage
-from chalicelib.domain.payloads import parse_json
+from chalicelib.domain import bronze_metadata, clock
+from chalicelib.domain.drafts import Draft
+from chalicelib.domain.event_ids import keyed_event_id, new_event_id
+from chalicelib.domain.events import Event, Record, Status, Step
+from chalicelib.domain.lake_keys import bronze_key
+from chalicelib.domain.messages import EventMessage, message_for
 from chalicelib.errors import (
+    FieldError,
     IdempotencyConflictError,
     InvalidRequestError,
     PayloadTooLargeError,
+    SchemaViolationError,
     is_aws_fault,
 )
 from chalicelib.observability import log
+from chalicelib.services.reject_events import keep_rejected
 
-DEFAULT_SOURCE = "/events"
-"""The source of a plain JSON event that names none; a URI reference, as in CloudEvents."""
-MAX_KEY_CHARACTERS = 255
+
+class CheckSchema(Protocol):
+    """Checks an event's data against its type's schema; `SchemaCheck.check` is one."""
+
+    def __call__(self, event_type: str, data: object, is_json: bool, /) -> int | None:
+        """The version checked against, None without a schema; or raises `SchemaViolationError`."""
 
 
 @dataclass(frozen=True)
 class Submission:
-    """What a sender asks to be kept. `body` is stored as it is, byte for byte."""
+    """What a sender asks to be kept: `payload` is stored as it is, byte for byte, and `read` makes
+    a draft of it or raises `InvalidRequestError`."""
 
-    body: bytes
+    payload: bytes
     content_type: str
     owner: str
-    idempotency_key: str | None
     request_id: str
+    read: Callable[[], Draft]
 
 
 @dataclass(frozen=True)
@@ -74,84 +71,98 @@ class Ingest:
     ledger: EventStore
     lake: Lake
     queue: Queue
+    check_schema: CheckSchema
     max_event_bytes: int
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
 
 
 def ingest(submission: Submission, using: Ingest) -> Receipt:
-    """Keep one plain JSON event and hand it to the worker; three AWS calls.
+    """Keep one event and hand it to the worker; three AWS calls.
 
-    A repeat of an idempotency key costs two or three calls, one more while the first has not been
-    processed. Raises `InvalidRequestError`, `PayloadTooLargeError`,
-    `IdempotencyConflictError`; an AWS error passes through, and then nothing was acknowledged.
+    A repeat of an identity costs two or three calls, one more while the first has not been
+    processed. A payload that is refused for its content is kept as REJECTED, two calls, and the
+    `InvalidRequestError` names it. Raises `PayloadTooLargeError` and `IdempotencyConflictError`
+    too; an AWS error passes through, and then nothing was acknowledged.
     """
-    event = _read_event(submission, using)
-    if submission.idempotency_key is None:
-        using.lake.put_bronze(event, submission.body)
-        sent = _send(event, submission, using, recorded=True)
-        using.ledger.add(event, _steps(event, sent))
+    check_size(submission.payload, using.max_event_bytes)
+    draft = event = None
+    try:
+        draft = submission.read()
+        event = _make_event(draft, submission.owner, using)
+        version = check_draft(draft, using.check_schema)
+    except InvalidRequestError as error:
+        if draft and event and draft.identity and _is_repeat(event, using):
+            # It was accepted before its schema came to refuse it.
+            return Receipt(event.event_id, replayed=True)
+        now = clock.to_text(using.now())
+        error.event_id = keep_rejected(submission, draft, error, now, using.lake, using.ledger)
+        raise
+    event = replace(event, schema_version=version)
+    if draft.identity is None:
+        using.lake.put_bronze(event, submission.payload)
+        sent_at = _send(event, submission, using, recorded=True)
+        using.ledger.add(event, _steps(event, sent_at))
         return Receipt(event.event_id, replayed=False)
-    claimed, before = _claim(event, submission.body, using)
+    claimed, before = _claim(event, submission.payload, using)
     if before is not None:
-        _check_same(before, event)
+        check_same(before.event, event)
     if before is None or before.status is Status.RECEIVED:
         # A first request may have died before it sent; if not, the worker drops the repeat.
         _send(claimed, submission, using, recorded=False)
     return Receipt(event.event_id, replayed=before is not None)
 
 
-def _read_event(submission: Submission, using: Ingest) -> Event:
-    body = submission.body
-    if len(body) > using.max_event_bytes:
+def check_draft(draft: Draft, check_schema: CheckSchema) -> int | None:
+    """The version of the schema that a draft's data match; None if their type has none. The
+    pointers of a `SchemaViolationError` lead into the payload."""
+    try:
+        return check_schema(draft.event_type, draft.data, not draft.data_is_base64)
+    except SchemaViolationError as error:
+        faults = [FieldError(draft.data_pointer + at.pointer, at.detail) for at in error.errors]
+        raise SchemaViolationError(error.detail, faults) from error
+
+
+def check_size(payload: bytes, limit: int) -> None:
+    """Raise `PayloadTooLargeError` for a payload beyond `limit` bytes."""
+    if len(payload) > limit:
         raise PayloadTooLargeError(
-            f"the event has {len(body)} bytes; at most {using.max_event_bytes} are accepted"
+            f"the event has {len(payload)} bytes; at most {limit} are accepted"
         )
-    document = parse_json(body)
-    if not isinstance(document, dict):
-        raise InvalidRequestError.at("", "must be a JSON object")
-    if "eventType" not in document:
-        raise InvalidRequestError.at("/eventType", "is required")
-    fault = name_fault(document["eventType"], MAX_TYPE_BYTES)
-    if fault:
-        raise InvalidRequestError.at("/eventType", fault)
-    now = using.now()
-    received_at = clock.to_text(now)
-    key = submission.idempotency_key
-    if key is None:
-        event_id = new_event_id(now, using.random(10))
-    else:
-        check_idempotency_key(key)
-        event_id = keyed_event_id(submission.owner, key)
-    event_type: str = document["eventType"]
-    return Event(
-        event_id=event_id,
-        event_type=event_type,
-        owner=submission.owner,
-        source=_optional_name(document, "source") or DEFAULT_SOURCE,
-        subject=_optional_name(document, "subject"),
-        received_at=received_at,
-        payload_sha256=sha256(body),
-        payload_bytes=len(body),
-        content_type=submission.content_type,
-        s3_key=bronze_key(event_type, received_at, event_id),
+
+
+def check_same(before: Event, event: Event) -> None:
+    """Raise `IdempotencyConflictError` unless both were sent with the same content."""
+    if not _is_same(before, event):
+        raise _conflict()
+
+
+def _is_same(before: Event, event: Event) -> bool:
+    return (
+        before.payload_sha256 == event.payload_sha256
+        and before.event_type == event.event_type
+        and before.cloud_event == event.cloud_event
     )
 
 
-def _optional_name(document: dict[str, Any], field: str) -> str | None:
-    """A plain event's own `source` or `subject`. The whole body is the payload and may mean
-    something else by these names, so one that can not be a name is left alone, not refused."""
-    value = document.get(field)
-    return None if name_fault(value, MAX_NAME_BYTES) else value
+def _is_repeat(event: Event, using: Ingest) -> bool:
+    before = using.ledger.get(event.event_id)
+    return before is not None and _is_same(before.event, event)
 
 
-def check_idempotency_key(key: str) -> None:
-    """Raise `InvalidRequestError` unless `key` is 1 to 255 printable ASCII characters."""
-    if not 1 <= len(key) <= MAX_KEY_CHARACTERS or not key.isascii() or not key.isprintable():
-        raise InvalidRequestError.at(
-            "/header/Idempotency-Key",
-            f"must be 1 to {MAX_KEY_CHARACTERS} printable ASCII characters",
-        )
+def _make_event(draft: Draft, owner: str, using: Ingest) -> Event:
+    now = using.now()
+    received_at = clock.to_text(now)
+    identity = draft.identity
+    if identity is None:
+        event_id = new_event_id(now, using.random(10))
+    else:
+        event_id = keyed_event_id(owner, identity.key, identity.kind)
+    key = bronze_key(draft.event_type, received_at, event_id)
+    event = draft.to_event(event_id, owner, received_at, key)
+    if not bronze_metadata.fits(event):
+        raise InvalidRequestError.at("", "the event's attributes are too long to be kept together")
+    return event
 
 
 def _claim(event: Event, body: bytes, using: Ingest) -> tuple[Event, Record | None]:
@@ -170,20 +181,21 @@ def _claim(event: Event, body: bytes, using: Ingest) -> tuple[Event, Record | No
     return (event, None) if before is None else (before.event, before)
 
 
-def _check_same(before: Record, event: Event) -> None:
-    if before.event.payload_sha256 != event.payload_sha256:
-        raise _conflict()
-
-
 def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -> str | None:
     """Send to the worker; the time of that, None when the queue did not take it.
 
     The time is taken before the call, since the worker may be done with the event before it ends.
     """
-    message = EventMessage(event, submission.body, recorded, submission.request_id)
+    payload, request_id = submission.payload, submission.request_id
+    # A repeat may be of an event that came in a batch; that one goes with its unit.
+    body = (
+        EventMessage(event, payload, recorded, request_id).encode()
+        if recorded
+        else message_for(event, payload, request_id)
+    )
     sent_at = clock.to_text(using.now())
     try:
-        using.queue.send(message.encode())
+        using.queue.send(body)
     except Exception as error:
         if not is_aws_fault(error):
             raise

@@ -15,7 +15,7 @@ from chalicelib.adapters.item_bodies import ItemBodies
 from chalicelib.adapters.item_store import ItemStore
 from chalicelib.adapters.sharded_index import Partitions, ShardedIndex
 from chalicelib.domain import clock
-from chalicelib.domain.events import is_event_id, new_event_id
+from chalicelib.domain.event_ids import is_event_id, new_event_id
 from chalicelib.domain.items import (
     EXPIRY,
     Content,
@@ -34,6 +34,7 @@ from chalicelib.errors import (
     PreconditionFailedError,
     UnavailableError,
 )
+from chalicelib.services.ingest_events import CheckSchema
 
 PAGE_BYTES = 4 * 1024 * 1024
 """Data in one page of a list: an answer of a Lambda function holds 6 MB."""
@@ -64,16 +65,18 @@ class Managing:
     items: ItemStore
     bodies: ItemBodies
     index: ShardedIndex
+    check_schema: CheckSchema
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
 
 
 def create_item(order: NewItem, using: Managing) -> Created:
-    """Make an item; one call, one more for large data.
+    """Make an item; one call, one more for large data. Raises `SchemaViolationError`.
 
     An idempotency key holds for as long as its item does: with the same data it gives the first
     answer again, as it was then; with others `IdempotencyConflictError`.
     """
+    _check(order.content, using)
     moment = using.now()
     now, key, content = clock.to_text(moment), order.idempotency_key, order.content
     item_id = (
@@ -95,6 +98,12 @@ def create_item(order: NewItem, using: Managing) -> Created:
     if before.first_sha256 != content.data_sha256:
         raise IdempotencyConflictError("this idempotency key came before with other data")
     return Created(_as_first_made(before, content), replayed=True)
+
+
+def _check(content: Content, using: Managing) -> None:
+    """Raise `SchemaViolationError` for data that break the schema of such items."""
+    is_json = True
+    using.check_schema(content.schema_name, content.data, is_json)
 
 
 def read_item(item_id: str, caller: Caller, using: Managing) -> Item:
@@ -146,7 +155,8 @@ def replace_item(
     using: Managing,
 ) -> Item:
     """Make the item hold `content`, if it is at one of `revisions` (None: at any); one call, three
-    for large data. Raises `NotFoundError`, `PreconditionFailedError`."""
+    for large data. Raises `NotFoundError`, `PreconditionFailedError`, `SchemaViolationError`."""
+    _check(content, using)
     guard = _guard(item_id, caller, revisions, using)
     if not _is_to_come(content, guard.now):
         raise _expired()

@@ -1,75 +1,42 @@
-"""Processing: from a queue message to one silver document, whatever is delivered how often.
+"""Processing: from queue messages to one silver document an event, whatever comes how often.
 
 Three steps for an event: its silver document is written, the bus is told, the ledger says
 PROCESSED. A message ends in one of three ways: done, to be retried, or set aside (not ours). If all
 are done the batch returns and SQS deletes it. Otherwise the worker deletes what is done, puts the
 rest off with back-off, and raises: right whether or not the event source reports partial batches
-(ADR 0003).
+(ADR 0003). Messages of many events are `process_units`' part.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from chalicelib.adapters.bus import Bus, Entry
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.lake import Lake
-from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
-from chalicelib.domain.alerts import event_failed
-from chalicelib.domain.deliveries import Delivery, back_off
-from chalicelib.domain.events import Event, Handover, Status, sha256, silver_key
-from chalicelib.domain.failures import classify, where
-from chalicelib.domain.messages import EventMessage
-from chalicelib.domain.payloads import parse_json
-from chalicelib.domain.silver import envelope, silver_document
-from chalicelib.errors import (
-    BatchIncompleteError,
-    ForeignMessageError,
-    NotFoundError,
-    PermanentError,
-    TransientError,
-    aws_code,
-    is_aws_fault,
-)
+from chalicelib.domain.deliveries import Delivery
+from chalicelib.domain.events import Event, Handover, Status
+from chalicelib.domain.lake_keys import silver_key
+from chalicelib.domain.messages import EventMessage, UnitMessage, decode_message
+from chalicelib.errors import BatchIncompleteError, ForeignMessageError, NotFoundError, aws_code
 from chalicelib.observability import log, log_context
-from chalicelib.services.processors import Incoming, Processor, find_processor, time_limit
+from chalicelib.services.end_events import (
+    BUSY_SECONDS,
+    Processing,
+    Written,
+    end_written,
+    record_failure,
+    wait_after,
+)
+from chalicelib.services.run_processors import check_payload, missing_payload, run_processor
 
-LONGEST_WAIT_SECONDS = 900
-BUSY_SECONDS = 30
-"""How long a repeated message waits for the delivery that seems to be at work on its event."""
 MARGIN_SECONDS = 2.0
 """Time kept at the end of an invocation for deleting and putting off messages."""
 
 
 @dataclass(frozen=True)
-class Processing:
-    """The collaborators of `process_batch`; `remaining` gives the seconds left to this run."""
-
-    ledger: EventStore
-    lake: Lake
-    bus: Bus
-    queue: Queue
-    dead_letters: Queue
-    alerts: Queue
-    processors: Mapping[str, Processor]
-    max_attempts: int
-    retry_base: int
-    remaining: Callable[[], float]
-    now: Callable[[], datetime] = clock.utc_now
-    jitter: Callable[[], float] = random.random
-
-
-@dataclass(frozen=True)
-class _Written:
-    """An event whose silver document is there, and of which nobody has been told yet."""
+class _Open:
+    """An event that was written and is still to be told of, and the message that brought it."""
 
     delivery: Delivery
-    event: Event
-    handover: Handover
-    request_id: str
-    processed_at: str
+    written: Written
     repeats: list[Delivery] = field(default_factory=list)
     """Other messages of the batch for the same event: they end as this one does."""
 
@@ -78,7 +45,7 @@ class _Written:
 class _Batch:
     """How far a batch has come; the lists hold receipt handles."""
 
-    written: list[_Written] = field(default_factory=list)
+    written: list[_Open] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     retries: list[tuple[str, int]] = field(default_factory=list)
 
@@ -90,24 +57,39 @@ class _Batch:
             self.retries.append((delivery.receipt_handle, wait))
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """A delivery and the message in it."""
+
+    delivery: Delivery
+    message: EventMessage | UnitMessage | ForeignMessageError
+
+    @property
+    def events(self) -> int:
+        return len(self.message.events) if isinstance(self.message, UnitMessage) else 1
+
+
 def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
     """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
-    finish when all went well, else one to delete and one to put off.
+    finish when all went well, else one to delete and one to put off. For what a unit costs, see
+    `process_unit`.
 
     Messages that were delivered before come last, one by one, after the others have been finished
     and deleted: should one of them kill the process, it kills no neighbour. Raises
     `BatchIncompleteError` when some are to be retried.
     """
     batch = _Batch()
-    in_order = sorted(deliveries, key=lambda delivery: delivery.attempt)
-    for number, delivery in enumerate(in_order):
-        if delivery.attempt > 1:
+    in_order = [_take(one) for one in sorted(deliveries, key=lambda delivery: delivery.attempt)]
+    left = sum(taken.events for taken in in_order)
+    for taken in in_order:
+        if taken.delivery.attempt > 1:
             _finish(batch, using)
             using.queue.delete(batch.done)
             batch.done.clear()
         # A fair share of the time left, so that one event that hangs leaves some to the others.
-        share = (using.remaining() - MARGIN_SECONDS) / (len(in_order) - number)
-        _begin(delivery, share, batch, using)
+        share = (using.remaining() - MARGIN_SECONDS) * taken.events / left
+        left -= taken.events
+        _begin(taken, share, batch, using)
     _finish(batch, using)
     if batch.retries:
         using.queue.delete(batch.done)
@@ -115,37 +97,65 @@ def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
         raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
 
-def _begin(delivery: Delivery, seconds: float, batch: _Batch, using: Processing) -> None:
+def _take(delivery: Delivery) -> _Taken:
+    try:
+        return _Taken(delivery, decode_message(delivery.body))
+    except ForeignMessageError as error:
+        return _Taken(delivery, error)
+
+
+def _begin(taken: _Taken, seconds: float, batch: _Batch, using: Processing) -> None:
     """Take one message as far as its silver document, or to its end."""
+    delivery, message = taken.delivery, taken.message
     if seconds <= 0:
         batch.settle(delivery, wait=0)
-        return
-    try:
-        message = EventMessage.decode(delivery.body)
-    except ForeignMessageError as error:
-        batch.settle(delivery, _set_aside(delivery, error, using))
-        return
+    elif isinstance(message, ForeignMessageError):
+        batch.settle(delivery, _set_aside(delivery, message, using))
+    elif isinstance(message, UnitMessage):
+        from chalicelib.services.process_units import process_unit
+
+        batch.settle(delivery, process_unit(message, delivery, seconds, using))
+    else:
+        _begin_one(delivery, message, seconds, batch, using)
+
+
+def _begin_one(
+    delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, using: Processing
+) -> None:
     event = message.event
-    leader = next((one for one in batch.written if one.event == event), None)
+    leader = next((one for one in batch.written if one.written.event == event), None)
     if leader is not None:
         leader.repeats.append(delivery)
         return
+    attempt = message.attempts + delivery.attempt
     # What the API did not note, the first attempt does.
     handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
         try:
             now = clock.to_text(using.now())
-            is_new = _write_silver(message, delivery.attempt, seconds, now, using)
+            payload = _payload(message, using)
+            result = run_processor(event, payload, attempt, seconds, now, using)
+            is_new = using.lake.put_silver(silver_key(event), result.document)
             if not is_new and _is_processed(event, using):
-                log.info("event was processed before", extra={"attempt": delivery.attempt})
+                log.info("event was processed before", extra={"attempt": attempt})
                 batch.settle(delivery, wait=None)
             elif not is_new and delivery.attempt == 1:
                 # Another delivery is at work on it, or died at it; then the next attempt goes on.
                 batch.settle(delivery, wait=BUSY_SECONDS)
             else:
-                batch.written.append(_Written(delivery, event, handover, message.request_id, now))
+                written = Written(
+                    event=event,
+                    attempt=attempt,
+                    handover=handover,
+                    request_id=message.request_id,
+                    processed_at=now,
+                    at=now,
+                    silver_key=silver_key(event),
+                    alert=result.alert,
+                )
+                batch.written.append(_Open(delivery, written))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
-            batch.settle(delivery, _fail(event, handover, delivery, error, using))
+            batch.settle(delivery, record_failure(event, handover, attempt, error, using))
 
 
 def _is_processed(event: Event, using: Processing) -> bool:
@@ -153,124 +163,29 @@ def _is_processed(event: Event, using: Processing) -> bool:
     return record is not None and record.status is Status.PROCESSED
 
 
-def _write_silver(
-    message: EventMessage, attempt: int, seconds: float, processed_at: str, using: Processing
-) -> bool:
-    """Run the processor and write its document; False when there is a document already."""
-    event = message.event
-    data = parse_json(_payload(message, using))
-    with time_limit(seconds):
-        result = find_processor(event.event_type, using.processors)(Incoming(event, data, attempt))
-    document = silver_document(event, result, processed_at, using.lake.bronze_bucket)
-    return using.lake.put_silver(silver_key(event), document)
-
-
 def _payload(message: EventMessage, using: Processing) -> bytes:
     if message.payload is not None:
         return message.payload
     try:
-        payload = using.lake.get_bronze(message.event.s3_key)
+        payload = using.lake.get_bronze(message.event.s3_key, message.event.s3_range)
     except NotFoundError as error:
-        raise PermanentError("the payload is not in bronze", code="payload-missing") from error
-    if sha256(payload) != message.event.payload_sha256:
-        raise PermanentError("the payload in bronze is another", code="payload-changed")
-    return payload
+        raise missing_payload() from error
+    return check_payload(message.event, payload)
 
 
 def _finish(batch: _Batch, using: Processing) -> None:
     """Tell the bus of what was written, then the ledger; what either refuses is retried."""
-    written, batch.written = batch.written, []
-    if not written:
-        return
-    codes = _publish(written, using)
-    for one, code in zip(written, codes, strict=True):
-        event = one.event
-        with log_context(eventId=event.event_id, owner=event.owner, requestId=one.request_id):
-            try:
-                if code is not None:
-                    raise TransientError("EventBridge did not take the entry", code=code)
-                _mark_processed(one, using)
-            except Exception as error:  # noqa: BLE001 - every failure is recorded
-                wait = _fail(event, one.handover, one.delivery, error, using)
-            else:
-                wait = None
+    open_ones, batch.written = batch.written, []
+    errors = end_written([one.written for one in open_ones], using)
+    for one, error in zip(open_ones, errors, strict=True):
+        wait = None
+        if error is not None:
+            written, event = one.written, one.written.event
+            fields = {"eventId": event.event_id, "owner": event.owner}
+            with log_context(**fields, requestId=written.request_id):
+                wait = record_failure(event, written.handover, written.attempt, error, using)
         for delivery in (one.delivery, *one.repeats):
             batch.settle(delivery, wait)
-
-
-def _publish(written: list[_Written], using: Processing) -> Sequence[str | None]:
-    entries = [
-        Entry(
-            one.event.event_type,
-            envelope(
-                one.event,
-                one.processed_at,
-                using.lake.bronze_bucket,
-                using.lake.silver_bucket,
-                silver_key(one.event),
-            ),
-        )
-        for one in written
-    ]
-    try:
-        return using.bus.put(entries)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        return [aws_code(error)] * len(written)
-
-
-def _mark_processed(one: _Written, using: Processing) -> None:
-    first = using.ledger.mark_processed(
-        one.event,
-        one.processed_at,
-        using.lake.silver_bucket,
-        silver_key(one.event),
-        one.handover,
-        detail=f"published to {using.bus.name}",
-    )
-    log.info(
-        "event processed" if first else "event was processed before",
-        extra={"eventType": one.event.event_type, "attempt": one.delivery.attempt},
-    )
-
-
-def _fail(
-    event: Event,
-    handover: Handover,
-    delivery: Delivery,
-    error: BaseException,
-    using: Processing,
-) -> int | None:
-    """Record a failed attempt; None when it was the last, else the seconds to wait."""
-    failure = classify(error)
-    is_last = delivery.attempt >= using.max_attempts
-    final = failure.kind == "permanent" or is_last
-    log.warning(
-        "event failed" if final else "attempt failed",
-        extra={
-            "attempt": delivery.attempt,
-            "class": failure.kind,
-            "code": failure.code,
-            "where": where(error),
-        },
-    )
-    wait = _back_off(delivery, using)
-    at = clock.to_text(using.now())
-    try:
-        if final:
-            using.alerts.send(event_failed(event, failure, at))
-        using.ledger.mark_attempt_failed(event, at, failure, final, handover)
-    except Exception as fault:  # noqa: BLE001 - SQS delivers it again
-        # Unrecorded, so not finished: SQS keeps the message, and after the last attempt the
-        # dead-letter queue does, until `reconcile` takes the event up again.
-        log.error("failure not recorded", extra={"code": aws_code(fault), "where": where(fault)})
-        return wait
-    return None if final else wait
-
-
-def _back_off(delivery: Delivery, using: Processing) -> int:
-    return back_off(delivery.attempt, using.retry_base, LONGEST_WAIT_SECONDS, using.jitter())
 
 
 def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing) -> int | None:
@@ -281,5 +196,5 @@ def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing
         using.dead_letters.send(delivery.body, reason)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         log.error("foreign message not set aside", extra={"code": aws_code(fault)})
-        return _back_off(delivery, using)
+        return wait_after(delivery.attempt, using)
     return None

@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.drafts import JSON
 from chalicelib.domain.events import Event
+from chalicelib.domain.payloads import parse_json
 from chalicelib.errors import PermanentError, TransientError
 
 
@@ -30,6 +32,7 @@ class Incoming:
 
     event: Event
     data: Any
+    """A JSON value; of a CloudEvent's other data the text, or base64 if it is no text."""
     attempt: int
 
 
@@ -74,6 +77,15 @@ def find_processor(event_type: str, processors: Mapping[str, Processor]) -> Proc
         if pattern.endswith("*") and event_type.startswith(pattern[:-1])
     ]
     return processors[max(prefixes, key=len)] if prefixes else as_it_came
+
+
+def read_data(event: Event, payload: bytes) -> tuple[Any, bool]:
+    """(the data of an event that a processor sees, whether it is base64)."""
+    if event.content_type == JSON and event.cloud_event is None:
+        return parse_json(payload), False
+    from chalicelib.domain import cloudevents
+
+    return cloudevents.read_data(event.content_type, payload)
 
 
 @contextmanager

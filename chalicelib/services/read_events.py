@@ -5,10 +5,11 @@ from dataclasses import dataclass, replace
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
-from chalicelib.domain.events import Record, Status, is_event_id
+from chalicelib.domain.event_ids import is_event_id
+from chalicelib.domain.events import Record, Status
 from chalicelib.domain.listing import Listing, just_below
 from chalicelib.domain.tokens import Caller
-from chalicelib.errors import NotFoundError, NotReadyError
+from chalicelib.errors import ConflictError, NotFoundError, NotReadyError
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,24 @@ def read_event(event_id: str, caller: Caller, using: Reading) -> Record:
     return record
 
 
+def read_cloud_event(event_id: str, caller: Caller, using: Reading) -> bytes:
+    """The event as a CloudEvent in JSON; `ConflictError` for what was rejected, which need not be
+    one. Two calls."""
+    from chalicelib.domain.cloudevents import to_cloud_event
+
+    record = read_event(event_id, caller, using)
+    if record.status is Status.REJECTED:
+        raise ConflictError("the event was rejected: see its record and its payload")
+    event = record.event
+    payload = using.lake.get_bronze(event.s3_key, event.s3_range)
+    return to_cloud_event(event, event.cloud_event, payload)
+
+
 def read_payload(event_id: str, caller: Caller, using: Reading) -> tuple[bytes, str]:
     """(bytes, content type) as they were sent; two calls."""
     record = read_event(event_id, caller, using)
-    return using.lake.get_bronze(record.event.s3_key), record.event.content_type
+    event = record.event
+    return using.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
 
 
 def read_result(event_id: str, caller: Caller, using: Reading) -> bytes:
@@ -40,7 +55,7 @@ def read_result(event_id: str, caller: Caller, using: Reading) -> bytes:
     record = read_event(event_id, caller, using)
     if record.status is not Status.PROCESSED or record.silver_key is None:
         raise NotReadyError(f"the event is {record.status}, so it has no result")
-    return using.lake.get_silver(record.silver_key)
+    return using.lake.get_silver(record.silver_key, record.silver_range)
 
 
 def list_events(

@@ -4,11 +4,12 @@ Two kinds of trouble, both after `stuck_after` seconds: an event that the ledger
 ENQUEUED and nothing happened to (the process died before it sent, or the message was lost), and a
 payload in bronze that the ledger has not heard of (the process died after the first write). Both
 are sent again, the former at most `max_requeues` times with doubling waits; then it is FAILED,
-where people look. Repeats are harmless: the worker's effects happen once.
+where people look. Repeats are harmless: the worker's effects happen once. What came in a batch
+goes on with its unit, see `reconcile_units`.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -19,11 +20,21 @@ from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
 from chalicelib.domain.alerts import event_failed
-from chalicelib.domain.events import OPEN, Failure, Record, Status, Step, parse_bronze_key
+from chalicelib.domain.events import OPEN, Failure, Record, Status, Step
+from chalicelib.domain.lake_keys import is_rejected_unit, parse_bronze_key, parse_unit_key
 from chalicelib.domain.listing import NEWEST
 from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.sweeps import Sweep
+from chalicelib.domain.units import may_go_alone
 from chalicelib.observability import log, put_metrics
+from chalicelib.services.reconcile_units import (
+    add_missing,
+    find_unit,
+    is_settled,
+    note_requeued,
+    send_unit,
+)
+from chalicelib.services.spread import Each, in_threads
 
 PAGE = 100
 CHECKPOINT = "bronze"
@@ -49,6 +60,7 @@ class Reconciling:
     run_id: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
+    each: Each = in_threads
 
 
 @dataclass
@@ -84,50 +96,93 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
 
 def _requeue_stuck(using: Reconciling, report: Report, margin: float) -> None:
     # One moment for the whole run, so that what it sends again is not stuck again to it.
-    begun = using.now()
-    cutoff = clock.to_text(begun - timedelta(seconds=using.stuck_after))
-    backlog: int | None = None
+    run = _Requeueing(using, report, using.now())
+    cutoff = clock.to_text(run.begun - timedelta(seconds=using.stuck_after))
     for status in OPEN:
         for event_ids in using.index.oldest(status, cutoff, PAGE):
-            records = using.ledger.get_many(event_ids)
-            for record in records.values():
-                if not _is_stuck(record, begun, using):
-                    continue
-                report.counts["stuck"] += 1
-                if backlog is None:
-                    backlog = using.queue.visible()
-                if record.status is Status.ENQUEUED and backlog > using.backlog_limit:
-                    report.counts["waiting"] += 1
-                else:
-                    _repair(record, using, report)
+            run.go_through(using.ledger.get_many(event_ids))
             if using.remaining() < margin:
                 report.complete = False
                 return
 
 
-def _is_stuck(record: Record, begun: datetime, using: Reconciling) -> bool:
-    if record.status not in OPEN:
-        return False
-    wait = timedelta(seconds=using.stuck_after * 2**record.requeues)
-    return clock.from_text(record.updated_at) <= begun - wait
+@dataclass
+class _Requeueing:
+    """The search for stuck events, and how long the queue was when the first was found."""
+
+    using: Reconciling
+    report: Report
+    begun: datetime
+    backlog: int | None = None
+
+    def go_through(self, records: Mapping[str, Record]) -> None:
+        """Repair what is stuck of a page."""
+        seen: set[str] = set()
+        for event_id, record in records.items():
+            if event_id in seen or not self._is_stuck(record):
+                continue
+            if not self._is_due(record):
+                self.report.counts.update(("stuck", "waiting"))
+                continue
+            due = [record] if may_go_alone(record) else self._with_its_unit(record)
+            seen |= {one.event.event_id for one in due}
+            self.report.counts["stuck"] += len(due)
+            _repair(due, self.using, self.report)
+
+    def _is_stuck(self, record: Record) -> bool:
+        if record.status not in OPEN:
+            return False
+        if not may_go_alone(record) and not is_settled(record.event.received_at, self.using):
+            return False
+        wait = timedelta(seconds=self.using.stuck_after * 2**record.requeues)
+        return clock.from_text(record.updated_at) <= self.begun - wait
+
+    def _with_its_unit(self, record: Record) -> list[Record]:
+        """An event and all others of its unit that are to be sent again, so that they stay one
+        message. Other events of the unit that the ledger has not heard of are the sweep's."""
+        found = find_unit(record.event.s3_key, self.using)
+        others = found.known.values() if found else ()
+        due = [
+            one
+            for one in others
+            if one.event.s3_key == record.event.s3_key
+            and not may_go_alone(one)
+            and self._is_stuck(one)
+            and self._is_due(one)
+        ]
+        ids = {one.event.event_id for one in due}
+        return due if record.event.event_id in ids else [record, *due]
+
+    def _is_due(self, record: Record) -> bool:
+        if self.backlog is None:
+            self.backlog = self.using.queue.visible()
+        return record.status is not Status.ENQUEUED or self.backlog <= self.using.backlog_limit
 
 
-def _repair(record: Record, using: Reconciling, report: Report) -> None:
-    """Send the event again, or give it up. Sent first, then noted: ENQUEUED always was sent."""
-    now = clock.to_text(using.now())
-    event_id = record.event.event_id
-    if record.requeues >= using.max_requeues:
-        message = f"not processed after being sent again {record.requeues} times"
-        failure = Failure("stuck", "requeue-limit", message)
-        using.alerts.send(event_failed(record.event, failure, now))
-        if using.ledger.mark_given_up(record, now, failure):
-            report.counts["failed"] += 1
-            log.error("stuck event given up", extra={"eventId": event_id})
+def _repair(records: Sequence[Record], using: Reconciling, report: Report) -> None:
+    """Send events again, those of a unit together, or give them up. Sent first, then noted:
+    ENQUEUED always was sent."""
+    for record in records:
+        if record.requeues >= using.max_requeues:
+            _give_up(record, using, report)
+    again = [record for record in records if record.requeues < using.max_requeues]
+    if not again:
         return
-    _send(record, using)
-    if using.ledger.mark_requeued(record, now, "sent again by reconcile"):
-        report.counts["requeued"] += 1
-        log.warning("stuck event sent again", extra={"eventId": event_id})
+    if may_go_alone(again[0]):
+        _send(again[0], using)
+    else:
+        send_unit([record.event for record in again], using)
+    report.counts["requeued"] += note_requeued(again, using)
+
+
+def _give_up(record: Record, using: Reconciling, report: Report) -> None:
+    now = clock.to_text(using.now())
+    message = f"not processed after being sent again {record.requeues} times"
+    failure = Failure("stuck", "requeue-limit", message)
+    using.alerts.send(event_failed(record.event, failure, now))
+    if using.ledger.mark_given_up(record, now, failure):
+        report.counts["failed"] += 1
+        log.error("stuck event given up", extra={"eventId": record.event.event_id})
 
 
 def _send(record: Record, using: Reconciling) -> None:
@@ -174,22 +229,43 @@ def _day_prefixes(using: Reconciling, after: str) -> Iterator[str]:
 
 
 def _recover_missing(keys: list[str], using: Reconciling, report: Report) -> None:
+    units = [key for key in keys if parse_unit_key(key)]
     named = {parsed[1]: key for key in keys if (parsed := parse_bronze_key(key))}
-    report.counts["foreign"] += len(keys) - len(named)
+    refused = sum(map(is_rejected_unit, keys))
+    report.counts["foreign"] += len(keys) - len(units) - len(named) - refused
     known = using.ledger.get_many(list(named))
     for event_id, key in named.items():
-        if event_id in known:
-            continue
-        event = using.lake.bronze_event(key)
-        if event is None:
-            report.counts["foreign"] += 1
-            continue
-        report.counts["orphans"] += 1
-        received = Step(Status.RECEIVED, event.received_at, "found in bronze by reconcile")
-        now = clock.to_text(using.now())
-        if using.ledger.add(event, [received], updatedAt=now) is not None:
-            continue
-        message = EventMessage(event, None, recorded=False, request_id=using.run_id)
-        using.queue.send(message.encode())
-        report.counts["recovered"] += 1
-        log.warning("orphan recovered", extra={"eventId": event_id})
+        if event_id not in known:
+            _recover(key, using, report)
+    for key in units:
+        _recover_unit(key, using, report)
+
+
+def _recover(key: str, using: Reconciling, report: Report) -> None:
+    event = using.lake.bronze_event(key)
+    if event is None:
+        report.counts["foreign"] += 1
+        return
+    report.counts["orphans"] += 1
+    received = Step(Status.RECEIVED, event.received_at, "found in bronze by reconcile")
+    now = clock.to_text(using.now())
+    if using.ledger.add(event, [received], updatedAt=now) is not None:
+        return
+    message = EventMessage(event, None, recorded=False, request_id=using.run_id)
+    using.queue.send(message.encode())
+    report.counts["recovered"] += 1
+    log.warning("orphan recovered", extra={"eventId": event.event_id})
+
+
+def _recover_unit(key: str, using: Reconciling, report: Report) -> None:
+    found = find_unit(key, using)
+    if found is None:
+        report.counts["foreign"] += 1
+        return
+    if not is_settled(found.events[0].received_at, using):
+        return
+    report.counts["orphans"] += len({one.event_id for one in found.events} - found.known.keys())
+    added = add_missing(found, using)
+    if added:
+        send_unit(added, using)
+    report.counts["recovered"] += len(added)

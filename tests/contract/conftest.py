@@ -19,12 +19,14 @@ from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
+from chalicelib.adapters.schema_store import SchemaStore
 from chalicelib.adapters.token_store import TokenStore
 from tests.aws import Names, make_resources
 from tests.conftest import REGION
 from tests.emulator import running_emulator
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
+from tests.fake_schemas import FakeSchemaStore
 from tests.fakes import (
     SHARDS,
     FakeAws,
@@ -47,6 +49,7 @@ class Backend:
     lake: Lake
     queue: Queue
     tokens: TokenStore
+    schemas: SchemaStore
     checkpoints: CheckpointStore
     calls: list[str]
     receive: Callable[[], list[tuple[str, str]]]
@@ -71,6 +74,7 @@ def _fake_backend() -> Backend:
         lake=FakeLake(aws),
         queue=queue,
         tokens=FakeTokenStore(aws),
+        schemas=FakeSchemaStore(aws),
         checkpoints=FakeCheckpointStore(aws),
         calls=aws.calls,
         receive=receive,
@@ -110,6 +114,7 @@ def _real_backend(endpoint: str | None) -> Backend:
         lake=Lake(clients("s3"), names.bronze_bucket, names.silver_bucket),
         queue=Queue(clients("sqs"), url),
         tokens=TokenStore(dynamodb, names.tokens_table),
+        schemas=SchemaStore(dynamodb, names.schemas_table),
         checkpoints=CheckpointStore(dynamodb, names.events_table),
         calls=calls,
         receive=receive,

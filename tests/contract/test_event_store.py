@@ -1,12 +1,15 @@
 """The ledger's conditional writes."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from chalicelib.adapters.event_store import EventStore
 from chalicelib.domain.events import Event, Failure, Handover, Status, Step
+from chalicelib.domain.listing import Listing
 from tests.contract.conftest import Backend
-from tests.factories import NOON, make_event, make_id
+from tests.factories import NOON, make_event, make_id, unique
 
 RECEIVED_AT = "2026-03-14T12:00:00.000Z"
 SENT_AT = "2026-03-14T12:00:00.005Z"
@@ -276,3 +279,42 @@ def test_giving_up_says_why(aws_backends: Backend) -> None:
     assert record.status is Status.FAILED
     assert record.last_error == failure.to_dict()
     assert record.timeline[-1]["detail"] == "gave up: requeue-limit"
+
+
+def test_new_events_are_written_many_a_call(aws_backends: Backend) -> None:
+    # Given as many events of a unit as one call takes
+    events = [make_event(s3_range=f"bytes={n}-{n}", at=NOON) for n in range(EventStore.NEW_AT_ONCE)]
+    # When they are added without a look
+    assert aws_backends.ledger.add_new(events) == set()
+    # Then each reads as if it had been added alone
+    assert aws_backends.calls == ["BatchWriteItem"]
+    alone = make_event(s3_range="bytes=0-0", at=NOON)
+    aws_backends.ledger.add(alone, [RECEIVED])
+    record = aws_backends.ledger.get(alone.event_id)
+    assert record is not None
+    found = aws_backends.ledger.get_many([event.event_id for event in events])
+    assert {id_: one.event for id_, one in found.items()} == {
+        event.event_id: event for event in events
+    }
+    assert all(replace(one, event=alone) == record for one in found.values())
+
+
+def test_new_events_are_listed_like_all_others(aws_backends: Backend) -> None:
+    event = make_event(owner=unique("owner"), s3_range="bytes=0-0")
+    aws_backends.ledger.add_new([event])
+    page = aws_backends.index.newest(Listing(owner=event.owner, limit=10))
+    assert [entry.event_id for entry in page.entries] == [event.event_id]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_where_in_its_file_a_document_lies_is_kept(aws_backends: Backend, is_known: bool) -> None:
+    event = make_event(s3_range="bytes=10-20")
+    if is_known:
+        aws_backends.ledger.add_new([event])
+    aws_backends.ledger.mark_processed(
+        event, DONE_AT, "silver", "silver/unit", NOT_NOTED, silver_range="bytes=0-41"
+    )
+    record = aws_backends.ledger.get(event.event_id)
+    assert record is not None
+    assert (record.silver_key, record.silver_range) == ("silver/unit", "bytes=0-41")
+    assert record.event.s3_range == "bytes=10-20"

@@ -97,3 +97,28 @@ def test_types_and_keys_are_listed_in_order(aws_backends: Backend) -> None:
     assert found == sorted(set(found))
     assert listed == first
     assert rest == first[1:]
+
+
+def test_a_unit_is_kept_with_what_is_said_of_it(aws_backends: Backend) -> None:
+    # Given a file of two lines
+    key = f"bronze/units/2026/03/14/{unique('unit')}.ndjson"
+    lines, metadata = b'{"a":1}\n{"b":2}\n', {"owner": "a%20b", "form": "plain"}
+    # When it is written, and again with something else
+    assert aws_backends.lake.put_unit(key, lines, metadata)
+    assert not aws_backends.lake.put_unit(key, b"other", {})
+    # Then the first is read, whole or in part
+    assert aws_backends.lake.get_unit(key) == (metadata, lines)
+    assert aws_backends.lake.get_bronze(key, "bytes=8-14") == b'{"b":2}'
+    assert aws_backends.calls == ["PutObject", "PutObject", "GetObject", "GetObject"]
+
+
+def test_a_unit_that_is_gone_is_none(aws_backends: Backend) -> None:
+    assert aws_backends.lake.get_unit(f"bronze/units/2026/03/14/{unique('unit')}.ndjson") is None
+
+
+@pytest.mark.parametrize("lines", [b"", b'{"a":1}\n'])
+def test_the_silver_file_of_a_unit_is_decided_once(aws_backends: Backend, lines: bytes) -> None:
+    key = f"silver/{unique('type')}/dt=2026-03-14/unit.ndjson"
+    assert aws_backends.lake.put_silver_unit(key, lines)
+    assert not aws_backends.lake.put_silver_unit(key, b"other\n")
+    assert aws_backends.lake.get_silver(key) == lines

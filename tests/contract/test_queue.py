@@ -42,3 +42,27 @@ def test_nothing_to_do_makes_no_call(aws_backends: Backend) -> None:
     aws_backends.queue.delete([])
     aws_backends.queue.put_off([])
     assert aws_backends.calls == []
+
+
+def test_many_messages_are_sent_ten_a_call(aws_backends: Backend) -> None:
+    bodies = [unique("body") for _ in range(12)]
+    assert aws_backends.queue.send_many(bodies) == [None] * 12
+    assert aws_backends.calls == ["SendMessageBatch"] * 2
+    received = aws_backends.receive() + aws_backends.receive()
+    assert sorted(body for body, _ in received) == sorted(bodies)
+
+
+def test_no_call_takes_more_than_sqs_does(aws_backends: Backend) -> None:
+    # Given messages of which four are too long for one call
+    bodies = [unique("x") + "ü" * 40_000 for _ in range(4)]
+    # When they are sent
+    assert aws_backends.queue.send_many(bodies) == [None] * 4
+    # Then they go in as many calls as they need
+    assert aws_backends.calls == ["SendMessageBatch"] * 2
+    assert aws_backends.queue.visible() == 4
+    assert aws_backends.queue.send_many([]) == []
+
+
+def test_each_of_many_messages_has_its_own_delay(aws_backends: Backend) -> None:
+    aws_backends.queue.send_many(["now", "later"], [0, 900])
+    assert [body for body, _ in aws_backends.receive()] == ["now"]

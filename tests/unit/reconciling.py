@@ -3,9 +3,9 @@
 from datetime import timedelta
 
 from chalicelib.domain.events import Event, Record, Status, Step
-from chalicelib.domain.messages import EventMessage
 from chalicelib.services.reconcile import Reconciling, Report, reconcile
-from tests.factories import Clock, make_body, make_event
+from chalicelib.services.spread import in_turn
+from tests.factories import Clock, decode_event, make_body, make_event
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws, FakeCheckpointStore, FakeEventIndex, FakeEventStore
@@ -28,6 +28,7 @@ class Platform:
         self.lake = FakeLake(self.aws)
         self.checkpoints = FakeCheckpointStore(self.aws)
         self.backlog_limit = 1000
+        self.stuck_after = STUCK_AFTER
         self.seconds = [60.0]
 
     def run(self) -> Report:
@@ -40,13 +41,14 @@ class Platform:
             checkpoints=self.checkpoints,
             alerts=self.alerts,
             stage="test",
-            stuck_after=STUCK_AFTER,
+            stuck_after=self.stuck_after,
             max_requeues=MAX_REQUEUES,
             backlog_limit=self.backlog_limit,
             full_sweep_every=timedelta(hours=1),
             run_id="run",
             remaining=lambda: self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0],
             now=self.clock,
+            each=in_turn,
         )
         return reconcile(using)
 
@@ -81,4 +83,4 @@ class Platform:
 
     def sent(self) -> list[str]:
         """The ids of the events that were sent."""
-        return [EventMessage.decode(body).event.event_id for body in self.queue.sent]
+        return [decode_event(body).event.event_id for body in self.queue.sent]

@@ -5,18 +5,26 @@ when all has come to rest.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from chalicelib.domain.batches import Form
 from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import OPEN, Record, Status, parse_bronze_key
+from chalicelib.domain.events import OPEN, Record, Status
+from chalicelib.domain.lake_keys import parse_bronze_key
+from chalicelib.domain.messages import UnitMessage, decode_message
+from chalicelib.domain.units import read_unit
+from chalicelib.domain.verdicts import Outcome
 from chalicelib.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
+from chalicelib.services.end_events import Processing
+from chalicelib.services.ingest_batches import Batch, Batching, ingest_batch
 from chalicelib.services.ingest_events import Ingest, Receipt, ingest
-from chalicelib.services.process_events import Processing, process_batch
+from chalicelib.services.process_events import process_batch
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.reconcile import Reconciling, reconcile
-from tests.factories import Clock, make_submission
+from chalicelib.services.spread import in_turn
+from tests.factories import Clock, make_submission, no_schema
 from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -40,6 +48,18 @@ class Send:
 
 
 @dataclass(frozen=True)
+class SendBatch:
+    """A sender posts many bodies at once."""
+
+    bodies: tuple[bytes, ...]
+    owner: str = "alice"
+
+    def sends(self) -> list[Send]:
+        """Its items, as if each were sent alone."""
+        return [Send(body, self.owner, _key(body)) for body in self.bodies]
+
+
+@dataclass(frozen=True)
 class Work:
     """Lambda delivers a batch to a worker; `again`: one that another worker has just now."""
 
@@ -53,7 +73,7 @@ class Reconcile:
     """The schedule runs."""
 
 
-Job = Send | Work | Reconcile
+Job = Send | SendBatch | Work | Reconcile
 
 
 @dataclass(frozen=True)
@@ -80,6 +100,8 @@ class World:
     start: datetime
     trace: list[str] = field(default_factory=list)
     receipts: list[tuple[Send, Receipt]] = field(default_factory=list)
+    rejected: list[tuple[Send, str]] = field(default_factory=list)
+    """What was refused for its content, and the event that it is kept as."""
     refused: list[Send] = field(default_factory=list)
     sends: list[Send] = field(default_factory=list)
 
@@ -136,7 +158,7 @@ class World:
         for place, kept in self.aws.objects.items():
             before = self._written.setdefault(place, kept.body)
             assert kept.body == before, f"{place} was overwritten"
-        sent = {json.loads(body)["event"]["eventId"] for body in self.queue.sent}
+        sent = set().union(*map(_sent_ids, self.queue.sent))
         for event_id, record in self.aws.records.items():
             if record.status is Status.ENQUEUED:
                 assert event_id in sent, f"{event_id} reads ENQUEUED but was never sent"
@@ -170,6 +192,8 @@ class World:
         match job:
             case Send():
                 return lambda: self._send(job)
+            case SendBatch():
+                return lambda: self._send_batch(job)
             case Work():
                 return lambda: self._work(job)
             case Reconcile():
@@ -180,6 +204,7 @@ class World:
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
+            check_schema=no_schema,
             max_event_bytes=10_000,
             now=self.clock,
             random=lambda count: next(self._randoms).to_bytes(count, "big"),
@@ -194,6 +219,33 @@ class World:
             return
         self.receipts.append((send, receipt))
         self.note(f"acknowledged {receipt.event_id} for {send}")
+
+    def _send_batch(self, job: SendBatch) -> None:
+        using = Batching(
+            ledger=self.ledger,
+            lake=self.lake,
+            queue=self.queue,
+            schemas=NoSchemas(),
+            max_event_bytes=10_000,
+            now=self.clock,
+            random=lambda count: next(self._randoms).to_bytes(count, "big"),
+            each=in_turn,
+        )
+        body = b'{"events":[' + b",".join(job.bodies) + b"]}"
+        sends = job.sends()
+        self.sends += sends
+        verdicts = ingest_batch(Batch(body, Form.PLAIN, job.owner, "request"), using)
+        assert [verdict.index for verdict in verdicts] == list(range(len(sends)))
+        for send, verdict in zip(sends, verdicts, strict=True):
+            if verdict.outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
+                assert verdict.event_id
+                replayed = verdict.outcome is Outcome.DUPLICATE
+                self.receipts.append((send, Receipt(verdict.event_id, replayed)))
+            elif verdict.outcome is Outcome.REJECTED and verdict.event_id:
+                self.rejected.append((send, verdict.event_id))
+            elif verdict.outcome is Outcome.REJECTED:
+                self.refused.append(send)
+            self.note(f"{verdict.outcome} {verdict.event_id} for {send}")
 
     def _work(self, work: Work) -> None:
         receive = self.queue.deliver_again if work.again else self.queue.receive
@@ -216,6 +268,8 @@ class World:
             remaining=lambda: 60.0,
             now=self.clock,
             jitter=lambda: 0.0,
+            webhook_owner="webhooks",
+            each=in_turn,
         )
         process_batch([Delivery.from_record(record) for record in records], using)
         self.queue.acknowledge(records)
@@ -236,6 +290,7 @@ class World:
             run_id="reconcile",
             remaining=lambda: 60.0,
             now=self.clock,
+            each=in_turn,
         )
         reconcile(using)
 
@@ -251,6 +306,35 @@ class World:
 
     def _unfinished(self) -> list[str]:
         open_ones = [id_ for id_, record in self.aws.records.items() if record.status in OPEN]
-        named = [parse_bronze_key(key) for bucket, key in self.aws.objects if bucket == "bronze"]
-        known = self.aws.records
-        return open_ones + [parsed[1] for parsed in named if parsed and parsed[1] not in known]
+        kept = [place for place in self.aws.objects if place[0] == "bronze"]
+        named = [parsed[1] for _, key in kept if (parsed := parse_bronze_key(key))]
+        for place in kept:
+            file = self.aws.objects[place]
+            events = read_unit(place[1], file.metadata, file.body) or ()
+            named += [event.event_id for event in events]
+        return open_ones + [id_ for id_ in named if id_ not in self.aws.records]
+
+
+class NoSchemas:
+    """The checks of a stage that has no schemas."""
+
+    def load_many(self, event_types: Iterable[str], /) -> None:
+        """There are none."""
+
+    def check(self, event_type: str, data: object, is_json: bool, /) -> int | None:
+        return None
+
+
+def _key(body: bytes) -> str | None:
+    """The idempotency key that an item has."""
+    try:
+        key: str | None = json.loads(body).get("idempotencyKey")
+    except ValueError:
+        return None
+    return key
+
+
+def _sent_ids(body: str) -> set[str]:
+    message = decode_message(body)
+    events = message.events if isinstance(message, UnitMessage) else (message.event,)
+    return {event.event_id for event in events}

@@ -194,13 +194,11 @@ def test_a_summary_is_read_back() -> None:
     assert read_message(alerts.summary(group_id)) == SummaryDue(group_id)
 
 
-def test_failed_events_are_equal_by_type_class_and_code() -> None:
-    # Given two failures that differ in event, owner, time and message, and others
+def test_failed_events_are_equal_by_owner_type_class_and_code() -> None:
+    # Given two failures that differ in event, time and message, and others
     failure = Failure("permanent", "schema", "no amount")
     first = read(alerts.event_failed(make_event(), failure, NOON))
-    other_event = replace(
-        make_event("0195a000-0000-7000-8000-000000000002"), owner="bob", subject="s"
-    )
+    other_event = replace(make_event("0195a000-0000-7000-8000-000000000002"), subject="s")
     same = read(
         alerts.event_failed(
             other_event, replace(failure, message="no id"), "2026-03-14T12:04:00.000Z"
@@ -211,9 +209,13 @@ def test_failed_events_are_equal_by_type_class_and_code() -> None:
         alerts.event_failed(replace(make_event(), event_type="order.paid"), failure, NOON)
     )
 
-    # Then only those of one type, class and code are equal
+    other_owner = read(alerts.event_failed(replace(make_event(), owner="bob"), failure, NOON))
+
+    # Then only those of one owner, type, class and code are equal
     assert first.group_key == same.group_key
-    assert len({first.group_key, other_code.group_key, other_type.group_key}) == 3
+    others = {other_code.group_key, other_type.group_key, other_owner.group_key}
+    assert len({first.group_key, *others}) == 4
+    assert (first.owner, other_owner.owner) == ("alice", "bob")
     assert first.severity is Severity.ERROR
     assert "order.created" in first.title
     assert dict(first.facts)["Event"] == make_event().event_id

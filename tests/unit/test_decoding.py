@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from chalicelib import decoding
+from chalicelib.domain.drafts import Identity
 from chalicelib.domain.events import Status
 from chalicelib.domain.listing import NEWEST, OLDEST, encode_cursor
 from chalicelib.domain.tokens import Caller
@@ -33,15 +34,64 @@ def test_a_submission_is_the_body_as_it_is() -> None:
     submission = decoding.decode_submission(
         call(body=body, content_type="Application/JSON; charset=UTF-8", idempotency_key="k")
     )
-    assert submission.body is body
+    assert submission.payload is body
     assert submission.content_type == "application/json"
-    assert (submission.owner, submission.idempotency_key) == ("alice", "k")
-    assert submission.request_id == "request"
+    assert (submission.owner, submission.request_id) == ("alice", "request")
+    assert submission.read().identity == Identity("idempotency", "k")
 
 
-def test_no_key_is_none_and_an_empty_one_is_a_key() -> None:
-    assert decoding.decode_submission(call()).idempotency_key is None
-    assert decoding.decode_submission(call(idempotency_key="")).idempotency_key == ""
+def test_no_key_is_no_identity() -> None:
+    submission = decoding.decode_submission(call(body=make_body()))
+    assert submission.read().identity is None
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "ü", "a\nb", "a\x00", "\x7f"])
+def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
+    with pytest.raises(InvalidRequestError) as caught:
+        decoding.decode_submission(call(body=make_body(), idempotency_key=key))
+    assert caught.value.errors[0].pointer == "/header/Idempotency-Key"
+
+
+STRUCTURED = b'{"specversion":"1.0","id":"1","source":"/shop","type":"order","data":{"n":1}}'
+
+
+def test_a_cloud_event_is_known_by_its_media_type() -> None:
+    submission = decoding.decode_submission(
+        call(body=STRUCTURED, content_type="Application/CloudEvents+JSON; charset=utf-8")
+    )
+    draft = submission.read()
+    assert submission.content_type == draft.content_type == "application/cloudevents+json"
+    assert (draft.event_type, draft.data) == ("order", {"n": 1})
+    assert draft.identity == Identity("cloudevents", "/shop\x001")
+
+
+def test_a_cloud_event_is_known_by_its_headers() -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order"}
+    request = Call(ALICE, "request", {**headers, "content-type": "text/plain"}, {}, b"hello")
+    draft = decoding.decode_submission(request).read()
+    assert (draft.event_type, draft.data, draft.payload) == ("order", "hello", b"hello")
+    assert draft.identity == Identity("cloudevents", "/shop\x001")
+
+
+def test_a_key_in_the_header_goes_before_that_of_a_cloud_event() -> None:
+    submission = decoding.decode_submission(
+        call(body=STRUCTURED, content_type="application/cloudevents+json", idempotency_key="k")
+    )
+    assert submission.read().identity == Identity("idempotency", "k")
+
+
+@pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("application/cloudevents+json", True),
+        ("text/html, Application/CloudEvents+JSON;q=0.9", True),
+        ("application/json", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+def test_a_cloud_event_is_answered_to_who_asks_for_one(accept: str, wanted: bool) -> None:
+    assert decoding.wants_cloud_event(call(accept=accept)) is wanted
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def test_configuration_lists_every_setting_and_nothing_else() -> None:
     expected = [
         [
             f"`{setting.name}`",
-            "set by the stage" if setting.default is None else f"`{setting.default}`",
+            "set by the stage" if setting.default is None else f"`{setting.default or 'unset'}`",
             setting.help,
         ]
         for setting in TABLE

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 from chalice.app import Response
 
+from chalicelib.domain.browsers import SECURITY_HEADERS
+from chalicelib.domain.callers import Door
 from chalicelib.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
 from chalicelib.http import PROBLEM, Api, answer, no_content, problem, stored
+from chalicelib.settings import AuthMode
 from tests.faults import no_answer, refusal
 
 
-def api_with(view: Callable[[], Response]) -> Api:
+def api_with(view: Callable[[], Response], cors_origin: str = "") -> Api:
     """An application with one public route."""
-    api = Api("test", "direct")
-    # Chalice names a view after its function.
-    view.__name__ = "view"
-    api.route("/view")(api.requires(None)(view))
+    api = Api("test", Door(AuthMode.TOKEN, "direct"), cors_origin)
+    api.serves("GET", "/view", None)(lambda _call: view())
     return api
 
 
@@ -106,8 +107,32 @@ def test_an_answer_has_the_headers_of_every_answer() -> None:
     assert reply["statusCode"] == 202
     assert reply["body"] == '{"a":1}'
     assert reply["headers"]["Location"] == "/a"
-    assert reply["headers"]["X-Content-Type-Options"] == "nosniff"
-    assert reply["headers"]["Cache-Control"] == "no-store"
+    assert SECURITY_HEADERS.items() <= reply["headers"].items()
+
+
+@pytest.mark.parametrize("view", [lambda: answer({}), raising(RuntimeError("x"))])
+@pytest.mark.parametrize("origin", ["", "https://app.example.com"])
+def test_every_answer_says_which_pages_may_read_it(
+    view: Callable[[], Response], origin: str
+) -> None:
+    reply = get(api_with(view, origin))
+    assert reply["headers"].get("Access-Control-Allow-Origin", "") == origin
+    exposed = reply["headers"].get("Access-Control-Expose-Headers", "").split(",")
+    assert ({"Location", "ETag", "X-Request-Id", "Idempotent-Replayed"} <= set(exposed)) is bool(
+        origin
+    )
+    assert "*" not in str(reply["headers"])
+
+
+def test_security_headers_forbid_what_a_browser_might_do_with_an_answer() -> None:
+    assert SECURITY_HEADERS["Content-Security-Policy"] == (
+        "default-src 'none'; frame-ancestors 'none'"
+    )
+    assert SECURITY_HEADERS["X-Frame-Options"] == "DENY"
+    assert SECURITY_HEADERS["Referrer-Policy"] == "no-referrer"
+    assert SECURITY_HEADERS["X-Content-Type-Options"] == "nosniff"
+    assert SECURITY_HEADERS["Cache-Control"] == "no-store"
+    assert SECURITY_HEADERS["Strict-Transport-Security"].startswith("max-age=")
 
 
 def test_no_content_has_no_body() -> None:

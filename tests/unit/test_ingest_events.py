@@ -1,22 +1,27 @@
 """Ingest: what is refused, what is kept, in which order, and what a repeat answers."""
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.domain import clock
-from chalicelib.domain.events import Handover, Status, keyed_event_id, sha256
+from chalicelib.domain.event_ids import keyed_event_id
+from chalicelib.domain.events import Handover, Status, sha256
 from chalicelib.domain.messages import EventMessage
 from chalicelib.errors import (
     EventlineError,
+    FieldError,
     IdempotencyConflictError,
     InvalidJsonError,
     InvalidRequestError,
     PayloadTooLargeError,
+    SchemaViolationError,
 )
 from chalicelib.services.ingest_events import Ingest, ingest
-from tests.factories import NOON, Clock, make_body, make_submission
+from tests.factories import NOON, Clock, decode_event, make_body, make_submission, no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws, FakeEventStore
@@ -37,6 +42,7 @@ class Platform:
             FakeEventStore(self.aws),
             FakeLake(self.aws),
             self.queue,
+            no_schema,
             LIMIT,
             now=self.clock,
             random=lambda count: next(numbers).to_bytes(count, "big"),
@@ -45,7 +51,7 @@ class Platform:
     def message(self) -> EventMessage:
         """The one message on the queue."""
         (body,) = self.queue.sent
-        return EventMessage.decode(body)
+        return decode_event(body)
 
 
 @pytest.fixture
@@ -110,21 +116,70 @@ def test_a_source_that_can_be_no_name_is_left_to_the_payload(
         (b'{"eventType":"' + b"x" * 129 + b'"}', InvalidRequestError, "/eventType"),
     ],
 )
-def test_what_can_not_be_understood_is_refused_without_a_call(
+def test_what_can_not_be_understood_is_refused_and_kept(
     platform: Platform, body: bytes, error: type[EventlineError], pointer: str
 ) -> None:
+    # When
     with pytest.raises(error) as caught:
         ingest(make_submission(body), platform.using)
+    # Then the refusal names the field, and the event under which the payload is kept
     assert [fault.pointer for fault in caught.value.errors] == [pointer]
-    assert platform.aws.calls == []
+    assert platform.aws.calls == ["PutObject", "PutItem"]
+    (record,) = platform.aws.records.values()
+    assert record.event.event_id == caught.value.event_id
+    assert (record.status, record.event.event_type) == (Status.REJECTED, "eventline.unreadable")
+    assert record.last_error is not None
+    assert record.last_error["code"] == caught.value.code
+    assert [fault["pointer"] for fault in record.last_error["errors"]] == [pointer]
+    assert platform.using.lake.get_bronze(record.event.s3_key) == body
+    assert platform.queue.sent == []
 
 
-@pytest.mark.parametrize("key", ["", "x" * 256, "ü", "a\nb", "a\x00", "\x7f"])
-def test_a_key_that_no_header_can_hold_is_refused(platform: Platform, key: str) -> None:
-    with pytest.raises(InvalidRequestError) as caught:
-        ingest(make_submission(key=key), platform.using)
-    assert caught.value.errors[0].pointer == "/header/Idempotency-Key"
-    assert platform.aws.calls == []
+def test_a_payload_that_is_refused_again_is_kept_once(platform: Platform) -> None:
+    kept = set()
+    for _ in range(3):
+        platform.clock.advance(86400)
+        with pytest.raises(InvalidJsonError) as caught:
+            ingest(make_submission(b"{", key="k"), platform.using)
+        kept.add(caught.value.event_id)
+    assert len(kept) == len(platform.aws.records) == 1
+
+
+def test_a_refused_payload_does_not_use_up_its_key(platform: Platform) -> None:
+    with pytest.raises(InvalidJsonError):
+        ingest(make_submission(b"{", key="k"), platform.using)
+    receipt = ingest(make_submission(b'{"eventType":"demo"}', key="k"), platform.using)
+    assert not receipt.replayed
+
+
+def test_what_breaks_its_schema_is_kept_under_its_type(platform: Platform) -> None:
+    # Given
+    def refuse(event_type: str, data: object, is_json: bool) -> int | None:
+        raise SchemaViolationError("does not match", [FieldError("/total", "must be a number")])
+
+    using = replace(platform.using, check_schema=refuse)
+    # When
+    with pytest.raises(SchemaViolationError) as caught:
+        ingest(make_submission(b'{"eventType":"order"}'), using)
+    # Then
+    (record,) = platform.aws.records.values()
+    assert record.event.event_id == caught.value.event_id
+    assert (record.status, record.event.event_type) == (Status.REJECTED, "order")
+
+
+def test_the_version_of_the_schema_is_recorded(platform: Platform) -> None:
+    using = replace(platform.using, check_schema=lambda event_type, data, is_json: 7)
+    ingest(make_submission(), using)
+    (record,) = platform.aws.records.values()
+    assert record.event.schema_version == platform.message().event.schema_version == 7
+
+
+def test_what_can_not_be_kept_is_not_refused_for_good(platform: Platform) -> None:
+    # Given an AWS that does not answer, a bad payload is a case for another try
+    platform.aws.fail(1)
+    with pytest.raises(ClientError):
+        ingest(make_submission(b"{"), platform.using)
+    assert platform.aws.records == {}
 
 
 @pytest.mark.parametrize("key", ["k", "x" * 255, "../../k", "a#b", "EVENT#1", " ", "a b", "~"])
@@ -281,3 +336,25 @@ def test_a_repeat_of_what_was_not_sent_sends_it(platform: Platform) -> None:
     # Then it is sent
     assert second.event_id == first.event_id
     assert platform.message().event.event_id == first.event_id
+
+
+def test_a_repeat_gets_the_first_answer_after_its_schema_has_changed(platform: Platform) -> None:
+    # Given a keyed event that was accepted, and a schema that refuses it now
+    body = make_body()
+    first = ingest(make_submission(body, key="k"), platform.using)
+    platform.queue.sent.clear()
+
+    def refuse(event_type: str, data: object, is_json: bool) -> int | None:
+        raise SchemaViolationError("does not match", [FieldError("/n", "must be a string")])
+
+    using = replace(platform.using, check_schema=refuse)
+    # When it comes again
+    again = ingest(make_submission(body, key="k"), using)
+    # Then nothing is rejected
+    assert (again.event_id, again.replayed) == (first.event_id, True)
+    assert len(platform.aws.records) == 1
+    # When another body comes with the key, or the body without it
+    for submission in (make_submission(key="k"), make_submission(body)):
+        with pytest.raises(SchemaViolationError):
+            ingest(submission, using)
+    assert len(platform.aws.records) == 3

@@ -4,10 +4,19 @@ import json
 from typing import Any, cast
 
 import pytest
-from chalice import AuthResponse, Chalice, CORSConfig, Response
+from chalice import (
+    AuthResponse,
+    Chalice,
+    CognitoUserPoolAuthorizer,
+    CORSConfig,
+    IAMAuthorizer,
+    Response,
+)
 from chalice.app import AuthRequest
 from chalice.config import Config
 
+from chalicelib.domain.browsers import SECURITY_HEADERS
+from chalicelib.domain.requests import MAX_HEADER_BYTES
 from infra.gateway import PROBLEMS
 from local.gateway import Gateway, HttpReply, HttpRequest
 from local.serve import ThreadSafeChalice
@@ -15,12 +24,13 @@ from local.serve import ThreadSafeChalice
 PROBLEM_FIELDS = {"type", "title", "status", "detail", "code", "requestId"}
 
 
-def make_app() -> Chalice:
+def make_app(cors: Any = False) -> Chalice:
     class App(ThreadSafeChalice, Chalice):
         """A small app with every kind of answer."""
 
     app = App("test")
     app.log.disabled = True
+    app.api.cors = cors
 
     @app.authorizer()
     def guard(request: AuthRequest) -> AuthResponse:
@@ -48,6 +58,13 @@ def make_app() -> Chalice:
     @app.route("/open", cors=CORSConfig(allow_origin="https://example.com"))
     def opened() -> dict[str, str]:
         return {"hello": "you"}
+
+    pool = CognitoUserPoolAuthorizer("users", provider_arns=["arn"])
+
+    @app.route("/signed", authorizer=IAMAuthorizer())
+    @app.route("/pooled", authorizer=pool)
+    def builtin() -> dict[str, Any]:
+        return {"authorizer": app.current_request.context.get("authorizer")}
 
     @app.route("/empty", methods=["DELETE"])
     def empty() -> Response:
@@ -141,6 +158,44 @@ def test_preflight_is_answered_where_cors_is_on(gateway: Gateway) -> None:
     assert reply.status == 200
     assert reply.header("Access-Control-Allow-Origin") == "https://example.com"
     assert_problem(send(gateway, "OPTIONS", "/empty"), 404, "not-found")
+
+
+ORIGIN = "https://app.example.com"
+FORGED = "eyJhbGciOiJub25lIn0.eyJjb2duaXRvOnVzZXJuYW1lIjoiYSIsInN1YiI6ImEifQ."
+
+
+@pytest.mark.parametrize("origin", ["", ORIGIN])
+@pytest.mark.parametrize(
+    ("method", "target", "token"),
+    [("GET", "/nope", None), ("GET", "/things/a", None), ("GET", "/things/a", "broken")],
+)
+def test_a_refusal_has_the_headers_of_every_answer(
+    origin: str, method: str, target: str, token: str | None
+) -> None:
+    app = make_app(CORSConfig(allow_origin=origin) if origin else False)
+    gateway = Gateway(app, Config.create(app_name="test", chalice_stage="local"))
+    headers = dict(send(gateway, method, target, token).headers)
+    assert SECURITY_HEADERS.items() <= headers.items()
+    assert headers.get("Access-Control-Allow-Origin", "") == origin
+
+
+@pytest.mark.parametrize("target", ["/signed", "/pooled"])
+@pytest.mark.parametrize("token", [None, FORGED, f"Bearer {FORGED}", "AWS4-HMAC-SHA256 x"])
+def test_what_can_not_be_checked_here_vouches_for_nobody(
+    gateway: Gateway, target: str, token: str | None
+) -> None:
+    reply = send(gateway, "GET", target, token)
+    assert json.loads(reply.body) == {"authorizer": None}
+
+
+def test_request_line_and_headers_have_the_gateways_limit(gateway: Gateway) -> None:
+    taken = len("GET/openX-Long")
+    fits = send(gateway, "GET", "/open", X_Long="x" * (MAX_HEADER_BYTES - taken))
+    assert fits.status == 200
+    too_long = send(gateway, "GET", "/open", X_Long="x" * (MAX_HEADER_BYTES - taken + 1))
+    assert_problem(too_long, 431, "headers-too-large")
+    target = "/open?" + "x" * MAX_HEADER_BYTES
+    assert_problem(send(gateway, "GET", target), 431, "headers-too-large")
 
 
 def test_empty_answer_stays_empty(gateway: Gateway) -> None:

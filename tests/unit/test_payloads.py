@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.payloads import MAX_DEPTH, dump_json, parse_json
+from chalicelib.domain.payloads import MAX_DEPTH, MAX_VALUES, dump_json, parse_json
 from chalicelib.errors import InvalidJsonError
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -68,6 +68,11 @@ def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
         (b"[" * 100_000 + b"]" * 100_000, "deeper"),
         (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "deeper"),
         (b"[" * (MAX_DEPTH + 1) + b"1" + b"]" * (MAX_DEPTH + 1), "deeper"),
+        (b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1), "deeper"),
+        (b'{"a":' * MAX_DEPTH + b"{}" + b"}" * MAX_DEPTH, "deeper"),
+        (b"[" + b"1," * MAX_VALUES + b"1]", "more than 100000"),
+        (b"[" + b"[]," * MAX_VALUES + b"1]", "more than 100000"),
+        (b'{"a":[' + b"1," * (MAX_VALUES - 2) + b'1],"b":1}', "more than 100000"),
     ],
     ids=lambda value: repr(value[:30]),
 )
@@ -82,6 +87,10 @@ def test_what_readers_would_read_differently_is_refused(payload: bytes, said: st
     ("payload", "value"),
     [
         (b"[" * MAX_DEPTH + b"1" + b"]" * MAX_DEPTH, None),
+        (b"[" * MAX_DEPTH + b"]" * MAX_DEPTH, None),
+        (b'{"a":' * (MAX_DEPTH - 1) + b"{}" + b"}" * (MAX_DEPTH - 1), None),
+        (b"[" + b"1," * (MAX_VALUES - 1) + b"1]", [1] * MAX_VALUES),
+        (b'{"a":[' + b"1," * (MAX_VALUES - 3) + b'1],"b":1}', None),
         (b"9" * 308, int("9" * 308)),
         (b"1.7976931348623157e308", 1.7976931348623157e308),
         (b"1e-400", 0.0),

@@ -7,9 +7,8 @@ import pytest
 
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Status
-from chalicelib.domain.messages import EventMessage
 from chalicelib.errors import BatchIncompleteError
-from tests.factories import make_delivery
+from tests.factories import decode_event, make_delivery
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.worker import Worker, again, refusing
 
@@ -34,7 +33,7 @@ def test_what_is_done_is_deleted_and_what_failed_is_put_off(worker: Worker) -> N
     assert worker.status(good) is worker.status(other) is Status.PROCESSED
     assert worker.status(bad) is Status.ENQUEUED
     (left,) = worker.queue.messages
-    assert EventMessage.decode(left.body).event == bad
+    assert decode_event(left.body).event == bad
     assert (left.visible_at - worker.clock()).total_seconds() == round(5 * 1.5)
     assert worker.aws.calls[-2:] == ["DeleteMessageBatch", "ChangeMessageVisibilityBatch"]
 

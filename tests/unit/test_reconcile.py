@@ -3,7 +3,7 @@
 import pytest
 
 from chalicelib.domain.events import Failure, Handover, Status
-from chalicelib.domain.messages import EventMessage
+from tests.factories import decode_event
 from tests.unit.reconciling import MAX_REQUEUES, STUCK_AFTER, Platform
 
 
@@ -21,7 +21,7 @@ def test_a_stuck_event_is_sent_again(platform: Platform, status: Status) -> None
     report = platform.run()
     # Then it is on the queue, and the ledger says so
     assert platform.sent() == [event.event_id]
-    is_noted = EventMessage.decode(platform.queue.sent[0]).recorded
+    is_noted = decode_event(platform.queue.sent[0]).recorded
     assert is_noted is (status is Status.ENQUEUED)
     record = platform.aws.records[event.event_id]
     assert (record.status, record.requeues) == (Status.ENQUEUED, 1)

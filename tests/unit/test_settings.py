@@ -2,8 +2,9 @@
 
 import pytest
 
+from chalicelib.domain.tokens import is_owner
 from chalicelib.errors import ConfigurationError
-from chalicelib.settings import TABLE, load, queue_url
+from chalicelib.settings import TABLE, AuthMode, load, queue_url
 from tests.conftest import STAGE_VARIABLES
 
 REQUIRED = [entry.name for entry in TABLE if entry.default is None]
@@ -38,7 +39,20 @@ def test_what_must_be_set_is_asked_for_by_name(name: str, value: str | None) -> 
     [
         ("LOG_LEVEL", "LOUD"),
         ("LOG_LEVEL", "info"),
-        ("AUTH_MODE", "none"),
+        ("AUTH_MODE", "None"),
+        ("AUTH_MODE", "token,iam"),
+        ("IAM_ADMINS", "alice, bob carol"),
+        ("IAM_ADMINS", "*"),
+        ("DIRECT_OWNER", "a#b"),
+        ("WEBHOOK_OWNER", "web hooks"),
+        ("CORS_ORIGIN", "*"),
+        ("CORS_ORIGIN", "null"),
+        ("CORS_ORIGIN", "https://app.example.com/"),
+        ("CORS_ORIGIN", "https://a.example.com,https://b.example.com"),
+        ("CORS_ORIGIN", "https://a.example.com'"),
+        ("CORS_ORIGIN", "https://a.example.com\nX: y"),
+        ("CORS_ORIGIN", "http://app.example.com"),
+        ("CORS_ORIGIN", "app.example.com"),
         ("MAX_EVENT_BYTES", "0"),
         ("MAX_EVENT_BYTES", "1e6"),
         ("MAX_EVENT_BYTES", str(5 * 1024 * 1024 + 1)),
@@ -60,6 +74,45 @@ def test_what_must_be_set_is_asked_for_by_name(name: str, value: str | None) -> 
 def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
     with pytest.raises(ConfigurationError, match=name):
         load(STAGE_VARIABLES | {name: value})
+
+
+def test_a_prod_stage_can_not_be_open_to_everybody() -> None:
+    assert load(STAGE_VARIABLES | {"AUTH_MODE": "none"}).auth_mode is AuthMode.NONE
+    with pytest.raises(ConfigurationError, match="AUTH_MODE none is refused in prod"):
+        load(STAGE_VARIABLES | {"STAGE": "prod", "AUTH_MODE": "none"})
+
+
+@pytest.mark.parametrize("arn", ["", "pool", "arn:aws:cognito-idp:eu-west-1:1:userpool/x"])
+def test_a_user_pool_is_asked_for_where_it_says_who_calls(arn: str) -> None:
+    with pytest.raises(ConfigurationError, match="COGNITO_USER_POOL_ARN"):
+        load(STAGE_VARIABLES | {"AUTH_MODE": "cognito", "COGNITO_USER_POOL_ARN": arn})
+
+
+def test_what_the_modes_need_is_read() -> None:
+    arn = "arn:aws:cognito-idp:eu-west-1:123456789012:userpool/eu-west-1_aBc123"
+    settings = load(
+        STAGE_VARIABLES
+        | {
+            "AUTH_MODE": "cognito",
+            "COGNITO_USER_POOL_ARN": arn,
+            "IAM_ADMINS": " alice,deploy.er ,",
+            "CORS_ORIGIN": "http://localhost:5173",
+        }
+    )
+    assert settings.auth_mode is AuthMode.COGNITO
+    assert settings.cognito_user_pool_arn == arn
+    assert settings.iam_admins == {"alice", "deploy.er"}
+    assert settings.cors_origin == "http://localhost:5173"
+
+
+@pytest.mark.parametrize("name", ["a", "a.b@c-d_e", "A" * 64, "", "a" * 65, "-a", "a b", "a#b"])
+def test_an_owner_in_a_setting_is_an_owner_everywhere(name: str) -> None:
+    try:
+        load(STAGE_VARIABLES | {"IAM_ADMINS": name or "#"})
+    except ConfigurationError:
+        assert not is_owner(name)
+    else:
+        assert is_owner(name)
 
 
 def test_blanks_around_a_value_do_not_count() -> None:

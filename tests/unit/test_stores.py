@@ -132,3 +132,40 @@ def test_a_message_that_could_not_be_deleted_is_only_noted(
     (record,) = caplog.records
     assert vars(record)["code"] == "ReceiptHandleIsInvalid"
     assert "handle" not in {str(value) for value in vars(record).values()}
+
+
+class ThrottlingWrites:
+    """Takes `taken` items of a batch at a time, and remembers how long the ledger paused."""
+
+    def __init__(self, taken: int) -> None:
+        self._taken = taken
+        self.written: list[str] = []
+        self.pauses: list[float] = []
+
+    def batch_write_item(self, RequestItems: dict[str, Any]) -> dict[str, Any]:  # noqa: N803
+        ((table, entries),) = RequestItems.items()
+        some, left = entries[: self._taken], entries[self._taken :]
+        self.written += [entry["PutRequest"]["Item"]["eventId"]["S"] for entry in some]
+        return {"UnprocessedItems": {table: left} if left else {}}
+
+
+def test_what_was_left_over_of_a_batch_is_written_again_after_a_pause() -> None:
+    client = ThrottlingWrites(taken=10)
+    events = [make_event() for _ in range(25)]
+    ledger = EventStore(client, "table", "bronze", 4, pause=client.pauses.append)
+    assert ledger.add_new(events) == set()
+    assert client.written == [event.event_id for event in events]
+    assert client.pauses == [0.05, 0.1]
+
+
+def test_what_a_batch_does_not_get_written_is_told() -> None:
+    # Given a table that takes one item a call
+    client = ThrottlingWrites(taken=1)
+    events = [make_event() for _ in range(25)]
+    ledger = EventStore(client, "table", "bronze", 4, pause=client.pauses.append)
+    # When a batch is written
+    left = ledger.add_new(events)
+    # Then it is tried a bounded number of times, and nothing is said to be written that is not
+    assert left == {event.event_id for event in events} - set(client.written)
+    assert len(client.written) == 5
+    assert sum(client.pauses) < 1

@@ -5,9 +5,8 @@ from datetime import timedelta
 import pytest
 
 from chalicelib.domain.events import Handover, Status
-from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.sweeps import Sweep
-from tests.factories import NOON, make_event
+from tests.factories import NOON, decode_event, make_event
 from tests.fakes import StoredObject
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.reconciling import OVERLAP, STUCK_AFTER, Platform
@@ -30,7 +29,7 @@ def test_a_payload_without_an_entry_is_recovered(platform: Platform) -> None:
     assert record.event == orphan
     assert record.status is Status.RECEIVED
     assert platform.sent() == [orphan.event_id]
-    assert EventMessage.decode(platform.queue.sent[0]).recorded is False
+    assert decode_event(platform.queue.sent[0]).recorded is False
 
 
 def test_a_recovered_event_gets_its_time_before_it_counts_as_stuck(platform: Platform) -> None:

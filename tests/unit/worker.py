@@ -5,12 +5,27 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from chalicelib.domain.batches import Form, read_item
 from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Event, Status, silver_key
+from chalicelib.domain.events import Event, Status, Step
+from chalicelib.domain.lake_keys import silver_key
+from chalicelib.domain.messages import EventMessage, UnitMessage
+from chalicelib.domain.units import Checked, Unit, make_events, pack, to_metadata
 from chalicelib.errors import PermanentError, TransientError
-from chalicelib.services.process_events import Processing, process_batch
+from chalicelib.services.end_events import Processing
+from chalicelib.services.process_events import process_batch
 from chalicelib.services.processors import Incoming, Processor
-from tests.factories import Clock, make_body, make_delivery, make_event, make_message
+from chalicelib.services.spread import in_turn
+from tests.factories import (
+    Clock,
+    decode_event,
+    make_body,
+    make_delivery,
+    make_event,
+    make_id,
+    make_message,
+    unique,
+)
 from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -18,6 +33,7 @@ from tests.fakes import FakeAws, FakeEventStore
 from tests.faults import Fault, suffer
 
 MAX_ATTEMPTS = 5
+WEBHOOK_OWNER = "webhooks"
 
 
 def permanent(_incoming: Incoming) -> Any:
@@ -72,6 +88,9 @@ class Worker:
         self.ledger = FakeEventStore(self.aws)
         self.lake = FakeLake(self.aws)
         self.seconds = 60.0
+        self.owner = "alice"
+        """Who owns the units."""
+        self.processors = dict(PROCESSORS)
 
     def run(self, *deliveries: Delivery) -> None:
         """Process a batch."""
@@ -83,12 +102,14 @@ class Worker:
             queue=self.queue,
             alerts=self.alerts,
             dead_letters=self.dead_letters,
-            processors=PROCESSORS,
+            processors=self.processors,
             max_attempts=MAX_ATTEMPTS,
             retry_base=5,
             remaining=lambda: self.seconds,
             now=self.clock,
             jitter=lambda: 1.0,
+            webhook_owner=WEBHOOK_OWNER,
+            each=in_turn,
         )
         process_batch(deliveries, using)
 
@@ -97,6 +118,27 @@ class Worker:
         payload = make_body(event_type, **fields)
         event = make_event(event_type=event_type, payload=payload)
         return event, make_delivery(make_message(event, payload))
+
+    def unit(self, *bodies: bytes, sent_along: bool = True) -> tuple[list[Event], Delivery]:
+        """A unit of events that is in bronze and the ledger, and its first delivery."""
+        unit = Unit(make_id(), self.owner, self.clock.text, Form.PLAIN)
+        items = [Checked(read_item(body, unit.form)) for body in bodies]
+        events = make_events(unit, items)
+        self.lake.put_unit(unit.key, pack(bodies)[0], to_metadata(unit, items))
+        for event in events:
+            self.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
+        message = UnitMessage(tuple(events), bodies if sent_along else None, unique("request"))
+        return events, make_delivery(message.encode())
+
+    def line(self, event: Event) -> Any:
+        """The event's silver document, as the ledger says where it is."""
+        record = self.aws.records[event.event_id]
+        assert record.silver_key
+        return json.loads(self.lake.get_silver(record.silver_key, record.silver_range))
+
+    def left(self) -> list[EventMessage]:
+        """The messages of events that left their units."""
+        return [decode_event(body) for body in self.queue.sent]
 
     def status(self, event: Event) -> Status:
         return self.aws.records[event.event_id].status
