@@ -1,12 +1,14 @@
 """From requests to the values that services take; each fault is told by the field it is in."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from chalicelib.domain import clock, tokens
+from chalicelib.domain.drafts import JSON, Draft, Identity, key_fault, read_plain
 from chalicelib.domain.events import MAX_TYPE_BYTES, Status, name_fault
 from chalicelib.domain.listing import Listing, decode_cursor
 from chalicelib.domain.payloads import parse_json
@@ -15,7 +17,11 @@ from chalicelib.http import Call
 from chalicelib.services.ingest_events import Submission
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
-JSON_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
+_UTF_8 = r'\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?'
+CLOUD_EVENT = "application/cloudevents+json"
+JSON_TYPE = re.compile(rf"application/json{_UTF_8}", re.IGNORECASE)
+CLOUD_EVENT_TYPE = re.compile(rf"application/cloudevents\+json{_UTF_8}", re.IGNORECASE)
+CLOUD_EVENTS_TYPE = re.compile(rf"application/cloudevents-batch\+json{_UTF_8}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -28,17 +34,54 @@ class TokenOrder:
 
 
 def decode_submission(call: Call) -> Submission:
-    """`POST /events`: the body as it is, a JSON content type (none counts as JSON)."""
-    content_type = call.header("content-type") or "application/json"
-    if not JSON_TYPE.fullmatch(content_type.strip()):
-        raise UnsupportedMediaTypeError("an event is sent as application/json in UTF-8")
-    return Submission(
-        body=call.body,
-        content_type="application/json",
-        owner=call.caller.owner,
-        idempotency_key=call.header("idempotency-key"),
-        request_id=call.request_id,
-    )
+    """`POST /events`, one event: a CloudEvent (its `ce-` headers or its media type say so), or
+    plain JSON (no content type counts as JSON)."""
+    identity = read_identity(call)
+    sent_as = (call.header("content-type") or JSON).strip()
+    if CLOUD_EVENT_TYPE.fullmatch(sent_as):
+        from chalicelib.domain.cloudevents import read_structured
+
+        return _submission(call, CLOUD_EVENT, partial(read_structured, call.body, identity))
+    if any(name.startswith("ce-") for name in call.headers):
+        from chalicelib.domain.cloudevents_http import is_binary, read_binary
+
+        if is_binary(call.headers):
+            read = partial(read_binary, call.headers, call.body, identity)
+            return _submission(call, sent_as, read)
+    if not JSON_TYPE.fullmatch(sent_as):
+        raise UnsupportedMediaTypeError(f"an event is sent as {JSON} or {CLOUD_EVENT}, in UTF-8")
+    return _submission(call, JSON, partial(read_plain, call.body, identity))
+
+
+def is_cloud_event_batch(call: Call) -> bool:
+    """Whether `POST /events` brings CloudEvents in batched mode."""
+    return CLOUD_EVENTS_TYPE.fullmatch((call.header("content-type") or "").strip()) is not None
+
+
+def wants_cloud_event(call: Call) -> bool:
+    """Whether `GET /events/{id}` is to answer with the event as a CloudEvent."""
+    accepted = (call.header("accept") or "").split(",")
+    return any(part.partition(";")[0].strip().lower() == CLOUD_EVENT for part in accepted)
+
+
+def read_identity(call: Call) -> Identity | None:
+    """What the header `Idempotency-Key` makes the event; None without it."""
+    key = call.header("idempotency-key")
+    if key is None:
+        return None
+    check_idempotency_key(key)
+    return Identity("idempotency", key)
+
+
+def check_idempotency_key(key: str) -> None:
+    """Raise `InvalidRequestError` unless the header `Idempotency-Key` holds a key."""
+    fault = key_fault(key)
+    if fault:
+        raise InvalidRequestError.at("/header/Idempotency-Key", fault)
+
+
+def _submission(call: Call, content_type: str, read: Callable[[], Draft]) -> Submission:
+    return Submission(call.body, content_type, call.caller.owner, call.request_id, read)
 
 
 def decode_listing(call: Call) -> tuple[Listing, str | None]:

@@ -2,7 +2,13 @@
 
 import re
 
-from chalicelib.decoding import JSON_TYPE, read_cursor, read_limit, single_values
+from chalicelib.decoding import (
+    JSON_TYPE,
+    check_idempotency_key,
+    read_cursor,
+    read_limit,
+    single_values,
+)
 from chalicelib.domain.items import (
     MAX_ITEM_BYTES,
     Content,
@@ -21,7 +27,6 @@ from chalicelib.errors import (
     UnsupportedMediaTypeError,
 )
 from chalicelib.http import Call
-from chalicelib.services.ingest_events import check_idempotency_key
 from chalicelib.services.manage_items import NewItem
 from chalicelib.services.manage_subscriptions import SubscriptionOrder
 

@@ -20,22 +20,22 @@ from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.adapters.token_store import TokenStore
+from chalicelib.services.end_events import Processing
 from chalicelib.services.ingest_events import Ingest
-from chalicelib.services.process_events import Processing
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.read_events import Reading
 from chalicelib.services.reconcile import Reconciling
 from chalicelib.settings import Settings, queue_url
 
 if TYPE_CHECKING:
+    from chalicelib.adapters.schema_store import SchemaStore
+    from chalicelib.adapters.secrets import Secrets
     from chalicelib.adapters.slack import Slack
-    from chalicelib.services.manage_items import Managing
-    from chalicelib.services.manage_subscriptions import Subscribing
-    from chalicelib.services.manage_uploads import Uploading
-    from chalicelib.services.notify_owners import Notifying
-    from chalicelib.services.post_alerts import Sending
-    from chalicelib.services.read_alerts import ReadingAlerts
-    from chalicelib.services.record_uploads import Recording
+    from chalicelib.services.check_schemas import SchemaCheck
+    from chalicelib.services.ingest_batches import Batching
+    from chalicelib.services.manage_schemas import ManagingSchemas
+    from chalicelib.services.receive_webhooks import Receiving
+    from chalicelib.services.replay_events import Replaying
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
 """Three calls that all hang take at most 3 x 3 x (1 + 2) = 27 s and a little back-off, so the API
@@ -52,7 +52,7 @@ def settings() -> Settings:
 
 def reset() -> None:
     """Forget every client and setting, so that the next use makes them anew."""
-    for maker in (settings, _session, _client, _slack):
+    for maker in (settings, schema_check, _session, _client, _secrets, slack):
         maker.cache_clear()
 
 
@@ -60,38 +60,87 @@ def ledger() -> EventStore:
     """The ledger."""
     config = settings()
     return EventStore(
-        _aws("dynamodb"), config.events_table, config.bronze_bucket, config.ledger_shards
+        aws("dynamodb"), config.events_table, config.bronze_bucket, config.ledger_shards
     )
 
 
 def index() -> EventIndex:
     """The ledger's indexes."""
-    return EventIndex(_aws("dynamodb"), settings().events_table, settings().ledger_shards)
+    return EventIndex(aws("dynamodb"), settings().events_table, settings().ledger_shards)
 
 
 def lake() -> Lake:
     """Bronze and silver."""
-    return Lake(_aws("s3"), settings().bronze_bucket, settings().silver_bucket)
+    return Lake(aws("s3"), settings().bronze_bucket, settings().silver_bucket)
 
 
 def events_queue() -> Queue:
     """The worker's queue."""
-    return _queue(settings().events_queue_arn)
+    return queue(settings().events_queue_arn)
 
 
 def alert_queue() -> Queue:
     """The queue of everything that is to become an alert."""
-    return _queue(settings().ci_queue_arn)
+    return queue(settings().ci_queue_arn)
 
 
 def tokens() -> TokenStore:
     """The token store."""
-    return TokenStore(_aws("dynamodb"), settings().tokens_table)
+    return TokenStore(aws("dynamodb"), settings().tokens_table)
 
 
 def ingest() -> Ingest:
     """What `ingest_events` works with."""
-    return Ingest(ledger(), lake(), events_queue(), settings().max_event_bytes)
+    config = settings()
+    return Ingest(ledger(), lake(), events_queue(), schema_check().check, config.max_event_bytes)
+
+
+def batching() -> "Batching":
+    """What `ingest_batches` works with."""
+    from chalicelib.services.ingest_batches import Batching
+
+    return Batching(ledger(), lake(), events_queue(), schema_check(), settings().max_event_bytes)
+
+
+def replaying() -> "Replaying":
+    """What `replay_events` works with."""
+    from chalicelib.services.replay_events import Replaying
+
+    return Replaying(reading(), ledger(), lake(), events_queue(), schema_check().check)
+
+
+def receiving() -> "Receiving":
+    """What `receive_webhooks` works with."""
+    from chalicelib.services.receive_webhooks import Receiving
+
+    config = settings()
+
+    def secret_of(source: str) -> str | None:
+        return _secrets().get(f"/eventline/{config.stage}/webhooks/{source}/secret")
+
+    return Receiving(ingest(), secret_of, config.webhook_owner)
+
+
+def schema_store() -> "SchemaStore":
+    """The schemas of event types."""
+    from chalicelib.adapters.schema_store import SchemaStore
+
+    return SchemaStore(aws("dynamodb"), settings().schemas_table)
+
+
+def managing_schemas() -> "ManagingSchemas":
+    """What `manage_schemas` works with."""
+    from chalicelib.services.manage_schemas import ManagingSchemas
+
+    return ManagingSchemas(schema_store(), schema_check().forget)
+
+
+@cache
+def schema_check() -> "SchemaCheck":
+    """The check at ingest; what it has read and compiled is used for a while by the process."""
+    from chalicelib.services.check_schemas import SchemaCheck
+
+    return SchemaCheck(schema_store(), settings().schema_cache)
 
 
 def reading() -> Reading:
@@ -106,13 +155,14 @@ def processing(remaining: Callable[[], float]) -> Processing:
         ledger=ledger(),
         lake=lake(),
         queue=events_queue(),
-        bus=Bus(_aws("events"), config.event_bus),
-        dead_letters=_queue(config.events_dlq_arn),
+        bus=Bus(aws("events"), config.event_bus),
+        dead_letters=queue(config.events_dlq_arn),
         alerts=alert_queue(),
         processors=PROCESSORS,
         max_attempts=config.max_attempts,
         retry_base=config.retry_base,
         remaining=remaining,
+        webhook_owner=config.webhook_owner,
     )
 
 
@@ -128,7 +178,7 @@ def reconciling(
         index=index(),
         lake=lake(),
         queue=events_queue(),
-        checkpoints=CheckpointStore(_aws("dynamodb"), config.events_table),
+        checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
         alerts=alert_queue(),
         stage=config.stage,
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
@@ -140,119 +190,21 @@ def reconciling(
     )
 
 
-def uploading() -> "Uploading":
-    """What `manage_uploads` works with."""
-    from chalicelib.adapters.sharded_index import ShardedIndex
-    from chalicelib.adapters.upload_bucket import UploadBucket
-    from chalicelib.services.manage_uploads import Uploading
+@cache
+def _secrets() -> "Secrets":
+    """Secrets; once read, they are used for a while by the whole process."""
+    from chalicelib.adapters.secrets import Secrets
 
-    config = settings()
-    return Uploading(
-        bucket=UploadBucket(_aws("s3"), config.uploads_bucket),
-        index=ShardedIndex(_aws("dynamodb"), config.uploads_table, config.ledger_shards),
-        url_seconds=config.upload_url_seconds,
-    )
-
-
-def recording() -> "Recording":
-    """What `record_uploads` works with."""
-    from chalicelib.adapters.upload_store import UploadStore
-    from chalicelib.services.record_uploads import Recording
-
-    config = settings()
-    return Recording(
-        store=UploadStore(_aws("dynamodb"), config.uploads_table, config.ledger_shards),
-        dead_letters=_queue(config.uploads_dlq_arn),
-        ttl_seconds=config.upload_ttl,
-    )
-
-
-def managing() -> "Managing":
-    """What `manage_items` works with."""
-    from chalicelib.adapters.item_bodies import ItemBodies
-    from chalicelib.adapters.item_store import ItemStore
-    from chalicelib.adapters.sharded_index import ShardedIndex
-    from chalicelib.services.manage_items import Managing
-
-    config = settings()
-    return Managing(
-        items=ItemStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
-        bodies=ItemBodies(_aws("s3"), config.bronze_bucket),
-        index=ShardedIndex(_aws("dynamodb"), config.items_table, config.ledger_shards),
-    )
-
-
-def subscribing() -> "Subscribing":
-    """What `manage_subscriptions` works with."""
-    from chalicelib.adapters.sharded_index import ShardedIndex
-    from chalicelib.adapters.subscription_store import SubscriptionStore
-    from chalicelib.adapters.topic import Topic
-    from chalicelib.services.manage_subscriptions import Subscribing
-
-    config = settings()
-    return Subscribing(
-        subscriptions=SubscriptionStore(_aws("dynamodb"), config.items_table, config.ledger_shards),
-        index=ShardedIndex(_aws("dynamodb"), config.items_table, config.ledger_shards),
-        topic=Topic(_aws("sns"), config.owner_topic_arn),
-    )
-
-
-def notifying(remaining: Callable[[], float]) -> "Notifying":
-    """What `notify_owners` works with; `remaining` gives the seconds left."""
-    from chalicelib.adapters.effect_store import EffectStore
-    from chalicelib.adapters.topic import Topic
-    from chalicelib.services.notify_owners import Notifying
-
-    config = settings()
-    return Notifying(
-        effects=EffectStore(_aws("dynamodb"), config.events_table),
-        topic=Topic(_aws("sns"), config.owner_topic_arn),
-        dead_letters=_queue(config.notifications_dlq_arn),
-        remaining=remaining,
-    )
-
-
-def sending(remaining: Callable[[], float]) -> "Sending":
-    """What `send_alerts` works with; `remaining` gives the seconds left."""
-    from chalicelib.adapters.alarm_topic import AlarmTopic
-    from chalicelib.adapters.alert_store import AlertStore
-    from chalicelib.services.post_alerts import Sending
-
-    config = settings()
-    return Sending(
-        groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
-        slack=_slack(),
-        queue=alert_queue(),
-        dead_letters=_queue(config.ci_dlq_arn),
-        alarm_topic=AlarmTopic(_aws("sns"), config.alert_topic_arn),
-        window=config.alert_window,
-        max_attempts=config.alert_max_attempts,
-        retry_max=config.alert_retry_max,
-        remaining=remaining,
-    )
-
-
-def reading_alerts() -> "ReadingAlerts":
-    """What `read_alerts` works with."""
-    from chalicelib.adapters.alert_store import AlertStore
-    from chalicelib.adapters.sharded_index import ShardedIndex
-    from chalicelib.services.read_alerts import ReadingAlerts
-
-    config = settings()
-    return ReadingAlerts(
-        groups=AlertStore(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
-        index=ShardedIndex(_aws("dynamodb"), config.alerts_table, config.ledger_shards),
-    )
+    return Secrets(aws("ssm"), settings().secret_cache)
 
 
 @cache
-def _slack() -> "Slack":
-    """Slack; its secret, once read, is used for a while by the whole process."""
-    from chalicelib.adapters.secrets import Secrets
+def slack() -> "Slack":
+    """Slack, with the connections that the process keeps."""
     from chalicelib.adapters.slack import Slack, make_pool
 
     config = settings()
-    secrets = Secrets(_aws("ssm"), config.secret_cache)
+    secrets = _secrets()
     return Slack(
         make_pool(),
         lambda max_age: secrets.get(config.slack_parameter, max_age),
@@ -260,11 +212,13 @@ def _slack() -> "Slack":
     )
 
 
-def _queue(arn: str) -> Queue:
-    return Queue(_aws("sqs"), queue_url(arn))
+def queue(arn: str) -> Queue:
+    """The queue of an ARN."""
+    return Queue(aws("sqs"), queue_url(arn))
 
 
-def _aws(service: str) -> Any:
+def aws(service: str) -> Any:
+    """The client of a service."""
     with _lock:
         return _client(service)
 

@@ -21,6 +21,7 @@ ENVIRONMENT = {
     "ACCOUNT_ID": "AccountId",
     "EVENTS_TABLE": "EventsTableName",
     "TOKENS_TABLE": "TokensTableName",
+    "SCHEMAS_TABLE": "SchemasTableName",
     "BRONZE_BUCKET": "BronzeBucketName",
     "SILVER_BUCKET": "SilverBucketName",
     "EVENTS_QUEUE_ARN": "EventsQueueArn",

@@ -25,6 +25,7 @@ class Names:
     uploads_table: str
     items_table: str
     alerts_table: str
+    schemas_table: str = "eventline-test-schemas"
 
     @classmethod
     def with_prefix(cls, prefix: str) -> "Names":
@@ -40,6 +41,7 @@ class Names:
             uploads_table=f"{prefix}-S3ObjectEvents",
             items_table=f"{prefix}-items",
             alerts_table=f"{prefix}-alerts",
+            schemas_table=f"{prefix}-schemas",
         )
 
 
@@ -52,6 +54,7 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
         (names.uploads_table, "ObjectEventsTable"),
         (names.items_table, "ItemsTable"),
         (names.alerts_table, "AlertsTable"),
+        (names.schemas_table, "SchemasTable"),
     ):
         properties = resources[resource]["Properties"]
         schema = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")

@@ -18,6 +18,7 @@ STAGE_VARIABLES = {
     "AWS_REGION": REGION,
     "EVENTS_TABLE": "eventline-test-events",
     "TOKENS_TABLE": "eventline-test-tokens",
+    "SCHEMAS_TABLE": "eventline-test-schemas",
     "BRONZE_BUCKET": "eventline-test-bronze",
     "SILVER_BUCKET": "eventline-test-silver",
     "EVENTS_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-events",

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chalicelib.domain import clock
-from chalicelib.domain.events import keyed_event_id, sha256
+from chalicelib.domain.event_ids import keyed_event_id
+from chalicelib.domain.events import MAX_TYPE_BYTES, name_fault, sha256
 from chalicelib.domain.payloads import dump_json
 from chalicelib.errors import InvalidRequestError
 
@@ -42,6 +43,14 @@ class Content:
     text: str
     data_sha256: str
     expires_at: str | None
+
+    @property
+    def schema_name(self) -> str:
+        """The name under which a schema for such an item is registered: `item.<type>` where the
+        data's own `type` is a name, else `item`."""
+        kind = self.data.get("type")
+        named = f"item.{kind}"
+        return "item" if not isinstance(kind, str) or name_fault(named, MAX_TYPE_BYTES) else named
 
     @property
     def is_large(self) -> bool:

@@ -23,6 +23,7 @@ from tests.factories import LambdaContext, unique
 NAMES = Names(
     events_table=STAGE_VARIABLES["EVENTS_TABLE"],
     tokens_table=STAGE_VARIABLES["TOKENS_TABLE"],
+    schemas_table=STAGE_VARIABLES["SCHEMAS_TABLE"],
     bronze_bucket=STAGE_VARIABLES["BRONZE_BUCKET"],
     silver_bucket=STAGE_VARIABLES["SILVER_BUCKET"],
     queue="eventline-test-events",
@@ -92,7 +93,7 @@ class Platform:
 
     def aws(self, service: str) -> Any:
         """The application's own client."""
-        return wiring._aws(service)
+        return wiring.aws(service)
 
     def receive(self, queue: str = NAMES.queue) -> list[dict[str, Any]]:
         """Messages as records of a Lambda event."""
@@ -154,17 +155,19 @@ def forget_earlier_tests() -> None:
 def platform(poller: Any) -> Iterator[Platform]:
     """The application over empty tables, buckets and queues."""
     moto_api_backend.reset()
-    make_resources(wiring._aws, NAMES)
+    wiring.schema_check.cache_clear()
+    wiring._secrets.cache_clear()
+    make_resources(wiring.aws, NAMES)
     platform = Platform(poller)
 
     def note(model: Any, **_: Any) -> None:
         platform.calls.append(model.name)
 
     for service in _SERVICES:
-        wiring._aws(service).meta.events.register("before-call", note, "test-note")
+        wiring.aws(service).meta.events.register("before-call", note, "test-note")
     yield platform
     for service in _SERVICES:
-        wiring._aws(service).meta.events.unregister("before-call", note, "test-note")
+        wiring.aws(service).meta.events.unregister("before-call", note, "test-note")
 
 
 class BreakCall:
@@ -187,7 +190,7 @@ class BreakCall:
                 raise error
 
         name = f"{'after-call' if done else 'before-parameter-build'}.{service}.{operation}"
-        events = wiring._aws(service).meta.events
+        events = wiring.aws(service).meta.events
         events.register(name, fail)
         try:
             yield

@@ -35,6 +35,7 @@ from chalicelib.errors import (
 from chalicelib.http import Call
 from chalicelib.services import manage_items
 from chalicelib.services.manage_items import Managing, NewItem
+from tests.factories import no_schema
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 TABLE, BUCKET, SHARDS = "items", "bronze", 4
@@ -133,6 +134,7 @@ def make_using(aws: Aws) -> Managing:
         items=ItemStore(aws.dynamodb, TABLE, SHARDS),
         bodies=ItemBodies(aws.s3, BUCKET),
         index=ShardedIndex(aws.dynamodb, TABLE, SHARDS),
+        check_schema=no_schema,
         now=Clock(),
     )
 

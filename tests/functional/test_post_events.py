@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import app
-from chalicelib.domain.events import is_event_id
+from chalicelib.domain.event_ids import is_event_id
 from tests.factories import LambdaContext
 from tests.faults import no_answer, refusal
 from tests.functional.conftest import NAMES, BreakCall, Platform, sample
@@ -67,6 +67,8 @@ def test_an_ingest_is_three_aws_calls(
     platform: Platform, headers: dict[str, str], operations: list[str]
 ) -> None:
     sender = platform.sender()
+    # The schema of a type, or that it has none, is read once in a while, not for each event.
+    sender.event_id({"eventType": "demo"})
     platform.calls.clear()
     sender.event_id(DEMO, **headers)
     # The first is the authorizer's, a function of its own.
@@ -131,10 +133,12 @@ def test_what_api_gateway_sends_is_understood(platform: Platform) -> None:
 
 
 def test_bytes_that_are_no_utf_8_are_refused_not_replaced(platform: Platform) -> None:
-    response = platform.sender().post("/events", b'{"eventType":"demo","a":"\xff"}')
-    body = check_problem(response, 400, "invalid-json", "")
+    sender, sent = platform.sender(), b'{"eventType":"demo","a":"\xff"}'
+    body = check_problem(sender.post("/events", sent), 400, "invalid-json", "")
     assert "not UTF-8" in body["detail"]
-    assert bronze_keys(platform) == []
+    (key,) = bronze_keys(platform)
+    kept = platform.aws("s3").get_object(Bucket=NAMES.bronze_bucket, Key=key)
+    assert kept["Body"].read() == sent
 
 
 @pytest.mark.parametrize(
@@ -156,8 +160,15 @@ def test_a_body_that_is_no_event_is_told_why(
     platform: Platform, body: bytes, code: str, pointer: str
 ) -> None:
     sender = platform.sender()
-    check_problem(sender.post("/events", body), 400, code, pointer)
-    assert bronze_keys(platform) == []
+    problem = check_problem(sender.post("/events", body), 400, code, pointer)
+    # And it is kept, with the reason, and nobody processes it
+    record = sender.get(f"/events/{problem['eventId']}").json_body
+    assert (record["status"], record["lastError"]["code"]) == ("REJECTED", code)
+    assert [fault["pointer"] for fault in record["lastError"]["errors"]] == [pointer]
+    assert sender.get(f"/events/{problem['eventId']}/payload").body == body
+    listed = sender.get("/events?status=REJECTED").json_body["items"]
+    assert [item["eventId"] for item in listed] == [problem["eventId"]]
+    assert platform.receive() == []
 
 
 @pytest.mark.parametrize(

@@ -233,7 +233,7 @@ class World:
             self.run()
 
     def listed(self) -> list[AlertGroup]:
-        found, _ = list_alerts(100, None, ReadingAlerts(self.groups, self.index))
+        found, _ = list_alerts(100, None, None, ReadingAlerts(self.groups, self.index))
         return found
 
     @property
@@ -991,7 +991,7 @@ def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
     titles: list[str] = []
     below = None
     for _ in range(9):
-        page, below = list_alerts(3, below, using)
+        page, below = list_alerts(3, below, None, using)
         assert len(page) <= 3
         titles += [group.alert.title for group in page]
         if below is None:
@@ -1006,6 +1006,6 @@ def test_a_page_of_the_list_costs_the_same_whatever_there_is(world: World) -> No
         world.send(f"alert {number}")
     world.run()
     world.client.calls.clear()
-    list_alerts(2, None, ReadingAlerts(world.groups, world.index))
+    list_alerts(2, None, None, ReadingAlerts(world.groups, world.index))
 
     assert sorted(world.client.calls) == ["batch_get_item", *["query"] * SHARDS]

@@ -7,6 +7,7 @@ import boto3
 import pytest
 
 from chalicelib import errors
+from chalicelib.domain.browsers import SECURITY_HEADERS
 from infra import gateway
 
 
@@ -48,6 +49,27 @@ def test_an_answer_is_a_problem_with_the_request_id(kind: str) -> None:
     assert headers["gatewayresponse.header.X-Request-Id"] == "context.requestId"
 
 
+@pytest.mark.parametrize("kind", gateway.PROBLEMS)
+@pytest.mark.parametrize("origin", ["", "https://app.example.com"])
+def test_an_answer_has_the_headers_of_the_application_s_own(kind: str, origin: str) -> None:
+    problem = gateway.PROBLEMS[kind]
+    headers = {
+        name.removeprefix("gatewayresponse.header."): value
+        for name, value in gateway.response(problem, origin)["responseParameters"].items()
+    }
+    for name, value in SECURITY_HEADERS.items():
+        assert headers[name] == f"'{value}'"
+    assert headers.get("Access-Control-Allow-Origin") == (f"'{origin}'" if origin else None)
+
+
+def test_where_requests_are_signed_an_unsigned_one_is_not_said_to_be_nowhere() -> None:
+    assert gateway.problems("token") == gateway.problems("") == gateway.PROBLEMS
+    by_iam = gateway.problems("iam")
+    assert by_iam.keys() == gateway.PROBLEMS.keys()
+    assert by_iam["MISSING_AUTHENTICATION_TOKEN"].status == 401
+    assert by_iam["MISSING_AUTHENTICATION_TOKEN"].code == "unauthorized"
+
+
 def test_unauthorized_says_how_to_authenticate() -> None:
     headers = gateway.response(gateway.PROBLEMS["UNAUTHORIZED"])["responseParameters"]
     assert headers["gatewayresponse.header.WWW-Authenticate"] == "'Bearer'"
@@ -74,6 +96,19 @@ def test_responses_are_put_and_deployed_once() -> None:
     assert gateway.apply(client, "api1", "api", traced=True) == 0
 
     assert client.deployments == [{"restApiId": "api1", "stageName": "api", "tracingEnabled": True}]
+
+
+def test_what_the_stage_is_set_to_is_put() -> None:
+    client = FakeApiGateway()
+    gateway.apply(client, "api1", "api", traced=False)
+
+    origin = "https://app.example.com"
+    gateway.apply(client, "api1", "api", traced=False, mode="iam", origin=origin)
+
+    for made in client.responses.values():
+        parameters = made["responseParameters"]
+        assert parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == f"'{origin}'"
+    assert client.responses["MISSING_AUTHENTICATION_TOKEN"]["statusCode"] == "401"
 
 
 def test_only_what_differs_is_put_again() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.webhooks import SOURCES
 from infra import event_sources, policies, project, provision, stack
 from infra.policies import Place
 
@@ -146,16 +147,22 @@ def test_whose_failed_events_lambda_keeps_may_write_to_their_queue() -> None:
         assert ("sqs:SendMessage", arn) in grants(function)
 
 
-def test_one_function_reads_the_webhook_s_address() -> None:
-    readers = [
+def test_each_secret_is_read_by_the_one_function_that_needs_it() -> None:
+    readers = {
         (function, resource)
         for function in FUNCTIONS
         for action, resource in grants(function)
         if action.startswith("ssm:")
-    ]
-    name = stack.read_template()["Outputs"]["SlackParameterName"]["Value"]["Fn::Sub"]
-    arn = "arn:${Partition}:ssm:${Region}:${Account}:parameter" + name
-    assert readers == [("alert_ci_event", arn)]
+    }
+    slack = stack.read_template()["Outputs"]["SlackParameterName"]["Value"]["Fn::Sub"]
+    parameter = "arn:${Partition}:ssm:${Region}:${Account}:parameter"
+    assert readers == {
+        ("alert_ci_event", f"{parameter}{slack}"),
+        *(
+            ("api_handler", f"{parameter}/eventline/${{Stage}}/webhooks/{source}/secret")
+            for source in SOURCES
+        ),
+    }
 
 
 def test_who_notes_effects_reaches_nothing_else_in_the_ledger() -> None:

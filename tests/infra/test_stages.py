@@ -32,6 +32,7 @@ def outputs(stage: str, account: str, region: str = "us-east-1") -> dict[str, st
         "AccountId": account,
         "EventsTableName": f"{name}-events",
         "TokensTableName": f"{name}-tokens",
+        "SchemasTableName": f"{name}-schemas",
         "BronzeBucketName": f"{name}-{account}-bronze",
         "SilverBucketName": f"{name}-{account}-silver",
         "EventsQueueArn": f"{queue}-events",

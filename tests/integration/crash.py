@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.domain import clock
-from chalicelib.domain.events import Status, keyed_event_id, new_event_id
+from chalicelib.domain.event_ids import keyed_event_id, new_event_id
+from chalicelib.domain.events import Status
 from chalicelib.services.ingest_events import Ingest, Submission
+from tests.factories import make_submission, no_schema
 from tests.integration.stage import Stage, unique, wait_for
 
 SMALL = b'{"eventType":"crash","message":"hello"}'
@@ -76,11 +78,12 @@ def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> At
         ledger=stage.ledger(point.guard(stage.dynamodb)),
         lake=stage.lake(point.guard(stage.s3)),
         queue=stage.queue(point.guard(stage.sqs)),
+        check_schema=no_schema,
         max_event_bytes=stage.settings.max_event_bytes,
         now=lambda: now,
         random=lambda _: entropy,
     )
-    submission = Submission(body, "application/json", owner, key, unique("request"))
+    submission = make_submission(body, owner=owner, key=key)
     event_id = new_event_id(now, entropy) if key is None else keyed_event_id(owner, key)
     return Attempt(submission, using, event_id)
 

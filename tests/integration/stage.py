@@ -16,7 +16,8 @@ from chalicelib.adapters.bus import Bus
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
-from chalicelib.domain.events import Event, Record, Status, silver_key
+from chalicelib.domain.events import Event, Record, Status
+from chalicelib.domain.lake_keys import silver_key
 from chalicelib.settings import Settings, load
 from tests.emulator import Emulator, run_python
 

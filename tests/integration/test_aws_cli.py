@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Status, is_event_id
+from chalicelib.domain.event_ids import is_event_id
+from chalicelib.domain.events import Status
 from tests.integration.stage import Stage, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from chalicelib.domain.events import Status, silver_key
+from chalicelib.domain.events import Status
+from chalicelib.domain.lake_keys import silver_key
 from chalicelib.domain.messages import EventMessage
 from tests.integration.mailbox import Mailbox, open_mailbox
 from tests.integration.stage import Stage, unique, wait_for

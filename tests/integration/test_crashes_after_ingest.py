@@ -15,7 +15,8 @@ from chalicelib.adapters.event_index import EventIndex
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.errors import BatchIncompleteError
 from chalicelib.services import ingest_events, reconcile
-from chalicelib.services.process_events import Processing, process_batch
+from chalicelib.services.end_events import Processing
+from chalicelib.services.process_events import process_batch
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.reconcile import Reconciling
 from tests.integration.crash import (
@@ -46,6 +47,7 @@ def processing(stage: Stage, point: CrashPoint) -> Processing:
         max_attempts=stage.settings.max_attempts,
         retry_base=0,
         remaining=lambda: 30.0,
+        webhook_owner="webhooks",
     )
 
 

@@ -89,12 +89,13 @@ def test_a_worker_faster_than_the_api_takes_nothing_from_the_event(local: Stage)
 @pytest.mark.parametrize("calls", [0, 1, 2, 3])
 def test_a_clients_repeat_ends_what_a_dead_ingest_began(local: Stage, calls: int) -> None:
     # Given
-    attempt = prepare(local, CrashPoint(calls), SMALL, unique("key"))
+    key = unique("key")
+    attempt = prepare(local, CrashPoint(calls), SMALL, key)
     with pytest.raises(CrashError):
         ingest_events.ingest(attempt.submission, attempt.using)
 
     # When: the same request comes again, and nothing else
-    owner, key = attempt.submission.owner, attempt.submission.idempotency_key
+    owner = attempt.submission.owner
     answer = local.post(SMALL, local.token(owner), key)
 
     # Then
@@ -106,12 +107,13 @@ def test_a_clients_repeat_ends_what_a_dead_ingest_began(local: Stage, calls: int
 
 def test_a_repeat_with_another_body_after_a_dead_ingest_is_refused(local: Stage) -> None:
     # Given: only the payload was kept
-    attempt = prepare(local, CrashPoint(1), SMALL, unique("key"))
+    key = unique("key")
+    attempt = prepare(local, CrashPoint(1), SMALL, key)
     with pytest.raises(CrashError):
         ingest_events.ingest(attempt.submission, attempt.using)
 
     # When
-    owner, key = attempt.submission.owner, attempt.submission.idempotency_key
+    owner = attempt.submission.owner
     answer = local.post(b'{"eventType":"crash","message":"other"}', local.token(owner), key)
     local.reconcile()
 

@@ -5,7 +5,9 @@ import os
 import pytest
 
 from chalicelib.domain import clock
-from chalicelib.domain.events import Event, Status, Step, bronze_key, new_event_id, sha256
+from chalicelib.domain.event_ids import new_event_id
+from chalicelib.domain.events import Event, Status, Step, sha256
+from chalicelib.domain.lake_keys import bronze_key
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator
