@@ -14,6 +14,7 @@ import requests
 from local.console import FailedError, elapsed, say
 from local.layout import parse_env
 from local.smoke_api import Api, check
+from local.smoke_front_door import front_door_steps
 from local.smoke_triggers import Triggers, slack_webhook
 
 _ENV_FILE = Path(".local/env")
@@ -154,12 +155,13 @@ def _timeline(entries: list[dict[str, str]]) -> str:
 
 
 def steps_of(triggers: Triggers) -> Steps:
-    """All steps, those of the triggers last."""
+    """All steps: one event's way, the other ways in, and the triggers."""
 
     def after_an_event(action: Callable[[Api], str]) -> Callable[[Api, Sent], str]:
         return lambda api, _sent: action(api)
 
-    return [*STEPS, *((title, after_an_event(action)) for title, action in triggers.steps())]
+    further = [*front_door_steps(triggers), *triggers.steps()]
+    return [*STEPS, *((title, after_an_event(action)) for title, action in further)]
 
 
 def run(api: Api, name: str, steps: Steps) -> None:

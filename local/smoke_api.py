@@ -62,6 +62,24 @@ class Api:
             check(fields >= _PROBLEM_FIELDS, f"{method} {url}: the error is no problem+json")
         return answer
 
+    def call_until(
+        self, method: str, path: str, expect: int, token: str | None = "", **options: Any
+    ) -> requests.Response:
+        """`call`, again and again for a minute while the status is not the one expected."""
+
+        def look() -> requests.Response | None:
+            try:
+                return self.call(method, path, expect, token, **options)
+            except FailedError as error:
+                last.append(error)
+                return None
+
+        last: list[FailedError] = []
+        try:
+            return until(f"{method} {path} to answer {expect}", look)
+        except FailedError as error:
+            raise (last[-1] if last else error) from error
+
     def follow(self, event_id: str) -> dict[str, Any]:
         """Wait for an event to reach its final status and return it; fails after a minute."""
 

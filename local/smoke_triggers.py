@@ -27,9 +27,9 @@ class Triggers:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self._env = env
-        self._stage = env["STAGE"]
+        self.stage = env["STAGE"]
         self.aws_port = urlsplit(env["AWS_ENDPOINT_URL"]).port or 0
-        self.slack_parameter = f"/eventline/{self._stage}/slack/webhook_url"
+        self.slack_parameter = f"/eventline/{self.stage}/slack/webhook_url"
 
     def client(self, service: str) -> Any:
         """A client of boto3."""
@@ -50,7 +50,7 @@ class Triggers:
             ("a CI failure", self._alert),
             ("a rule on the event bus", self._publish),
         )
-        return [(title, _plainly(action)) for title, action in steps]
+        return [(title, plainly(action)) for title, action in steps]
 
     def _upload(self, api: Api) -> str:
         """A file goes up through a signed form, and its record is in the list."""
@@ -108,7 +108,7 @@ class Triggers:
         # Numbers and ids make no difference to an alert, so what makes this one new is letters.
         title = f"Smoke test {''.join(random.choices(string.ascii_lowercase, k=12))}"  # noqa: S311
         sqs = self.client("sqs")
-        url = sqs.get_queue_url(QueueName=f"eventline-{self._stage}-ci-events-queue")["QueueUrl"]
+        url = sqs.get_queue_url(QueueName=f"eventline-{self.stage}-ci-events-queue")["QueueUrl"]
         sqs.send_message(
             QueueUrl=url, MessageBody=json.dumps({"status": "error", "message": title})
         )
@@ -130,7 +130,7 @@ class Triggers:
     def _publish(self, api: Api) -> str:
         """A rule of one's own gets the entry for a processed event."""
         events = self.client("events")
-        bus = {"EventBusName": f"eventline-{self._stage}"}
+        bus = {"EventBusName": f"eventline-{self.stage}"}
         rule = f"smoke-{random.randrange(16**8):08x}"  # noqa: S311
         pattern = json.dumps({"source": ["eventline"], "detail-type": ["smoke"]})
         with self._queue("events.amazonaws.com") as (arn, receive):
@@ -231,7 +231,7 @@ class _Taker(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _plainly(action: Callable[[Api], str]) -> Callable[[Api], str]:
+def plainly(action: Callable[[Api], str]) -> Callable[[Api], str]:
     """The step, with what AWS refuses said in the way of the other steps."""
 
     def run(api: Api) -> str:
