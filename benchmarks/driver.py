@@ -77,6 +77,13 @@ class Driver:
         event_id: str = self.request("POST", "/events", body=body, headers=headers)["eventId"]
         return event_id
 
+    def batch(self, events: Sequence[Mapping[str, Any]]) -> None:
+        """`POST /events/batch`; `RuntimeError` unless every event is accepted or known."""
+        body = json.dumps({"events": events})
+        results = self.request("POST", "/events/batch", body=body)["results"]
+        if {result["status"] for result in results} - {"accepted", "duplicate"}:
+            raise RuntimeError(f"a batch was not accepted: {results}")
+
     def authorize(self, token: str) -> None:
         """Check a token, as API Gateway asks for it."""
         arn = "arn:aws:execute-api:us-east-1:000000000000:bench/api/POST/events"

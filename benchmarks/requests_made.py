@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 import boto3
 
@@ -16,10 +17,14 @@ from chalicelib.services.manage_tokens import issue_token
 INGEST_AIM = 3
 PROCESSING_AIM = 2.1
 """Silver and the ledger for each event, and one call to the bus for ten."""
+UNIT, UNIT_AIM, UNIT_PROCESSING_AIM = 100, 0.06, 1.12
+"""Ingest: bronze, queue, and the ledger 25 at a time. Processing: one silver file, ten calls to the
+bus, and the ledger for each event."""
 BATCH = 10
 """Events a batch, as the worker's event source is set in `app.py`."""
 _INGEST_NOTES = (
     "The authorizer's request is not in it: API Gateway keeps its answer for ten seconds.",
+    "Nor is the look for the type's schema: one request of each process in ten seconds.",
     "A repeat makes no new event. Until the worker ran it is sent again: the first may be lost.",
 )
 _SMALL, _LARGE = 100, 2 * MAX_MESSAGE_BYTES
@@ -35,9 +40,11 @@ class RequestBench:
 
     def measure(self) -> list[Section]:
         """Run everything; leaves the queue empty."""
-        return [self._ingest(), self._processing(), self._reading()]
+        return [self._ingest(), self._processing(), self._units(), self._reading()]
 
     def _ingest(self) -> Section:
+        self._driver.ingest("bench.plain")
+        self._work(self._driver.receive(1))
         limit = f"over {MAX_MESSAGE_BYTES // 1024} KB"
         figures = [
             self._count("without a key", self._send, BATCH, INGEST_AIM),
@@ -97,6 +104,30 @@ class RequestBench:
             "batches, and its empty receives; they are Lambda's own and not counted here."
         )
         return Section("Processing: requests an event", figures, (note,))
+
+    def _units(self) -> Section:
+        driver = self._driver
+        plain = [{"eventType": "bench.unit", "number": number} for number in range(UNIT)]
+        keyed = [{**event, "idempotencyKey": f"unit-{event['number']}"} for event in plain]
+        driver.batch(plain[:1])
+        self._work(driver.receive(1))
+        figures = []
+        for name, events, aim in (("without keys", plain, UNIT_AIM), ("with keys", keyed, None)):
+            send = partial(driver.batch, events)
+            figures.append(self._count(f"ingest of {UNIT} {name}", send, UNIT, aim))
+            unit = driver.receive(1)
+            work = partial(driver.process, unit)
+            name_of_work = f"processing of {UNIT} {name}"
+            figures.append(self._count(name_of_work, work, UNIT, UNIT_PROCESSING_AIM))
+            driver.settle(unit)
+        figures.append(
+            self._count(f"a repeat of {UNIT} with keys", partial(driver.batch, keyed), UNIT)
+        )
+        notes = (
+            "Without keys the ledger takes 25 events a request, with keys each by itself.",
+            "In processing one request an event is the ledger's, and one in ten the bus's.",
+        )
+        return Section(f"Batches of {UNIT}, one unit: requests an event", figures, notes)
 
     def _reading(self) -> Section:
         driver = self._driver
