@@ -139,7 +139,8 @@ REFUSED = {
         item("put_item", "{stage}-tokens"),
         scan("{stage}-tokens"),
         thing("put_object", "{stage}-bronze", Body="x"),
-        queue("send_message", "{stage}-events", MessageBody="probe"),
+        scan("{stage}-events"),
+        scan("{stage}-schemas"),
     ],
     "reconcile": [
         item("get_item", "{stage}-tokens"),

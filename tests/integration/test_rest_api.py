@@ -19,7 +19,7 @@ def assert_problem(answer: requests.Response, status: int, code: str) -> dict[st
     assert answer.status_code == status, answer.text
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
-    assert problem.keys() - {"errors"} == PROBLEM_MEMBERS
+    assert problem.keys() - {"errors", "eventId"} == PROBLEM_MEMBERS
     assert (problem["type"], problem["status"], problem["code"]) == ("about:blank", status, code)
     assert problem["requestId"] == answer.headers["X-Request-Id"]
     assert (answer.headers.get("WWW-Authenticate") == "Bearer") is (status == 401)
@@ -152,10 +152,20 @@ def test_an_event_over_the_limit_is_refused(stage: Stage) -> None:
         (b"", "invalid-json"),
     ],
 )
-def test_a_body_that_is_no_event_is_refused(stage: Stage, body: bytes, code: str) -> None:
+def test_a_body_that_is_no_event_is_refused_and_kept(
+    stage: Stage, body: bytes, code: str
+) -> None:
+    # When
     answer = stage.post(body, stage.admin)
 
-    assert assert_problem(answer, 400, code)["errors"]
+    # Then
+    problem = assert_problem(answer, 400, code)
+    assert problem["errors"]
+    kept = stage.call("GET", f"/events/{problem['eventId']}", stage.admin).json()
+    assert (kept["status"], kept["lastError"]["code"]) == ("REJECTED", code)
+    assert kept["lastError"]["errors"] == problem["errors"]
+    payload = stage.call("GET", f"/events/{problem['eventId']}/payload", stage.admin)
+    assert payload.content == body
 
 
 def test_another_media_type_is_refused(stage: Stage) -> None:
