@@ -16,91 +16,9 @@ from chalicelib.domain.tokens import SCOPES, format_token, hash_secret
 from tests.factories import LambdaContext, make_id, unique
 from tests.functional.conftest import NAMES, Platform, Sender, sample
 from tests.functional.problems import MEMBERS, check_headers, check_problem
+from tests.hostile import BAD_EVENTS, BAD_JSON, CONTEXT, ODD_TYPES
 
 EVERYTHING = tuple(scope for scope in SCOPES if scope != "admin")
-DEEP = b"[" * 100_000 + b"]" * 100_000
-BAD_JSON = {
-    "empty": b"",
-    "blank": b" \n\t",
-    "nul": b"\x00",
-    "cut off": b'{"eventType":"demo"',
-    "two documents": b'{"eventType":"demo"}{"eventType":"demo"}',
-    "trailing comma": b'{"eventType":"demo",}',
-    "comment": b'{"eventType":"demo"/*x*/}',
-    "single quotes": b"{'eventType':'demo'}",
-    "byte order mark": b'\xef\xbb\xbf{"eventType":"demo"}',
-    "UTF-16": '{"eventType":"demo"}'.encode("utf-16"),
-    "Latin-1": b'{"eventType":"demo","a":"\xe9"}',
-    "overlong UTF-8": b'{"eventType":"demo","a":"\xc0\xaf"}',
-    "encoded surrogate": b'{"eventType":"demo","a":"\xed\xa0\x80"}',
-    "lone surrogate": b'{"eventType":"demo","a":"\\ud800"}',
-    "lone surrogate in a name": b'{"eventType":"demo","\\udfff":1}',
-    "lone surrogate as the type": b'{"eventType":"\\ud800"}',
-    "NaN": b'{"eventType":"demo","a":NaN}',
-    "Infinity": b'{"eventType":"demo","a":Infinity}',
-    "-Infinity": b'{"eventType":"demo","a":-Infinity}',
-    "beyond a double": b'{"eventType":"demo","a":1e999}',
-    "endless number": b'{"eventType":"demo","a":' + b"9" * 100_000 + b"}",
-    "duplicate name": b'{"eventType":"demo","a":1,"a":2}',
-    "duplicate type": b'{"eventType":"demo","eventType":"other"}',
-    "duplicate by escape": b'{"eventType":"demo","a":1,"\\u0061":2}',
-    "duplicate far down": b'{"eventType":"demo","a":[{"b":{"c":1,"c":1}}]}',
-    "deep lists": DEEP,
-    "deep lists, cut off": b"[" * 100_000,
-    "deep objects": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
-    "101 levels": b'{"eventType":"demo","a":' + b"[" * 100 + b"]" * 100 + b"}",
-    "too many elements": b'{"eventType":"demo","a":[' + b"1," * 100_000 + b"1]}",
-}
-CONTEXT = b'"specversion":"1.0","id":"1","source":"/s","type":"demo"'
-BAD_EVENTS = {
-    "null": b"null",
-    "list": b"[]",
-    "text": b'"demo"',
-    "number": b"1",
-    "no type": b"{}",
-    "type null": b'{"eventType":null}',
-    "type number": b'{"eventType":1}',
-    "type list": b'{"eventType":["demo"]}',
-    "type object": b'{"eventType":{"a":1}}',
-    "type empty": b'{"eventType":""}',
-    "type blank": b'{"eventType":"  "}',
-    "type with a line break": b'{"eventType":"demo\\nX-Injected: 1"}',
-    "type with CR LF": b'{"eventType":"demo\\r\\nX-Injected: 1"}',
-    "type with NUL": b'{"eventType":"demo\\u0000"}',
-    "type with escape": b'{"eventType":"\\u001b[31mdemo"}',
-    "type with bidi override": b'{"eventType":"demo\\u202egnp.exe"}',
-    "type with zero width": b'{"eventType":"de\\u200bmo"}',
-    "type with line separator": b'{"eventType":"demo\\u2028"}',
-    "type with byte order mark": b'{"eventType":"\\ufeffdemo"}',
-    "type with private use": b'{"eventType":"\\ue000"}',
-    "type too long": b'{"eventType":"' + b"x" * 5000 + b'"}',
-    "type too long in bytes": b'{"eventType":"' + "ü".encode() * 200 + b'"}',
-}
-ODD_TYPES = [
-    "../../silver/x",
-    "..",
-    ".",
-    "/etc/passwd",
-    "a/b/../../c",
-    "..%2f..%2fsilver",
-    "..\\..\\silver",
-    "%00",
-    "%0d%0aX: y",
-    "\uff0e\uff0e\uff0fsilver",
-    "\uff44\uff45\uff4d\uff4f",
-    "e\u0301vent",
-    "\u00e9vent",
-    "\u0430dmin",
-    "DEMO",
-    "<script>alert(1)</script>",
-    "'; DROP TABLE events; --",
-    "${jndi:ldap://x}",
-    "{{7*7}}",
-    "a" * 100,
-    "a#b",
-    "a?b=c",
-    "💥",
-]
 
 
 def check_refused(response: HTTPResponse) -> Any:
