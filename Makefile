@@ -24,7 +24,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 
 export API_PORT AWS_PORT
 
-.PHONY: help up smoke test test-fast bench lint types imports format lock venv \
+.PHONY: help up smoke test test-fast bench lint types imports format openapi lock venv \
 	provision deploy destroy token clean
 
 help: ## Print this list
@@ -100,6 +100,9 @@ imports: $(STAMP) ## Import rules only
 format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
+
+openapi: $(STAMP) ## Write docs/openapi.json from chalicelib/openapi
+	$(RUN) -m infra.write_openapi
 
 lock: $(STAMP) ## Renew requirements.lock and requirements-dev.lock
 	$(PIP_COMPILE) --output-file requirements.lock requirements.txt
