@@ -103,3 +103,31 @@ def test_what_is_no_cloud_event_is_told_and_kept(stage: Stage) -> None:
     assert pointers == {"/header/ce-source", "/header/ce-time"}
     kept = stage.call("GET", f"/events/{answer.json()['eventId']}/payload", token)
     assert kept.content == b"\xff\x00"
+
+
+def test_a_batch_in_the_sdks_own_format_is_taken_event_by_event(stage: Stage) -> None:
+    # Given events as the SDK writes them, one of them without its type
+    token = stage.token(unique("owner"))
+    events = [make_cloud_event({"n": 1}), make_cloud_event("two", datacontenttype="text/plain")]
+    written = [JSONFormat().write(event) for event in events]
+    bad = b'{"specversion":"1.0","id":"3","source":"/shop/7"}'
+    body = b"[" + b",".join([*written, bad]) + b"]"
+    headers = {"Content-Type": "application/cloudevents-batch+json"}
+    # When they are sent, twice
+    first = stage.call("POST", "/events", token, data=body, headers=headers)
+    again = stage.call("POST", "/events", token, data=body, headers=headers)
+    # Then each has its verdict, and the repeat makes nothing new
+    assert first.status_code == again.status_code == 202, first.text
+    results, repeated = first.json()["results"], again.json()["results"]
+    assert [one["status"] for one in results] == ["accepted", "accepted", "rejected"]
+    assert [one["status"] for one in repeated] == ["duplicate", "duplicate", "rejected"]
+    assert [one["eventId"] for one in results] == [one["eventId"] for one in repeated]
+    assert [fault["pointer"] for fault in results[2]["errors"]] == ["/2/type"]
+    # And each is read back by the SDK
+    for one, sent in zip(results, events, strict=False):
+        accept = {"Accept": JSON_EVENT}
+        got = stage.call("GET", f"/events/{one['eventId']}", token, headers=accept)
+        message = HTTPMessage({"Content-Type": JSON_EVENT}, got.content)
+        event = from_http_event(message, JSONFormat())
+        assert (event.get_id(), event.get_data()) == (sent.get_id(), sent.get_data())
+        assert ended(stage, token, one["eventId"])["status"] == "PROCESSED"
