@@ -152,9 +152,7 @@ def test_an_event_over_the_limit_is_refused(stage: Stage) -> None:
         (b"", "invalid-json"),
     ],
 )
-def test_a_body_that_is_no_event_is_refused_and_kept(
-    stage: Stage, body: bytes, code: str
-) -> None:
+def test_a_body_that_is_no_event_is_refused_and_kept(stage: Stage, body: bytes, code: str) -> None:
     # When
     answer = stage.post(body, stage.admin)
 
