@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
 
-from chalicelib import __version__, decoding, wiring, wiring_triggers
+from chalicelib import __version__, decoding, wiring
 from chalicelib.domain import clock
 from chalicelib.domain.callers import Door
 from chalicelib.domain.deliveries import Delivery
@@ -18,9 +18,7 @@ from chalicelib.http import Api, Call, accepted, answer, no_content, not_modifie
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.lazy import LazyModule
 from chalicelib.observability import configure
-from chalicelib.services import ingest_events, manage_tokens, read_events
-from chalicelib.services.process_events import process_batch
-from chalicelib.services.reconcile import reconcile as run_reconcile
+from chalicelib.services import ingest_events, manage_tokens
 
 if TYPE_CHECKING:
     from chalicelib import (
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
         decoding_schemas,
         decoding_uploads,
         openapi,
+        wiring_triggers,
     )
     from chalicelib.domain import items as item_domain
     from chalicelib.services import (
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
         manage_subscriptions,
         manage_uploads,
         read_alerts,
+        read_events,
         receive_webhooks,
         record_uploads,
         relay_alarms,
@@ -46,6 +46,8 @@ if TYPE_CHECKING:
         send_alerts,
     )
     from chalicelib.services import notify_owners as owner_notifications
+    from chalicelib.services import process_events as event_processing
+    from chalicelib.services import reconcile as reconciliation
 else:
     decoding_alerts = LazyModule("chalicelib.decoding_alerts")
     decoding_batches = LazyModule("chalicelib.decoding_batches")
@@ -54,6 +56,9 @@ else:
     decoding_uploads = LazyModule("chalicelib.decoding_uploads")
     ingest_batches = LazyModule("chalicelib.services.ingest_batches")
     item_domain = LazyModule("chalicelib.domain.items")
+    event_processing = LazyModule("chalicelib.services.process_events")
+    reconciliation = LazyModule("chalicelib.services.reconcile")
+    wiring_triggers = LazyModule("chalicelib.wiring_triggers")
     manage_items = LazyModule("chalicelib.services.manage_items")
     manage_schemas = LazyModule("chalicelib.services.manage_schemas")
     manage_subscriptions = LazyModule("chalicelib.services.manage_subscriptions")
@@ -61,6 +66,7 @@ else:
     openapi = LazyModule("chalicelib.openapi")
     owner_notifications = LazyModule("chalicelib.services.notify_owners")
     read_alerts = LazyModule("chalicelib.services.read_alerts")
+    read_events = LazyModule("chalicelib.services.read_events")
     receive_webhooks = LazyModule("chalicelib.services.receive_webhooks")
     record_uploads = LazyModule("chalicelib.services.record_uploads")
     relay_alarms = LazyModule("chalicelib.services.relay_alarms")
@@ -345,7 +351,7 @@ relay_alarm.event_class = Invocation
 )
 def process_events(event: SQSEvent) -> None:
     deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    process_batch(deliveries, wiring.processing(seconds_left(event.context)))
+    event_processing.process_batch(deliveries, wiring.processing(seconds_left(event.context)))
 
 
 @app.schedule(Rate(settings.reconcile_minutes, unit=Rate.MINUTES))
@@ -353,7 +359,7 @@ def reconcile(run: Invocation) -> dict[str, Any]:
     using = wiring.reconciling(
         run.run_id, seconds_left(run.context), run.seconds("stuckAfterSeconds")
     )
-    return run_reconcile(using).to_dict()
+    return reconciliation.reconcile(using).to_dict()
 
 
 reconcile.event_class = Invocation

@@ -13,28 +13,25 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from chalicelib import settings as settings_module
-from chalicelib.adapters.bus import Bus
-from chalicelib.adapters.checkpoint_store import CheckpointStore
-from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.adapters.token_store import TokenStore
-from chalicelib.services.end_events import Processing
 from chalicelib.services.ingest_events import Ingest
-from chalicelib.services.processors import PROCESSORS
-from chalicelib.services.read_events import Reading
-from chalicelib.services.reconcile import Reconciling
 from chalicelib.settings import Settings, queue_url
 
 if TYPE_CHECKING:
+    from chalicelib.adapters.event_index import EventIndex
     from chalicelib.adapters.schema_store import SchemaStore
     from chalicelib.adapters.secrets import Secrets
     from chalicelib.adapters.slack import Slack
     from chalicelib.services.check_schemas import SchemaCheck
+    from chalicelib.services.end_events import Processing
     from chalicelib.services.ingest_batches import Batching
     from chalicelib.services.manage_schemas import ManagingSchemas
+    from chalicelib.services.read_events import Reading
     from chalicelib.services.receive_webhooks import Receiving
+    from chalicelib.services.reconcile import Reconciling
     from chalicelib.services.replay_events import Replaying
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
@@ -64,8 +61,10 @@ def ledger() -> EventStore:
     )
 
 
-def index() -> EventIndex:
+def index() -> "EventIndex":
     """The ledger's indexes."""
+    from chalicelib.adapters.event_index import EventIndex
+
     return EventIndex(aws("dynamodb"), settings().events_table, settings().ledger_shards)
 
 
@@ -143,13 +142,19 @@ def schema_check() -> "SchemaCheck":
     return SchemaCheck(schema_store(), settings().schema_cache)
 
 
-def reading() -> Reading:
+def reading() -> "Reading":
     """What `read_events` works with."""
+    from chalicelib.services.read_events import Reading
+
     return Reading(ledger(), index(), lake())
 
 
-def processing(remaining: Callable[[], float]) -> Processing:
+def processing(remaining: Callable[[], float]) -> "Processing":
     """What `process_events` works with; `remaining` gives the seconds left."""
+    from chalicelib.adapters.bus import Bus
+    from chalicelib.services.end_events import Processing
+    from chalicelib.services.processors import PROCESSORS
+
     config = settings()
     return Processing(
         ledger=ledger(),
@@ -168,9 +173,12 @@ def processing(remaining: Callable[[], float]) -> Processing:
 
 def reconciling(
     run_id: str, remaining: Callable[[], float], stuck_after: int | None = None
-) -> Reconciling:
+) -> "Reconciling":
     """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
     asks for a full sweep."""
+    from chalicelib.adapters.checkpoint_store import CheckpointStore
+    from chalicelib.services.reconcile import Reconciling
+
     config = settings()
     full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
     return Reconciling(

@@ -34,7 +34,6 @@ from chalicelib.errors import (
     is_aws_fault,
 )
 from chalicelib.observability import log
-from chalicelib.services.reject_events import keep_rejected
 
 
 class CheckSchema(Protocol):
@@ -95,6 +94,8 @@ def ingest(submission: Submission, using: Ingest) -> Receipt:
         if draft and event and draft.identity and _is_repeat(event, using):
             # It was accepted before its schema came to refuse it.
             return Receipt(event.event_id, replayed=True)
+        from chalicelib.services.reject_events import keep_rejected
+
         now = clock.to_text(using.now())
         error.event_id = keep_rejected(submission, draft, error, now, using.lake, using.ledger)
         raise

@@ -35,6 +35,12 @@ AT_A_TIME = 3
 """Processes, not the program's own threads: Python 3.11 can fail when several parse code."""
 AT_LEAST = 2_000
 _SECONDS = 900
+_GUESSES = (
+    "ignored_auth,negative_data_rejection,positive_data_acceptance,ensure_resource_availability"
+)
+"""Checks that guess from what was made which answer is right. In the stateful phase what is sent is
+not always what was made (a header that can not be sent is left out, the hooks keep tokens alive),
+and ids make each run another; the other phases, the same in each run, have these checks."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +182,7 @@ def test_generated_requests_are_answered_as_documented(local: Stage, tmp_path: P
     sent_often = ("--exclude-checks", "ignored_auth")
     one_by_one = ("--phases", "coverage,fuzzing", *sent_often)
     plans = {
-        "stateful": (described, "--phases", "stateful", *sent_often),
+        "stateful": (described, "--phases", "stateful", "--exclude-checks", _GUESSES),
         "events": (described, *one_by_one, "--include-tag", "Events"),
         "others": (described, *one_by_one, "--exclude-tag", "Events"),
         "examples": (with_what_there_is(local, token), "--phases", "examples"),

@@ -99,6 +99,8 @@ def test_the_figures_of_the_readme_are_those_of_the_results_it_cites() -> None:
         f"{figures['without a key']:g}",
         f"{repeats[0]:g} and {repeats[1]:g}",
         f"{figures['a batch of 10']:g}",
+        f"{figures['ingest of 100 without keys']:g}",
+        f"{figures['processing of 100 without keys']:g}",
         f"{figures['as in Lambda: ratio to the floor']:.2f}",
         f"{figures['with bytecode: ratio to the floor']:.2f}",
         f"{figures['archive']:.2f} MB",
