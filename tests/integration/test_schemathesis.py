@@ -35,19 +35,14 @@ AT_A_TIME = 3
 """Processes, not the program's own threads: Python 3.11 can fail when several parse code."""
 AT_LEAST = 2_000
 _SECONDS = 900
-_ALWAYS = ",".join(
-    (
-        "not_a_server_error",
-        "status_code_conformance",
-        "content_type_conformance",
-        "response_headers_conformance",
-        "response_schema_conformance",
-    )
+_ALWAYS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,"
+    "response_headers_conformance,response_schema_conformance"
 )
 """What holds of every answer, whatever came before. The stateful phase looks for this alone: the
-other checks guess from what was made which answer is right, and there it is not always what was sent
-(a header that can not be sent is left out, the hooks keep tokens alive, an idempotency key makes a
-deleted item anew), and ids make each run another. The other phases have all checks."""
+other checks guess from what was made which answer is right, and there it is not always what was
+sent (a header that can not be sent is left out, the hooks keep tokens alive, an idempotency key
+makes a deleted item anew), and ids make each run another. The other phases have all checks."""
 
 
 @dataclass(frozen=True)
