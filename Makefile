@@ -24,7 +24,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 
 export API_PORT AWS_PORT
 
-.PHONY: help up smoke test test-fast bench lint types imports format openapi lock venv \
+.PHONY: help up smoke test test-fast chaos bench lint types imports format openapi lock venv \
 	provision deploy destroy token clean
 
 help: ## Print this list
@@ -84,7 +84,11 @@ test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest tests/contract tests/integration tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
-	$(RUN) -m pytest -m "not emulator" --ignore=tests/integration --ignore=tests/e2e $(PYTEST_ARGS)
+	$(RUN) -m pytest -m "not emulator" --ignore=tests/integration --ignore=tests/e2e \
+		--ignore=tests/chaos $(PYTEST_ARGS)
+
+chaos: $(STAMP) ## Send 10,000 events under faults and count: lost 0, doubled 0 (CHAOS_EVENTS, CHAOS_SEED)
+	@$(RUN) -m tests.chaos.run
 
 bench: $(STAMP) ## Measure; print tables; write benchmarks/results/
 	$(RUN) -m benchmarks

@@ -14,7 +14,16 @@ from chalicelib.domain.callers import Door
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.requests import MAX_BODY_BYTES
 from chalicelib.errors import UnauthenticatedError
-from chalicelib.http import Api, Call, accepted, answer, no_content, not_modified, page, stored
+from chalicelib.http import (
+    Api,
+    Call,
+    accepted,
+    answer,
+    no_content,
+    not_modified,
+    page,
+    stored,
+)
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.lazy import LazyModule
 from chalicelib.observability import configure
@@ -25,13 +34,16 @@ if TYPE_CHECKING:
         decoding_alerts,
         decoding_batches,
         decoding_items,
+        decoding_recovery,
         decoding_schemas,
         decoding_uploads,
         openapi,
+        wiring_recovery,
         wiring_triggers,
     )
     from chalicelib.domain import items as item_domain
     from chalicelib.services import (
+        dead_letters,
         ingest_batches,
         manage_items,
         manage_schemas,
@@ -43,15 +55,19 @@ if TYPE_CHECKING:
         record_uploads,
         relay_alarms,
         replay_events,
+        replay_many,
+        restart_replays,
         send_alerts,
     )
     from chalicelib.services import notify_owners as owner_notifications
     from chalicelib.services import process_events as event_processing
     from chalicelib.services import reconcile as reconciliation
 else:
+    dead_letters = LazyModule("chalicelib.services.dead_letters")
     decoding_alerts = LazyModule("chalicelib.decoding_alerts")
     decoding_batches = LazyModule("chalicelib.decoding_batches")
     decoding_items = LazyModule("chalicelib.decoding_items")
+    decoding_recovery = LazyModule("chalicelib.decoding_recovery")
     decoding_schemas = LazyModule("chalicelib.decoding_schemas")
     decoding_uploads = LazyModule("chalicelib.decoding_uploads")
     ingest_batches = LazyModule("chalicelib.services.ingest_batches")
@@ -71,7 +87,10 @@ else:
     record_uploads = LazyModule("chalicelib.services.record_uploads")
     relay_alarms = LazyModule("chalicelib.services.relay_alarms")
     replay_events = LazyModule("chalicelib.services.replay_events")
+    replay_many = LazyModule("chalicelib.services.replay_many")
+    restart_replays = LazyModule("chalicelib.services.restart_replays")
     send_alerts = LazyModule("chalicelib.services.send_alerts")
+    wiring_recovery = LazyModule("chalicelib.wiring_recovery")
 
 settings = wiring.settings()
 configure(settings.log_level)
@@ -153,6 +172,46 @@ def get_result(call: Call, event_id: str) -> Response:
 def post_replay(call: Call, event_id: str) -> Response:
     using = wiring.replaying()
     return accepted(replay_events.replay(event_id, call.caller, call.request_id, using))
+
+
+@app.serves("POST", "/replays", "events:admin")
+def post_replays(call: Call) -> Response:
+    now = clock.utc_now()
+    order, is_dry = decoding_recovery.decode_replay(call, now)
+    using = wiring_recovery.replaying_many()
+    if is_dry:
+        return answer(replay_many.count(order, using).to_dict(order))
+    replay, was_known = replay_many.start(order, call.caller, using)
+    headers = {"Location": f"/replays/{replay.replay_id}"}
+    if was_known:
+        headers["Idempotent-Replayed"] = "true"
+    return answer(replay.to_dict(now), 202, headers)
+
+
+@app.serves("GET", "/replays/{replay_id}", "events:admin")
+def get_replays(call: Call, replay_id: str) -> Response:
+    replay = replay_many.read(replay_id, call.caller, wiring_recovery.replaying_many())
+    return answer(replay.to_dict(clock.utc_now()))
+
+
+@app.serves("DELETE", "/replays/{replay_id}", "events:admin")
+def delete_replays(call: Call, replay_id: str) -> Response:
+    replay = replay_many.abort(replay_id, call.caller, wiring_recovery.replaying_many())
+    return answer(replay.to_dict(clock.utc_now()))
+
+
+@app.serves("GET", "/dead-letters", "events:admin")
+def list_dead_letters(call: Call) -> Response:
+    choice, below = decoding_recovery.decode_dead_letters(call)
+    using = wiring_recovery.recovering()
+    return page(*dead_letters.list_dead_letters(choice, below, call.caller, using))
+
+
+@app.serves("POST", "/dead-letters/redrive", "events:admin")
+def post_redrive(call: Call) -> Response:
+    order = decoding_recovery.decode_redrive(call)
+    done = dead_letters.redrive(order, call.caller, wiring_recovery.recovering())
+    return answer(done.to_dict())
 
 
 @app.serves("POST", "/webhooks/{source}", None, MAX_BODY_BYTES)
@@ -351,14 +410,16 @@ relay_alarm.event_class = Invocation
 )
 def process_events(event: SQSEvent) -> None:
     deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    event_processing.process_batch(deliveries, wiring.processing(seconds_left(event.context)))
+    event_processing.process_batch(
+        deliveries, wiring_recovery.processing(seconds_left(event.context))
+    )
 
 
 @app.schedule(Rate(settings.reconcile_minutes, unit=Rate.MINUTES))
 def reconcile(run: Invocation) -> dict[str, Any]:
-    using = wiring.reconciling(
-        run.run_id, seconds_left(run.context), run.seconds("stuckAfterSeconds")
-    )
+    stuck_after = run.seconds("stuckAfterSeconds")
+    restart_replays.restart_replays(wiring_recovery.restarting(stuck_after))
+    using = wiring.reconciling(run.run_id, seconds_left(run.context), stuck_after)
     return reconciliation.reconcile(using).to_dict()
 
 

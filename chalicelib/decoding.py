@@ -119,7 +119,7 @@ def decode_token_order(call: Call, now: datetime) -> TokenOrder:
         faults.append(FieldError("/owner", "must be 1 to 64 letters, digits and ._@-"))
     faults += _scope_faults(body.get("scopes"))
     expires_at = body.get("expiresAt")
-    expiry = None if expires_at is None else _read_moment(expires_at)
+    expiry = None if expires_at is None else read_moment(expires_at)
     if expires_at is not None and (expiry is None or expiry <= now):
         faults.append(FieldError("/expiresAt", "must be an ISO 8601 time to come"))
     if faults:
@@ -171,13 +171,14 @@ def _moment(query: Mapping[str, str], name: str) -> datetime | None:
     if name not in query:
         return None
     # A `+` that was not percent-encoded arrives as a space.
-    moment = _read_moment(query[name].replace(" ", "+"))
+    moment = read_moment(query[name].replace(" ", "+"))
     if moment is None:
         raise InvalidRequestError.at(f"/query/{name}", "must be an ISO 8601 date or time")
     return moment
 
 
-def _read_moment(text: Any) -> datetime | None:
+def read_moment(text: Any) -> datetime | None:
+    """The moment that a text names in ISO 8601; None when it names none."""
     try:
         return clock.from_text(text)
     except (ValueError, TypeError, OverflowError):

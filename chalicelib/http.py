@@ -1,8 +1,8 @@
 """HTTP: what a view gets, what it answers, and one shape for every error.
 
-`Api` is Chalice with four things added: a request id on every answer, errors as problem+json
-(RFC 9457) including Chalice's own, the caller's scopes checked before a view runs, and the API
-function answering when it is invoked directly with just a body.
+`Api` is Chalice with five things added: a request id on every answer, errors as problem+json
+(RFC 9457) including Chalice's own, the caller's scopes checked before a view runs, a deadline for
+all functions, and the API function answering when it is invoked directly with just a body.
 """
 
 import base64
@@ -25,6 +25,7 @@ from chalice.app import (
     RestAPIEventHandler,
 )
 
+from chalicelib.deadline import keep_deadline
 from chalicelib.domain import browsers, requests
 from chalicelib.domain.callers import Door, caller_of
 from chalicelib.domain.direct_invocations import as_request, direct_caller, is_direct
@@ -129,6 +130,7 @@ class Api(Chalice):
         # Every body arrives as the bytes that were sent: as text, the gateway would replace what
         # is no UTF-8, and we would keep something else than we acknowledge.
         self.api.binary_types = ["*/*"]
+        self.register_middleware(keep_deadline)
         self._door = door
         self._guard: Any = None
         self._for_browsers = browsers.SECURITY_HEADERS | browsers.readable_by(cors_origin)
@@ -259,13 +261,9 @@ class Api(Chalice):
             if headers.get("Content-Type") == PROBLEM:
                 body = json.loads(response["body"])
             else:
-                fallback = ("internal-error", "Internal error")
-                code, title = _CHALICE_ERRORS.get(status, fallback)
-                detail = (
-                    "something went wrong on our side"
-                    if status >= HTTPStatus.INTERNAL_SERVER_ERROR
-                    else title
-                )
+                code, title = _CHALICE_ERRORS.get(status, ("internal-error", "Internal error"))
+                is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
+                detail = "something went wrong on our side" if is_ours else title
                 body = problem(status, code, title, detail)
             response["body"] = dump_json({**body, "requestId": request_id})
             headers["Content-Type"] = PROBLEM

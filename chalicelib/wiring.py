@@ -12,6 +12,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import deadline
 from chalicelib import settings as settings_module
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from chalicelib.adapters.schema_store import SchemaStore
     from chalicelib.adapters.secrets import Secrets
     from chalicelib.adapters.slack import Slack
+    from chalicelib.domain.events import Event
     from chalicelib.services.check_schemas import SchemaCheck
+    from chalicelib.services.compare_stores import Comparing
     from chalicelib.services.end_events import Processing
     from chalicelib.services.ingest_batches import Batching
     from chalicelib.services.manage_schemas import ManagingSchemas
@@ -35,8 +38,9 @@ if TYPE_CHECKING:
     from chalicelib.services.replay_events import Replaying
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
-"""Three calls that all hang take at most 3 x 3 x (1 + 2) = 27 s and a little back-off, so the API
-answers before API Gateway's 29 s are over."""
+"""An attempt that hangs takes 3 s, a call 9 s and up to 3 s of back-off. That alone keeps no route
+of several calls within 29 s: see `_keep_deadline`."""
+ATTEMPT_SECONDS = CONNECT_SECONDS + READ_SECONDS
 
 _lock = threading.RLock()
 
@@ -195,6 +199,34 @@ def reconciling(
         full_sweep_every=full_sweep_every if stuck_after is None else None,
         run_id=run_id,
         remaining=remaining,
+        comparing=_comparing(remaining),
+    )
+
+
+def _comparing(remaining: Callable[[], float]) -> "Comparing":
+    """What `compare_stores` works with."""
+    from chalicelib.adapters.result_store import ResultStore
+    from chalicelib.services.compare_stores import Comparing
+    from chalicelib.services.remake_silver import Remaking
+    from chalicelib.services.run_processors import run_processor
+
+    config = settings()
+
+    def make_document(
+        event: "Event", payload: bytes, attempt: int, seconds: float, processed_at: str
+    ) -> str:
+        using = processing(remaining)
+        return run_processor(event, payload, attempt, seconds, processed_at, using).document
+
+    results = ResultStore(aws("dynamodb"), config.events_table)
+    return Comparing(
+        ledger=ledger(),
+        index=index(),
+        lake=lake(),
+        checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
+        remaking=Remaking(lake(), results, make_document),
+        stage=config.stage,
+        remaining=remaining,
     )
 
 
@@ -244,7 +276,7 @@ def _client(service: str) -> Any:
 
     # A signed form must be of Signature Version 4 and name the bucket's own region.
     special = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
-    return _session().create_client(
+    client = _session().create_client(
         service,
         region_name=settings().region,
         config=Config(
@@ -256,3 +288,18 @@ def _client(service: str) -> Any:
             **(special if service == "s3" else {}),
         ),
     )
+    # First of all, so that nothing is signed in vain. Emitted for each attempt, not each call.
+    client.meta.events.register_first("request-created", _keep_deadline)
+    return client
+
+
+def _keep_deadline(**_: Any) -> None:
+    """Begin no attempt that may not come to its end in the time of this run.
+
+    Raises one of botocore's errors, which is no reason for botocore to try again: to a caller it is
+    as if AWS had not answered.
+    """
+    if deadline.seconds_left() < ATTEMPT_SECONDS:
+        from botocore.exceptions import HTTPClientError
+
+        raise HTTPClientError(error="no time is left for an attempt")

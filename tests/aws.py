@@ -67,5 +67,8 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
     url: str = create(QueueName=names.queue)["QueueUrl"]
     dead_letter_url: str = create(QueueName=names.dead_letter_queue)["QueueUrl"]
     create(QueueName=names.alert_queue)
+    prefix = names.queue.removesuffix("-events")
+    for name in ("ci-events-dlq", "uploads-dlq", "notifications-dlq"):
+        create(QueueName=f"{prefix}-{name}")
     clients("events").create_event_bus(Name=names.bus)
     return url, dead_letter_url

@@ -9,7 +9,6 @@ from chalicelib.domain.lake_keys import parse_bronze_key
 from chalicelib.errors import NotFoundError
 from tests.fakes import FakeAws, StoredObject
 
-_ROOT = "bronze/"
 _KEYS_A_PAGE = 1000
 
 
@@ -42,21 +41,45 @@ class FakeLake(Lake):
         return None if kept is None else (kept.metadata, kept.body)
 
     def bronze_types(self) -> Iterator[str]:
+        return self._folders(self.bronze_bucket, "bronze/")
+
+    def bronze_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
+        return self._keys(self.bronze_bucket, prefix, after)
+
+    def silver_types(self) -> Iterator[str]:
+        return self._folders(self.silver_bucket, "silver/")
+
+    def silver_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
+        return self._keys(self.silver_bucket, prefix, after)
+
+    def has_bronze(self, key: str) -> bool:
+        return self._has(self.bronze_bucket, key)
+
+    def has_silver(self, key: str) -> bool:
+        return self._has(self.silver_bucket, key)
+
+    def put_report(self, key: str, report: str) -> bool:
+        return self._keep(self.bronze_bucket, key, report.encode(), None)
+
+    def _has(self, bucket: str, key: str) -> bool:
+        return self._aws.call("HeadObject", lambda: (bucket, key) in self._aws.objects)
+
+    def _folders(self, bucket: str, prefix: str) -> Iterator[str]:
         def effect() -> list[str]:
-            keys = [key for bucket, key in self._aws.objects if bucket == self.bronze_bucket]
-            below = [key.removeprefix(_ROOT) for key in keys if key.startswith(_ROOT)]
-            return sorted({f"{_ROOT}{name.split('/')[0]}/" for name in below if "/" in name})
+            keys = [key for where, key in self._aws.objects if where == bucket]
+            below = [key.removeprefix(prefix) for key in keys if key.startswith(prefix)]
+            return sorted({f"{prefix}{name.split('/')[0]}/" for name in below if "/" in name})
 
         yield from self._aws.call("ListObjectsV2", effect)
 
-    def bronze_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
+    def _keys(self, bucket: str, prefix: str, after: str) -> Iterator[list[tuple[str, Any]]]:
         while True:
 
             def effect(after: str = after) -> list[tuple[str, Any]]:
                 found = [
                     (key, kept.modified)
-                    for (bucket, key), kept in self._aws.objects.items()
-                    if bucket == self.bronze_bucket and key.startswith(prefix) and key > after
+                    for (where, key), kept in self._aws.objects.items()
+                    if where == bucket and key.startswith(prefix) and key > after
                 ]
                 return sorted(found, key=lambda entry: entry[0])[:_KEYS_A_PAGE]
 

@@ -5,7 +5,7 @@ share its data and count their calls on it, named and numbered as the real ones'
 that a test can say "the third call fails" and mean the same thing for both.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.token_store import TokenStore
 from chalicelib.domain.events import (
+    REDRIVEN,
     Event,
     Failure,
     Handover,
@@ -25,6 +26,7 @@ from chalicelib.domain.events import (
     may_become,
 )
 from chalicelib.domain.listing import Entry, Listing, Page, shard_of
+from chalicelib.domain.replays import Replay
 from chalicelib.domain.tokens import Token
 from chalicelib.errors import ConflictError, UnavailableError
 from tests.factories import Clock
@@ -56,6 +58,8 @@ class FakeAws:
     objects: dict[tuple[str, str], StoredObject] = field(default_factory=dict)
     checkpoints: dict[str, dict[str, str]] = field(default_factory=dict)
     tokens: dict[str, Token] = field(default_factory=dict)
+    replays: dict[str, Replay] = field(default_factory=dict)
+    running: dict[str, Mapping[str, str]] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     gate: Callable[[str, Callable[[], Any]], Any] | None = None
@@ -169,6 +173,9 @@ class FakeEventStore(EventStore):
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
         return self._change_seen(record, step, last_error=failure.to_dict())
 
+    def mark_redriven(self, record: Record, at: str) -> bool:
+        return self._change_seen(record, Step(Status.ENQUEUED, at, REDRIVEN), requeues=0)
+
     def _known(self, event_ids: list[str]) -> dict[str, Record]:
         return {id_: self._aws.records[id_] for id_ in event_ids if id_ in self._aws.records}
 
@@ -274,6 +281,21 @@ class FakeEventIndex(EventIndex):
                 if len(page) < limit:
                     break
                 after = page[-1].list_key
+
+    def between(self, after: str, before: str, size: int) -> Iterator[list[Entry]]:
+        while True:
+
+            def effect(after: str = after) -> list[Entry]:
+                entries = map(_entry, self._aws.records.values())
+                found = [entry for entry in entries if after < entry.list_key < before]
+                return sorted(found, key=lambda entry: entry.list_key)[:size]
+
+            page = self._aws.call("Query", effect)
+            if page:
+                yield page
+            if len(page) < size:
+                return
+            after = page[-1].list_key
 
 
 def _entry(record: Record) -> Entry:

@@ -6,14 +6,20 @@ each shard looks through at most `_SCAN_LIMIT` entries: the page may then hold f
 and its cursor goes on from there.
 """
 
-from collections.abc import Iterable
+import heapq
+import itertools
+import operator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 from chalicelib.domain.events import Status
 from chalicelib.domain.listing import Entry, Listing, Page, merge_newest
 
 _SCAN_LIMIT = 2000
+_SCAN_PAGE = 500
 _PARALLEL = 8
 
 
@@ -36,8 +42,10 @@ class EventIndex:
         def query(partition: str) -> tuple[list[Entry], str | None]:
             return self._query(index, f"{key} = :partition", partition, filters, listing)
 
+        # Each with the run's context, which has its deadline.
+        queries = [partial(copy_context().run, query, partition) for partition in partitions]
         with ThreadPoolExecutor(_PARALLEL) as pool:
-            return merge_newest(pool.map(query, partitions), listing.limit)
+            return merge_newest(pool.map(operator.call, queries), listing.limit)
 
     def oldest(self, status: Status, before: str, limit: int) -> Iterable[list[str]]:
         """The ids of events of `status` received before `before`, oldest first, a page at a time
@@ -60,6 +68,43 @@ class EventIndex:
                 if "LastEvaluatedKey" not in answer:
                     break
                 start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+    def between(self, after: str, before: str, size: int) -> Iterator[list[Entry]]:
+        """All events whose list keys lie between the two, oldest first, in lists of `size`.
+
+        An event that changes its status meanwhile may come twice, or not. As many calls as there
+        are shards of all statuses, and one for each further `_SCAN_PAGE` entries.
+        """
+        streams = [
+            self._stream(f"{status}#{shard}", after, before)
+            for status in Status
+            for shard in range(self._shards)
+        ]
+        entries = heapq.merge(*streams, key=lambda entry: entry.list_key)
+        while page := list(itertools.islice(entries, size)):
+            yield page
+
+    def _stream(self, partition: str, after: str, before: str) -> Iterator[Entry]:
+        start: dict[str, Any] = {}
+        in_between = "statusShard = :shard AND listKey BETWEEN :after AND :before"
+        while True:
+            answer = self._client.query(
+                TableName=self._table,
+                IndexName="by-status",
+                KeyConditionExpression=in_between,
+                ExpressionAttributeValues={
+                    ":shard": {"S": partition},
+                    ":after": {"S": after},
+                    ":before": {"S": before},
+                },
+                Limit=_SCAN_PAGE,
+                **start,
+            )
+            # BETWEEN takes both ends; keys are unique, and texts of times alone are no keys.
+            yield from (one for one in map(_entry, answer["Items"]) if one.list_key != after)
+            if "LastEvaluatedKey" not in answer:
+                return
+            start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     def _partitions(self, listing: Listing) -> tuple[str, str, list[str]]:
         """(index, its key, its partitions): the index that leaves least to filter out.

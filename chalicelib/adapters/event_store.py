@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 
 from chalicelib.adapters.attributes import from_item, to_attribute, to_item
 from chalicelib.domain.events import (
+    REDRIVEN,
     Event,
     Failure,
     Handover,
@@ -145,6 +146,12 @@ class EventStore:
         """Turn a stuck event FAILED; False if it has moved on meanwhile. One call."""
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
         return self._update_seen(record, step, {"lastError": failure.to_dict()}, None)
+
+    def mark_redriven(self, record: Record, at: str) -> bool:
+        """Take a FAILED event up again, with all its chances to be sent again; False if it has
+        moved on meanwhile. One call."""
+        step = Step(Status.ENQUEUED, at, REDRIVEN)
+        return self._update_seen(record, step, {"requeues": 0}, None)
 
     def _item(self, event: Event, steps: Iterable[Step], more: Mapping[str, Any]) -> dict[str, Any]:
         timeline = [step.to_dict() for step in steps]

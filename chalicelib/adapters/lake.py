@@ -17,6 +17,7 @@ from chalicelib.errors import NotFoundError, UnavailableError
 NDJSON = "application/x-ndjson"
 _EXISTS = "PreconditionFailed"
 _BEING_WRITTEN = "ConditionalRequestConflict"
+_NOT_FOUND = ("404", "NoSuchKey", "NotFound")
 _ROUNDS = 3
 
 
@@ -58,7 +59,7 @@ class Lake:
         try:
             head = self._client.head_object(Bucket=self.bronze_bucket, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            if error.response["Error"]["Code"] in _NOT_FOUND:
                 return None
             raise
         return from_metadata(
@@ -85,15 +86,36 @@ class Lake:
 
     def bronze_types(self) -> Iterator[str]:
         """The key prefixes of all event types, in order; one call a thousand."""
-        for page in self._pages(Prefix="bronze/", Delimiter="/"):
-            for prefix in page.get("CommonPrefixes", []):
-                yield prefix["Prefix"]
+        return self._folders(self.bronze_bucket, "bronze/")
 
     def bronze_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
         """Pages of (key, when last modified) below `prefix`, after the key `after`."""
-        start = {"StartAfter": after} if after else {}
-        for page in self._pages(Prefix=prefix, **start):
-            yield [(entry["Key"], entry["LastModified"]) for entry in page.get("Contents", [])]
+        return self._keys(self.bronze_bucket, prefix, after)
+
+    def silver_types(self) -> Iterator[str]:
+        """As `bronze_types`, of silver."""
+        return self._folders(self.silver_bucket, "silver/")
+
+    def silver_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
+        """As `bronze_keys`, of silver."""
+        return self._keys(self.silver_bucket, prefix, after)
+
+    def has_bronze(self, key: str) -> bool:
+        """Whether there is such an object in bronze; one call."""
+        return self._has(self.bronze_bucket, key)
+
+    def has_silver(self, key: str) -> bool:
+        """Whether there is such an object in silver; one call."""
+        return self._has(self.silver_bucket, key)
+
+    def put_report(self, key: str, report: str) -> bool:
+        """Keep a report, JSON, beside bronze; False when there is one of that key. One call."""
+        return self._create(
+            Bucket=self.bronze_bucket,
+            Key=key,
+            Body=report.encode(),
+            ContentType="application/json",
+        )
 
     def put_silver(self, key: str, document: str) -> bool:
         """Write a processed document; False when there is one already. One call."""
@@ -141,6 +163,25 @@ class Lake:
                 raise NotFoundError("the object is not in the lake") from error
             raise
 
-    def _pages(self, **arguments: Any) -> Iterator[dict[str, Any]]:
+    def _has(self, bucket: str, key: str) -> bool:
+        try:
+            self._client.head_object(Bucket=bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def _folders(self, bucket: str, prefix: str) -> Iterator[str]:
+        for page in self._pages(bucket, Prefix=prefix, Delimiter="/"):
+            for folder in page.get("CommonPrefixes", []):
+                yield folder["Prefix"]
+
+    def _keys(self, bucket: str, prefix: str, after: str) -> Iterator[list[tuple[str, Any]]]:
+        start = {"StartAfter": after} if after else {}
+        for page in self._pages(bucket, Prefix=prefix, **start):
+            yield [(entry["Key"], entry["LastModified"]) for entry in page.get("Contents", [])]
+
+    def _pages(self, bucket: str, **arguments: Any) -> Iterator[dict[str, Any]]:
         paginator = self._client.get_paginator("list_objects_v2")
-        yield from paginator.paginate(Bucket=self.bronze_bucket, **arguments)
+        yield from paginator.paginate(Bucket=bucket, **arguments)

@@ -32,17 +32,27 @@ OPEN = (Status.RECEIVED, Status.ENQUEUED)
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.RECEIVED: frozenset({Status.ENQUEUED, Status.PROCESSED, Status.FAILED}),
     Status.ENQUEUED: frozenset({Status.ENQUEUED, Status.PROCESSED, Status.FAILED}),
-    Status.FAILED: frozenset({Status.PROCESSED}),
+    Status.FAILED: frozenset({Status.PROCESSED, Status.ENQUEUED}),
     Status.PROCESSED: frozenset(),
     Status.REJECTED: frozenset(),
 }
 """Legal steps. RECEIVED may end without ENQUEUED being written: the worker can be faster than the
-API. FAILED may turn PROCESSED: a message that was given up for lost may still arrive."""
+API. FAILED may turn PROCESSED: a message that was given up for lost may still arrive. FAILED turns
+ENQUEUED by a redrive only."""
+
+REDRIVEN = "redriven"
+"""What the step of a redrive says."""
+_REDRIVE = (Status.FAILED, Status.ENQUEUED)
 
 
 def may_become(status: Status) -> tuple[Status, ...]:
-    """The statuses from which an event may turn to `status`."""
-    return tuple(before for before, after in TRANSITIONS.items() if status in after)
+    """The statuses from which an event may turn to `status` by an attempt at it: a late attempt
+    that fails must not take up again what was FAILED."""
+    return tuple(
+        before
+        for before, after in TRANSITIONS.items()
+        if status in after and (before, status) != _REDRIVE
+    )
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ _BRONZE_KEY = re.compile(
     r"bronze/(?P<event_type>[^/]+)/\d{4}/\d{2}/\d{2}/(?P<event_id>[^/]+)\.json"
 )
 _UNIT_KEY = re.compile(r"bronze/units/(?P<day>\d{4}/\d{2}/\d{2})/(?P<unit_id>[^/]+)\.ndjson")
+_SILVER_KEY = re.compile(r"silver/[^/]+/dt=\d{4}-\d{2}-\d{2}/(?P<id>[^/]+)\.(?P<form>json|ndjson)")
 _REJECTED = ".rejected.ndjson"
 
 
@@ -30,6 +31,15 @@ def parse_bronze_key(key: str) -> tuple[str, str] | None:
     if match is None or not is_event_id(match["event_id"]):
         return None
     return unquote(match["event_type"]), match["event_id"]
+
+
+def parse_silver_key(key: str) -> tuple[str, bool] | None:
+    """(id of the event or unit, whether it is a unit) that a silver key names; None for a key that
+    is not one of ours."""
+    match = _SILVER_KEY.fullmatch(key)
+    if match is None or not is_event_id(match["id"]):
+        return None
+    return match["id"], match["form"] == "ndjson"
 
 
 def unit_bronze_key(received_at: str, unit_id: str) -> str:

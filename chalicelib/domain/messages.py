@@ -1,7 +1,8 @@
 """What travels on the events queue: an event's facts, and its payload when that is small.
 
 One event is `{"v":1,"event":{...},"payload":"...","recorded":true,"requestId":"..."}`, a unit of
-many `{"v":1,"events":[{...}],"payloads":["..."],"requestId":"..."}`. A message stays below 64 KB,
+many `{"v":1,"events":[{...}],"payloads":["..."],"requestId":"..."}`, the next step of a bulk replay
+`{"v":1,"replay":{"id":"...","step":3}}`. A message stays below 64 KB,
 the unit in which SQS counts requests (Amazon SQS pricing), if it can: beyond it, reading payloads
 from bronze costs less than sending them along.
 """
@@ -13,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chalicelib.domain.event_ids import is_event_id
 from chalicelib.domain.events import Event, sha256
 from chalicelib.domain.lake_keys import parse_unit_key
 from chalicelib.domain.payloads import dump_json
@@ -109,6 +111,31 @@ class UnitMessage:
         return cls(events, payloads, str(fields["requestId"]))
 
 
+@dataclass(frozen=True)
+class ReplayMessage:
+    """The order to take a step of a bulk replay."""
+
+    replay_id: str
+    step: int
+
+    def encode(self) -> str:
+        """The message's body."""
+        return dump_json({"v": VERSION, "replay": {"id": self.replay_id, "step": self.step}})
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "ReplayMessage":
+        """The message of a replay. Raises as `decode_message` says, or what a lookup raises."""
+        replay_id, step = fields["replay"]["id"], fields["replay"]["step"]
+        if not isinstance(replay_id, str) or not is_event_id(replay_id):
+            raise ValueError("no replay's id")
+        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
+            raise ValueError("no step")
+        return cls(replay_id, step)
+
+
+Message = EventMessage | UnitMessage | ReplayMessage
+
+
 def message_for(event: Event, payload: bytes | None, request_id: str) -> str:
     """The body that sends an event which the ledger has as RECEIVED: one of a unit is never sent
     alone (ADR 0013)."""
@@ -118,12 +145,14 @@ def message_for(event: Event, payload: bytes | None, request_id: str) -> str:
     return UnitMessage((event,), payloads, request_id).encode()
 
 
-def decode_message(body: str) -> EventMessage | UnitMessage:
+def decode_message(body: str) -> Message:
     """Read a message's body; `ForeignMessageError` for anything that `encode` did not write."""
     try:
         fields = json.loads(body)
         if fields["v"] != VERSION:
             raise ForeignMessageError(f"a message of version {fields['v']!r:.20}")
+        if "replay" in fields:
+            return ReplayMessage.from_fields(fields)
         kind = UnitMessage if "events" in fields else EventMessage
         return kind.from_fields(fields)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 from chalicelib.adapters.bus import Bus, Entry
 from chalicelib.adapters.event_store import EventStore
@@ -14,9 +15,10 @@ from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
 from chalicelib.domain import clock
 from chalicelib.domain.alerts import event_failed
-from chalicelib.domain.deliveries import back_off
+from chalicelib.domain.deliveries import Delivery, back_off
 from chalicelib.domain.events import Event, Handover
 from chalicelib.domain.failures import classify, where
+from chalicelib.domain.messages import ReplayMessage
 from chalicelib.domain.silver import envelope
 from chalicelib.errors import TransientError, aws_code, is_aws_fault
 from chalicelib.observability import log, log_context
@@ -27,6 +29,19 @@ LONGEST_WAIT_SECONDS = 900
 BUSY_SECONDS = 30
 """How long a repeated message waits for the delivery that seems to be at work on its event."""
 _ENTRIES_A_CALL = 10
+
+
+class StepReplay(Protocol):
+    """Takes a step of a bulk replay; `step_replays.take_step`, given its collaborators, is one."""
+
+    def __call__(
+        self, message: ReplayMessage, delivery: Delivery, seconds: float, /
+    ) -> int | None: ...
+
+
+def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float, /) -> int | None:
+    """The part of a worker that takes no steps of replays: it leaves them to others."""
+    return BUSY_SECONDS
 
 
 @dataclass(frozen=True)
@@ -48,6 +63,7 @@ class Processing:
     now: Callable[[], datetime] = clock.utc_now
     jitter: Callable[[], float] = random.random
     each: Each = in_threads
+    step_replay: StepReplay = put_off_step
 
 
 @dataclass(frozen=True)

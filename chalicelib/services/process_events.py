@@ -4,7 +4,8 @@ Three steps for an event: its silver document is written, the bus is told, the l
 PROCESSED. A message ends in one of three ways: done, to be retried, or set aside (not ours). If all
 are done the batch returns and SQS deletes it. Otherwise the worker deletes what is done, puts the
 rest off with back-off, and raises: right whether or not the event source reports partial batches
-(ADR 0003). Messages of many events are `process_units`' part.
+(ADR 0003). Messages of many events are `process_units`' part, steps of bulk replays those of
+`step_replays`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,13 @@ from chalicelib.domain import clock
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Event, Handover, Status
 from chalicelib.domain.lake_keys import silver_key
-from chalicelib.domain.messages import EventMessage, UnitMessage, decode_message
+from chalicelib.domain.messages import (
+    EventMessage,
+    Message,
+    ReplayMessage,
+    UnitMessage,
+    decode_message,
+)
 from chalicelib.errors import BatchIncompleteError, ForeignMessageError, NotFoundError, aws_code
 from chalicelib.observability import log, log_context
 from chalicelib.services.end_events import (
@@ -27,7 +34,7 @@ from chalicelib.services.end_events import (
 )
 from chalicelib.services.run_processors import check_payload, missing_payload, run_processor
 
-MARGIN_SECONDS = 2.0
+MARGIN_SECONDS = 4.0
 """Time kept at the end of an invocation for deleting and putting off messages."""
 
 
@@ -75,11 +82,18 @@ def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
     `process_unit`.
 
     Messages that were delivered before come last, one by one, after the others have been finished
-    and deleted: should one of them kill the process, it kills no neighbour. Raises
-    `BatchIncompleteError` when some are to be retried.
+    and deleted: should one of them kill the process, it kills no neighbour. Steps of replays come
+    after all events. Raises `BatchIncompleteError` when some are to be retried.
     """
     batch = _Batch()
-    in_order = [_take(one) for one in sorted(deliveries, key=lambda delivery: delivery.attempt)]
+    in_order: list[_Taken] = []
+    steps: list[tuple[ReplayMessage, Delivery]] = []
+    for delivery in sorted(deliveries, key=lambda one: one.attempt):
+        message = _read(delivery)
+        if isinstance(message, ReplayMessage):
+            steps.append((message, delivery))
+        else:
+            in_order.append(_Taken(delivery, message))
     left = sum(taken.events for taken in in_order)
     for taken in in_order:
         if taken.delivery.attempt > 1:
@@ -91,17 +105,30 @@ def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
         left -= taken.events
         _begin(taken, share, batch, using)
     _finish(batch, using)
+    _step_replays(steps, batch, using)
     if batch.retries:
         using.queue.delete(batch.done)
         using.queue.put_off(batch.retries)
         raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
 
-def _take(delivery: Delivery) -> _Taken:
+def _read(delivery: Delivery) -> Message | ForeignMessageError:
     try:
-        return _Taken(delivery, decode_message(delivery.body))
+        return decode_message(delivery.body)
     except ForeignMessageError as error:
-        return _Taken(delivery, error)
+        return error
+
+
+def _step_replays(
+    steps: Sequence[tuple[ReplayMessage, Delivery]], batch: _Batch, using: Processing
+) -> None:
+    """Take the steps of replays that a batch brings, with all events of it out of the way."""
+    for number, (message, delivery) in enumerate(steps):
+        using.queue.delete(batch.done)
+        batch.done.clear()
+        seconds = (using.remaining() - MARGIN_SECONDS) / (len(steps) - number)
+        wait = 0 if seconds <= 0 else using.step_replay(message, delivery, seconds)
+        batch.settle(delivery, wait)
 
 
 def _begin(taken: _Taken, seconds: float, batch: _Batch, using: Processing) -> None:

@@ -5,13 +5,15 @@ ENQUEUED and nothing happened to (the process died before it sent, or the messag
 payload in bronze that the ledger has not heard of (the process died after the first write). Both
 are sent again, the former at most `max_requeues` times with doubling waits; then it is FAILED,
 where people look. Repeats are harmless: the worker's effects happen once. What came in a batch
-goes on with its unit, see `reconcile_units`.
+goes on with its unit, see `reconcile_units`. After a full sweep the stores are compared with each
+other, see `compare_stores`.
 """
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 from chalicelib.adapters.checkpoint_store import CheckpointStore
 from chalicelib.adapters.event_index import EventIndex
@@ -36,7 +38,12 @@ from chalicelib.services.reconcile_units import (
 )
 from chalicelib.services.spread import Each, in_threads
 
+if TYPE_CHECKING:
+    from chalicelib.services.compare_stores import Comparing
+
 PAGE = 100
+MARGIN_SECONDS = 5.0
+"""Time kept at the end of a run: nothing new is looked at any more."""
 CHECKPOINT = "bronze"
 WINDOW_DAYS = 2
 """Days of bronze that a sweep goes through: today and those before."""
@@ -59,23 +66,29 @@ class Reconciling:
     full_sweep_every: timedelta | None
     run_id: str
     remaining: Callable[[], float]
+    comparing: "Comparing | None" = None
     now: Callable[[], datetime] = clock.utc_now
     each: Each = in_threads
 
 
 @dataclass
 class Report:
-    """What a run did: counts by name, and whether it got through everything."""
+    """What a run did: counts by name, the events it found without an entry, what a comparison came
+    to if one ended, and whether it got through everything."""
 
     counts: Counter[str] = field(default_factory=Counter)
+    orphans: list[str] = field(default_factory=list)
+    comparison: dict[str, Any] | None = None
     complete: bool = True
 
-    def to_dict(self) -> dict[str, int | bool]:
+    def to_dict(self) -> dict[str, Any]:
         names = ("stuck", "waiting", "requeued", "failed", "orphans", "recovered", "foreign")
-        return {**{name: self.counts[name] for name in names}, "complete": self.complete}
+        counts = {name: self.counts[name] for name in names}
+        compared = {} if self.comparison is None else {"comparison": self.comparison}
+        return {**counts, "complete": self.complete, **compared}
 
 
-def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
+def reconcile(using: Reconciling, margin: float = MARGIN_SECONDS) -> Report:
     """Run once, stopping `margin` seconds before the time is up; the next run goes on.
 
     Calls: one a ledger shard and open status, one for every hundred events found there, two to
@@ -84,7 +97,8 @@ def reconcile(using: Reconciling, margin: float = 5.0) -> Report:
     """
     report = Report()
     _requeue_stuck(using, report, margin)
-    _recover_orphans(using, report, margin)
+    sweep = _recover_orphans(using, report, margin)
+    _compare(sweep, using, report, margin)
     log.info("reconciled", extra=report.to_dict())
     put_metrics(
         using.stage,
@@ -191,14 +205,27 @@ def _send(record: Record, using: Reconciling) -> None:
     using.queue.send(message.encode())
 
 
-def _recover_orphans(using: Reconciling, report: Report, margin: float) -> None:
-    """Sweep recent bronze for payloads without a ledger entry, from where the last run stopped."""
+def _compare(sweep: Sweep, using: Reconciling, report: Report, margin: float) -> None:
+    """Compare the stores, or go on with that; not while a sweep may still repair what differs."""
+    if using.comparing is None or sweep.position:
+        return
+    from chalicelib.services.compare_stores import compare
+
+    whole = (sweep.full_at, sweep.until)
+    report.comparison = compare(whole, WINDOW_DAYS, report.orphans, margin, using.comparing)
+
+
+def _recover_orphans(using: Reconciling, report: Report, margin: float) -> Sweep:
+    """Sweep recent bronze for payloads without a ledger entry, from where the last run stopped;
+    where the sweep stands now."""
     settled_for = timedelta(seconds=using.stuck_after)
     saved = Sweep.from_dict(using.checkpoints.get(CHECKPOINT))
     sweep = saved.started(using.now(), settled_for, using.full_sweep_every)
     position = _go_through(sweep, using, report, margin)
     report.complete = report.complete and not position
-    using.checkpoints.put(CHECKPOINT, vars(sweep.at(position)))
+    stands = sweep.at(position)
+    using.checkpoints.put(CHECKPOINT, vars(stands))
+    return stands
 
 
 def _go_through(sweep: Sweep, using: Reconciling, report: Report, margin: float) -> str:
@@ -254,6 +281,7 @@ def _recover(key: str, using: Reconciling, report: Report) -> None:
     message = EventMessage(event, None, recorded=False, request_id=using.run_id)
     using.queue.send(message.encode())
     report.counts["recovered"] += 1
+    report.orphans.append(event.event_id)
     log.warning("orphan recovered", extra={"eventId": event.event_id})
 
 
@@ -269,3 +297,4 @@ def _recover_unit(key: str, using: Reconciling, report: Report) -> None:
     if added:
         send_unit(added, using)
     report.counts["recovered"] += len(added)
+    report.orphans += [event.event_id for event in added]

@@ -65,7 +65,7 @@ def replay(event_id: str, caller: Caller, request_id: str, using: Replaying) -> 
     now = using.now()
     received_at = clock.to_text(now)
     if record.status is Status.REJECTED:
-        before = _read_again(before, payload, using.check_schema)
+        before = read_again(before, payload, using.check_schema)
     event_id = new_event_id(now, using.random(10))
     event = replace(before, event_id=event_id, received_at=received_at)
     received = Step(Status.RECEIVED, received_at, f"replay of {before.event_id}")
@@ -80,7 +80,7 @@ def replay(event_id: str, caller: Caller, request_id: str, using: Replaying) -> 
     return Receipt(event.event_id, replayed=False)
 
 
-def _read_again(before: Event, payload: bytes, check_schema: CheckSchema) -> Event:
+def read_again(before: Event, payload: bytes, check_schema: CheckSchema) -> Event:
     """The event that a rejected payload is by now; `InvalidRequestError` if it is still refused."""
     if before.event_type == UNREADABLE:
         draft = _read(before.content_type, payload)

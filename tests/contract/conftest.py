@@ -15,10 +15,13 @@ import pytest
 from moto import mock_aws
 
 from chalicelib.adapters.checkpoint_store import CheckpointStore
+from chalicelib.adapters.dead_letter_queue import DeadLetterQueue
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
+from chalicelib.adapters.event_window import EventWindow
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
+from chalicelib.adapters.replay_store import ReplayStore
 from chalicelib.adapters.schema_store import SchemaStore
 from chalicelib.adapters.token_store import TokenStore
 from tests.aws import Names, make_resources
@@ -26,6 +29,7 @@ from tests.conftest import REGION
 from tests.emulator import running_emulator
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
+from tests.fake_recovery import FakeDeadLetterQueue, FakeEventWindow, FakeReplayStore
 from tests.fake_schemas import FakeSchemaStore
 from tests.fakes import (
     SHARDS,
@@ -51,6 +55,10 @@ class Backend:
     tokens: TokenStore
     schemas: SchemaStore
     checkpoints: CheckpointStore
+    replays: ReplayStore
+    window: EventWindow
+    dead: DeadLetterQueue
+    """Another way to look at `queue`."""
     calls: list[str]
     receive: Callable[[], list[tuple[str, str]]]
     """Messages that can be received now, as (body, receipt handle)."""
@@ -76,6 +84,9 @@ def _fake_backend() -> Backend:
         tokens=FakeTokenStore(aws),
         schemas=FakeSchemaStore(aws),
         checkpoints=FakeCheckpointStore(aws),
+        replays=FakeReplayStore(aws),
+        window=FakeEventWindow(aws),
+        dead=FakeDeadLetterQueue(aws, queue),
         calls=aws.calls,
         receive=receive,
         put_by_hand=put_by_hand,
@@ -116,6 +127,9 @@ def _real_backend(endpoint: str | None) -> Backend:
         tokens=TokenStore(dynamodb, names.tokens_table),
         schemas=SchemaStore(dynamodb, names.schemas_table),
         checkpoints=CheckpointStore(dynamodb, names.events_table),
+        replays=ReplayStore(dynamodb, names.events_table),
+        window=EventWindow(dynamodb, names.events_table),
+        dead=DeadLetterQueue(clients("sqs"), url),
         calls=calls,
         receive=receive,
         put_by_hand=put_by_hand,

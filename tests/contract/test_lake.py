@@ -122,3 +122,38 @@ def test_the_silver_file_of_a_unit_is_decided_once(aws_backends: Backend, lines:
     assert aws_backends.lake.put_silver_unit(key, lines)
     assert not aws_backends.lake.put_silver_unit(key, b"other\n")
     assert aws_backends.lake.get_silver(key) == lines
+
+
+def test_silver_is_listed_like_bronze(aws_backends: Backend) -> None:
+    # Given documents of two types
+    types = [unique("a"), unique("b")]
+    keys = [f"silver/{name}/dt=2026-03-14/{number}.json" for name in types for number in range(3)]
+    for key in keys:
+        aws_backends.lake.put_silver(key, "{}")
+    # When types and keys are listed
+    folders = [one for one in aws_backends.lake.silver_types() if one.split("/")[1] in types]
+    listed = [key for page in aws_backends.lake.silver_keys(folders[0]) for key, _ in page]
+    rest = [key for page in aws_backends.lake.silver_keys(folders[0], keys[0]) for key, _ in page]
+    # Then they come in order, from where the last listing stopped
+    assert folders == [f"silver/{name}/" for name in types]
+    assert (listed, rest) == (keys[:3], keys[1:3])
+
+
+def test_one_is_told_whether_an_object_is_there(aws_backends: Backend) -> None:
+    event, key = make_event(payload=PAYLOAD), f"silver/{unique('type')}/dt=2026-03-14/x.json"
+    aws_backends.lake.put_bronze(event, PAYLOAD)
+    aws_backends.lake.put_silver(key, "{}")
+    aws_backends.calls.clear()
+    assert aws_backends.lake.has_bronze(event.s3_key)
+    assert not aws_backends.lake.has_bronze(key)
+    assert aws_backends.lake.has_silver(key)
+    assert not aws_backends.lake.has_silver(event.s3_key)
+    assert aws_backends.calls == ["HeadObject"] * 4
+
+
+def test_a_report_is_kept_beside_the_payloads_and_is_none_of_them(aws_backends: Backend) -> None:
+    key = f"reports/reconcile/2026-03-14/{unique('report')}.json"
+    assert aws_backends.lake.put_report(key, '{"clean":true}')
+    assert not aws_backends.lake.put_report(key, "{}")
+    assert aws_backends.lake.get_bronze(key) == b'{"clean":true}'
+    assert not [one for one in aws_backends.lake.bronze_types() if "reports" in one]

@@ -12,6 +12,7 @@ import pytest
 from chalice.test import Client, HTTPResponse
 from moto import mock_aws
 from moto.moto_api._internal.models import moto_api_backend
+from moto.sqs.models import sqs_backends
 
 import app
 from chalicelib import wiring
@@ -120,6 +121,15 @@ class Platform:
 
     def reconcile(self, payload: Any = None) -> Any:
         return app.reconcile(payload or sample("eventbridge_schedule"), LambdaContext())
+
+
+def without_delay() -> None:
+    """Let what was sent with a delay be there at once."""
+    for backends in sqs_backends.values():
+        for backend in backends.values():
+            for queue in backend.queues.values():
+                for message in queue._messages:
+                    message.delayed_until = 0
 
 
 def _record(message: dict[str, Any]) -> dict[str, Any]:

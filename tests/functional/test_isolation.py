@@ -59,17 +59,22 @@ CASES: dict[tuple[str, str], Case] = {
     ("GET", "/events/{event_id}/payload"): the_id,
     ("GET", "/events/{event_id}/result"): the_id,
     ("POST", "/events/{event_id}/replay"): the_id,
+    ("GET", "/replays/{replay_id}"): the_id,
+    ("DELETE", "/replays/{replay_id}"): the_id,
     ("GET", "/items/{item_id}"): the_id,
     ("PUT", "/items/{item_id}"): the_id,
     ("DELETE", "/items/{item_id}"): the_id,
     ("DELETE", "/subscriptions/{subscription_id}"): the_id,
     ("GET", "/events"): a_list,
+    ("GET", "/dead-letters"): a_list,
     ("GET", "/items"): a_list,
     ("GET", "/subscriptions"): a_list,
     ("GET", "/uploads"): a_list,
     ("GET", "/alerts"): a_list,
     ("POST", "/events"): Open("what is made belongs to the caller"),
     ("POST", "/events/batch"): Open("what is made belongs to the caller"),
+    ("POST", "/replays"): Open("takes what the caller has; see test_replays"),
+    ("POST", "/dead-letters/redrive"): Open("takes what the caller has; see test_dead_letters"),
     ("POST", "/items"): Open("what is made belongs to the caller"),
     ("POST", "/subscriptions"): Open("what is made belongs to the caller"),
     ("POST", "/uploads"): Open("what is made belongs to the caller"),
@@ -91,7 +96,9 @@ LISTS = [path for (_, path), case in CASES.items() if case is a_list]
 def make_things(platform: Platform, alice: Sender) -> Has:
     """One of everything, which belongs to Alice."""
     event_id = alice.event_id({"eventType": "demo", "secret": "alice"})
+    alice.event_id({"eventType": "eventline.drill.permanent"})
     platform.work()
+    replay = alice.post("/replays", {"to": "2026-01-01"})
     item = alice.post("/items", {"secret": "alice"})
     platform.aws("sns").create_topic(Name="eventline-test-owner-notifications")
     order = {"protocol": "email", "endpoint": f"{alice.owner}@example.com"}
@@ -101,6 +108,7 @@ def make_things(platform: Platform, alice: Sender) -> Has:
     groups = {owner: open_alert(owner) for owner in (alice.owner, None)}
     ids = {
         "event_id": event_id,
+        "replay_id": replay.json_body["id"],
         "item_id": item.json_body["itemId"],
         "subscription_id": subscription.json_body["subscriptionId"],
     }

@@ -22,6 +22,11 @@ SCOPE_OF = {
     ("POST", "/events"): "events:write",
     ("POST", "/events/batch"): "events:write",
     ("POST", "/events/{event_id}/replay"): "events:admin",
+    ("POST", "/replays"): "events:admin",
+    ("GET", "/replays/{replay_id}"): "events:admin",
+    ("DELETE", "/replays/{replay_id}"): "events:admin",
+    ("GET", "/dead-letters"): "events:admin",
+    ("POST", "/dead-letters/redrive"): "events:admin",
     ("GET", "/events"): "events:read",
     ("GET", "/events/{event_id}"): "events:read",
     ("GET", "/events/{event_id}/payload"): "events:read",
@@ -51,7 +56,7 @@ GUARDED = [route for route in ROUTES if SCOPE_OF.get(route, "") is not None]
 
 def address(path: str) -> str:
     """The path with something in its places."""
-    with_ids = re.sub(r"\{(event|item|subscription)_id\}", make_id(), path)
+    with_ids = re.sub(r"\{(event|item|subscription|replay)_id\}", make_id(), path)
     return re.sub(r"\{(token_id|event_type|source)\}", "nosuch", with_ids)
 
 
@@ -89,7 +94,7 @@ def test_a_request_the_gateway_vouches_for_nobody_in_is_refused(
     # Given a request as if the authorizer had been taken off the route
     event = sample("api_gateway_post_event")
     event["requestContext"] |= {"resourcePath": path, "httpMethod": method}
-    names = {name: make_id() for name in ("event_id", "item_id", "subscription_id")}
+    names = {name: make_id() for name in ("event_id", "item_id", "subscription_id", "replay_id")}
     names |= dict.fromkeys(("token_id", "event_type", "source"), "nosuch")
     event["pathParameters"] = {k: v for k, v in names.items() if f"{{{k}}}" in path} or None
     del event["requestContext"]["authorizer"]

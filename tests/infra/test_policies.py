@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from chalicelib.domain.dead_letters import QUEUES, WHY_NOT
 from chalicelib.domain.webhooks import SOURCES
 from infra import event_sources, policies, project, provision, stack
 from infra.policies import Place
@@ -58,7 +59,8 @@ def test_a_policy_names_each_action_and_resource(function: str) -> None:
         assert "eventline-${Stage}" in resource or "/eventline/${Stage}/" in resource
         assert "*" not in resource[:-1]
         if resource.endswith("*"):
-            assert re.search(r"(-(\w+)/(\2|items)/|-items/stream/|:log-group:.*:)\*$", resource)
+            folder = r"-(?P<bucket>\w+)/((?P=bucket)|items|reports)/"
+            assert re.search(rf"({folder}|-items/stream/|:log-group:.*:)\*$", resource)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -130,7 +132,18 @@ def test_a_queue_has_one_function_that_takes_from_it() -> None:
         for action, resource in grants(function)
         if action in {"sqs:ReceiveMessage", "sqs:DeleteMessage"}
     }
-    assert takers == {("process_events", "events"), ("alert_ci_event", "ci-events-queue")}
+    # Dead-letter queues have no function; the API looks into them, and redrives what it can.
+    looked_into = {("api_handler", queue) for queue in QUEUES}
+    assert takers == looked_into | {
+        ("process_events", "events"),
+        ("alert_ci_event", "ci-events-queue"),
+    }
+    deleters = {
+        resource.rpartition("-${Stage}-")[2]
+        for action, resource in grants("api_handler")
+        if action == "sqs:DeleteMessage"
+    }
+    assert deleters == {queue for queue in QUEUES if queue not in WHY_NOT}
 
 
 def test_whose_failed_events_lambda_keeps_may_write_to_their_queue() -> None:

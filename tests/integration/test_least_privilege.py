@@ -100,7 +100,7 @@ EVERYWHERE = [
     listing("{other}-bronze"),
     Attempt("s3", "list_buckets", {}),
     queue("purge_queue", "{stage}-events-dlq"),
-    queue("receive_message", "{stage}-events-dlq"),
+    queue("receive_message", "{other}-events-dlq"),
     queue("send_message", "{other}-events", MessageBody="probe"),
     Attempt("lambda", "list_functions", {}),
     Attempt("lambda", "invoke", {"FunctionName": "eventline-{stage}-authorize"}),
@@ -119,6 +119,7 @@ REFUSED = {
         thing("put_object", "{stage}-bronze", key="outside", Body="x"),
         queue("receive_message", "{stage}-events"),
         queue("send_message", "{stage}-events-dlq", MessageBody="probe"),
+        queue("purge_queue", "{stage}-uploads-dlq"),
         SLACK_URL,
     ],
     "authorize": [
@@ -166,6 +167,9 @@ REFUSED |= {
     for function in ("record_upload", "notify_owners", "alert_ci_event", "relay_alarm")
 }
 for function in FUNCTIONS:
+    if function != "api_handler":
+        # Nobody but the API, for dead letters, may look into them.
+        REFUSED[function].append(queue("receive_message", "{stage}-events-dlq"))
     if function not in ("alert_ci_event", "api_handler", "authorize"):
         REFUSED[function].append(SLACK_URL)
 

@@ -13,7 +13,7 @@ from chalicelib.domain.batches import Form
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import OPEN, Record, Status
 from chalicelib.domain.lake_keys import parse_bronze_key
-from chalicelib.domain.messages import UnitMessage, decode_message
+from chalicelib.domain.messages import ReplayMessage, UnitMessage, decode_message
 from chalicelib.domain.units import read_unit
 from chalicelib.domain.verdicts import Outcome
 from chalicelib.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
@@ -31,6 +31,7 @@ from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws, FakeCheckpointStore, FakeEventIndex, FakeEventStore
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.actors import Actor, Stage
+from tests.unit.operating import AbortReplays, Operator, Redrive, ReplayMany
 
 STUCK_AFTER = 900
 VISIBILITY = 360
@@ -73,7 +74,7 @@ class Reconcile:
     """The schedule runs."""
 
 
-Job = Send | SendBatch | Work | Reconcile
+Job = Send | SendBatch | Work | Reconcile | ReplayMany | AbortReplays | Redrive
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class World:
         )
         self.ledger = FakeEventStore(self.aws)
         self.lake = FakeLake(self.aws)
+        self.operator = Operator(self.aws, self.queue, self.note)
         self._randoms = iter(range(1, 10**6))
         self._written: dict[tuple[str, str], bytes] = {}
         self._lives: dict[str, Record] = {}
@@ -148,7 +150,7 @@ class World:
             self.play(Together([Reconcile()]))
             while any(message.visible_at <= self.clock() for message in self.queue.messages):
                 self.play(Together([Work()]))
-            if not self.queue.messages and not self._unfinished():
+            if not self.queue.messages and not self._unfinished() and not self.aws.running:
                 return
             self.play(Wait(STUCK_AFTER + 1))
         raise AssertionError(f"never comes to rest: {self._unfinished()}")
@@ -198,6 +200,8 @@ class World:
                 return lambda: self._work(job)
             case Reconcile():
                 return self._reconcile
+            case ReplayMany() | AbortReplays() | Redrive():
+                return lambda: self.operator.do(job)
 
     def _send(self, send: Send) -> None:
         using = Ingest(
@@ -270,6 +274,7 @@ class World:
             jitter=lambda: 0.0,
             webhook_owner="webhooks",
             each=in_turn,
+            step_replay=self.operator.step,
         )
         process_batch([Delivery.from_record(record) for record in records], using)
         self.queue.acknowledge(records)
@@ -293,6 +298,7 @@ class World:
             each=in_turn,
         )
         reconcile(using)
+        self.operator.restart(STUCK_AFTER)
 
     def _tick(self) -> None:
         self.clock.advance(0.001)
@@ -336,5 +342,7 @@ def _key(body: bytes) -> str | None:
 
 def _sent_ids(body: str) -> set[str]:
     message = decode_message(body)
+    if isinstance(message, ReplayMessage):
+        return set()
     events = message.events if isinstance(message, UnitMessage) else (message.event,)
     return {event.event_id for event in events}

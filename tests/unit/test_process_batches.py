@@ -8,6 +8,7 @@ import pytest
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Status
 from chalicelib.errors import BatchIncompleteError
+from chalicelib.services.process_events import MARGIN_SECONDS
 from tests.factories import decode_event, make_delivery
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.worker import Worker, again, refusing
@@ -131,7 +132,7 @@ def test_a_foreign_message_that_can_not_be_set_aside_stays(worker: Worker) -> No
 def test_one_that_hangs_leaves_time_to_the_others(worker: Worker) -> None:
     slow, hanging = worker.event("hang")
     good, delivery = worker.event()
-    worker.seconds = 2.5
+    worker.seconds = MARGIN_SECONDS + 0.5
     began = time.monotonic()
     with pytest.raises(BatchIncompleteError):
         worker.run(hanging, delivery)
@@ -146,7 +147,7 @@ def test_what_there_is_no_time_for_comes_back_at_once(worker: Worker) -> None:
     event, delivery = worker.event()
     worker.queue.send(delivery.body)
     (record,) = worker.queue.receive()
-    worker.seconds = 1.9
+    worker.seconds = MARGIN_SECONDS - 0.1
     with pytest.raises(BatchIncompleteError):
         worker.run(Delivery.from_record(record))
     assert event.event_id not in worker.aws.records

@@ -13,6 +13,7 @@ from chalicelib.domain.events import Event, Failure, Status
 from chalicelib.domain.messages import UnitMessage
 from chalicelib.domain.units import part, silver_file_key, unpack
 from chalicelib.errors import BatchIncompleteError
+from chalicelib.services.process_events import MARGIN_SECONDS
 from tests.factories import make_body, make_delivery, make_event, make_message
 from tests.faults import Fault, ProcessKilledError, suffer
 from tests.unit.worker import MAX_ATTEMPTS, WEBHOOK_OWNER, Worker, again, refusing
@@ -326,7 +327,7 @@ def test_a_message_that_sqs_does_not_take_keeps_the_unit(worker: Worker) -> None
 def test_one_that_hangs_leaves_time_to_the_others(worker: Worker) -> None:
     events, delivery = worker.unit(b'{"eventType":"hang"}', DEMO, OTHER)
     _, single = worker.event()
-    worker.seconds = 2.8
+    worker.seconds = MARGIN_SECONDS + 0.8
     began = time.monotonic()
     worker.run(delivery, single)
     assert time.monotonic() - began < 2
@@ -340,7 +341,7 @@ def test_a_unit_takes_its_share_of_the_time_by_its_events(worker: Worker) -> Non
     # Given a batch of one event that hangs and a unit of nineteen events, with two seconds
     _, single = worker.event("hang")
     events, delivery = worker.unit(*[DEMO] * 19)
-    worker.seconds = 4.0
+    worker.seconds = MARGIN_SECONDS + 2.0
     began = time.monotonic()
     with pytest.raises(BatchIncompleteError):
         worker.run(single, delivery)

@@ -1,0 +1,111 @@
+"""The proxy `microburst` between the functions and the emulator: `python -m tests.chaos.proxy`.
+
+It is microburst as published, with three things more that a rehearsal needs: its random numbers
+have a seed, a connection can be reset after the request took effect whatever the answer's length
+(a rule with `abort_bytes` 0), and it counts which requests were repetitions of the SDK's.
+Source: AWS SDKs and Tools Reference Guide, "amz-sdk-request".
+"""
+
+import argparse
+import random
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import ClientError, web
+from microburst.app import make_app  # type: ignore[import-untyped]
+from microburst.core.pipeline import Microburst  # type: ignore[import-untyped]
+from microburst.forward import Upstream  # type: ignore[import-untyped]
+from yarl import URL
+
+COUNTS = "/_chaos/counts"
+# A package of functions is deployed through the proxy too.
+_MAX_BODY_BYTES = 64 * 1024 * 1024
+_ATTEMPT = re.compile(r"attempt=(\d+)")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class EffectiveUpstream(Upstream):  # type: ignore[misc]  # it ships no types
+    """Relays under the client's own Host and path, letter by letter: its signature covers both."""
+
+    async def start(self) -> None:
+        """Open the connections."""
+        await super().start()
+        assert self.session is not None
+        # It would write `%3D` as `=`, which is the same to all but a signature.
+        self.session._build_url = lambda text: URL(str(text), encoded=True)
+
+    def _outbound_headers(self, request: web.Request) -> dict[str, str]:
+        headers: dict[str, str] = super()._outbound_headers(request)
+        headers["host"] = request.headers["Host"]
+        return headers
+
+    async def relay(
+        self, request: web.Request, body: bytes | None, mutator: Any = None, data: Any = None
+    ) -> web.StreamResponse:
+        """Forward; with `abort_bytes` 0 let it take effect, and cut the caller off."""
+        assert self.session is not None
+        if request.method == "HEAD":
+            return await self._relay_head(request)
+        if mutator is None or mutator.abort_bytes != 0:
+            answer: web.StreamResponse = await super().relay(request, body, mutator, data)
+            return answer
+        try:
+            async with self.session.request(
+                request.method,
+                self.base_url + request.rel_url.raw_path_qs,
+                headers=self._outbound_headers(request),
+                data=body if body is not None else await request.read(),
+                allow_redirects=False,
+            ) as done:
+                await done.read()
+        except ClientError:
+            pass  # Then it is a reset before the effect.
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()  # Never written: the connection is gone.
+
+    async def _relay_head(self, request: web.Request) -> web.StreamResponse:
+        """Forward with the length of the body that is not sent, which microburst drops."""
+        assert self.session is not None
+        url = self.base_url + request.rel_url.raw_path_qs
+        async with self.session.head(url, headers=self._outbound_headers(request)) as done:
+            return web.Response(status=done.status, headers=done.headers)
+
+
+def counting(counts: Counter[str]) -> Any:
+    """A middleware that counts requests and those that the SDK repeats, and tells of it."""
+
+    @web.middleware
+    async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.path == COUNTS:
+            return web.json_response(dict(counts))
+        if not request.path.startswith("/_microburst"):
+            counts["requests"] += 1
+            attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
+            counts["retries"] += attempt is not None and int(attempt[1]) > 1
+        return await handler(request)
+
+    return count
+
+
+def main() -> None:
+    """Serve until SIGTERM."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--upstream", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--seed", type=int, required=True)
+    options = parser.parse_args()
+    random.seed(options.seed)
+    burst = Microburst(options.upstream, resign=False)
+    burst.upstream = EffectiveUpstream(options.upstream, stats=burst.stats)
+    app = make_app(burst)
+    app._client_max_size = _MAX_BODY_BYTES
+    app.middlewares.append(counting(Counter()))
+    web.run_app(app, host="127.0.0.1", port=options.port, print=None, shutdown_timeout=1)
+
+
+if __name__ == "__main__":
+    main()

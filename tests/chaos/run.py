@@ -1,0 +1,155 @@
+"""`make chaos`: the platform under faults, and what became of every event.
+
+    CHAOS_EVENTS=10000 CHAOS_SEED=7 python -m tests.chaos.run
+
+Ends with a table, and with an exit status of 1 when anything was lost, doubled or changed. The same
+seed sends the same things and draws the same faults; which call meets which is the scheduler's.
+"""
+
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos import stores
+from tests.chaos.clients import Book, Doors, send_all
+from tests.chaos.faults import FAILING
+from tests.chaos.havoc import Havoc
+from tests.chaos.platform import OWNERS, Rehearsal, rehearsal
+from tests.chaos.quiet import redrive_orders, wait_until_quiet
+from tests.chaos.verdict import Verdict, alert_words, judge
+
+_QUIET_SECONDS = 900.0
+_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a run is, and how hard."""
+
+    events: int
+    seed: int
+    clients: int = 6
+    intensity: float = 1.6
+    pace: float = 4.0
+    quiet_seconds: float = _QUIET_SECONDS
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    plan: Plan
+    verdict: Verdict
+    rows: list[tuple[str, str, int | str]]
+
+    @property
+    def is_good(self) -> bool:
+        return self.verdict.is_good
+
+
+def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Outcome:
+    """One run below `home`; says what it does."""
+    begun = time.monotonic()
+
+    def tell(text: str) -> None:
+        say(f"{time.monotonic() - begun:6.0f} s  {text}")
+
+    tell(f"CHAOS_SEED={plan.seed} CHAOS_EVENTS={plan.events}: deploying")
+    with rehearsal(home, plan.seed) as running:
+        tokens = {owner: running.stage.token(owner) for owner in OWNERS}
+        book, havoc = Book(), Havoc(running, plan.seed, plan.pace)
+        stop = threading.Event()
+        tell(f"{plan.clients} clients begin to send")
+        with havoc.raging(plan.intensity):
+            doors = Doors(running.doors, tokens)
+            todo = (plan.events, plan.clients, plan.seed, doors, book, stop)
+            sending = threading.Thread(target=send_all, args=todo)
+            sending.start()
+            while sending.is_alive():
+                sending.join(10)
+                tell(f"{len(book.things)} sent, {dict(book.statuses)}")
+        tell("all sent; no more faults; waiting until it is quiet")
+        words, patience = alert_words(book, havoc.alerts), plan.quiet_seconds
+        last = wait_until_quiet(running, havoc, words, patience, tell)
+        redrive_orders(running, havoc)
+        last = last or wait_until_quiet(running, havoc, words, patience, tell)
+        held = stores.read(running)
+        posts = [json.dumps(post) for post in running.slack.posts("")]
+        verdict = judge(book, held, posts, havoc.alerts)
+        verdict.wrong += havoc.faults
+        if last:
+            verdict.wrong.append(f"not quiet after {plan.quiet_seconds:.0f} s: {last}")
+        tell("counted")
+        return Outcome(plan, verdict, _rows(running, book, havoc, held, verdict))
+
+
+def _rows(
+    running: Rehearsal, book: Book, havoc: Havoc, held: stores.Holdings, verdict: Verdict
+) -> list[tuple[str, str, int | str]]:
+    """(part, name, number) of everything that is told."""
+    fired, calls = running.proxy.fired(), running.proxy.counts()
+    failing = sum(fired[kind] for kind in FAILING)
+    share = failing / max(1, calls["requests"])
+    rows: list[tuple[str, str, int | str]] = [
+        ("AWS calls", "made by the platform", calls["requests"]),
+        ("AWS calls", "failing", f"{failing} ({share:.1%})"),
+        ("AWS calls", "repeated by the SDK", calls["retries"]),
+    ]
+    rows += [("faults", kind, fired[kind]) for kind in sorted(fired)]
+    rows += [("havoc", name, havoc.counts[name]) for name in sorted(havoc.counts)]
+    rows += [("clients", name, book.counts[name]) for name in sorted(book.counts)]
+    rows += [("answers", str(status), count) for status, count in sorted(book.statuses.items())]
+    rows += [("refusals", said, count) for said, count in sorted(book.refusals.items())]
+    rows += [("events", "sent", len(book.things))]
+    rows += [("events", name, count) for name, count in sorted(verdict.counts.items())]
+    suppressed = book.counts["repeats answered"] + havoc.counts["message copied"]
+    rows += [
+        ("result", "duplicates suppressed", suppressed),
+        ("result", "messages in dead-letter queues", len(held.dead_letters)),
+        ("result", "at-least-once repeats on the bus", verdict.counts["bus repeats"]),
+        ("result", "at-least-once repeats in Slack", verdict.counts["Slack repeats"]),
+        ("result", "lost", len(verdict.lost)),
+        ("result", "doubled", len(verdict.doubled)),
+        ("result", "changed", len(verdict.changed)),
+        ("result", "wrong", len(verdict.wrong)),
+    ]
+    return rows
+
+
+def table(outcome: Outcome) -> str:
+    """The outcome for people."""
+    lines, part = [], ""
+    for group, name, number in outcome.rows:
+        lines.append(f"  {group if group != part else '':<10} {name:<40} {number:>14}")
+        part = group
+    for title in ("lost", "doubled", "changed", "wrong"):
+        found = getattr(outcome.verdict, title)
+        lines += [f"  {title}: {text[:400]}" for text in found[:_SHOWN]]
+    seed = outcome.plan.seed
+    return "\n".join([*lines, f"  CHAOS_SEED={seed} ends {'well' if outcome.is_good else 'BADLY'}"])
+
+
+def main() -> None:
+    """Run as the environment says; exit status 1 when it ends badly."""
+    seed = int(os.environ.get("CHAOS_SEED") or random.SystemRandom().randrange(10**6))
+    plan = Plan(int(os.environ.get("CHAOS_EVENTS") or 10_000), seed)
+    home = Path(tempfile.mkdtemp(prefix="eventline-chaos-"))
+    outcome = run(plan, home, lambda text: print(text, flush=True))
+    print(table(outcome))
+    if outcome.is_good:
+        shutil.rmtree(home)
+    else:
+        print(f"  what was logged is in {home}")
+    sys.exit(not outcome.is_good)
+
+
+if __name__ == "__main__":
+    main()

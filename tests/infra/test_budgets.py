@@ -1,0 +1,113 @@
+"""Time-outs fit into each other: from one attempt at a call to the queue's visibility time-out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chalicelib.adapters import slack
+from chalicelib.deadline import ANSWER_SECONDS
+from chalicelib.services import (
+    ingest_batches,
+    notify_owners,
+    post_alerts,
+    process_events,
+    reconcile,
+    reconcile_units,
+)
+from chalicelib.services.spread import THREADS
+from chalicelib.wiring import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
+
+ROOT = Path(__file__).resolve().parents[2]
+STAGES = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
+GATEWAY_SECONDS = 29
+BACK_OFFS = [2**number for number in range(ATTEMPTS - 1)]
+"""The longest waits between attempts (AWS SDKs and Tools Reference Guide, "Retry behavior")."""
+CALL_SECONDS = ATTEMPTS * ATTEMPT_SECONDS + sum(BACK_OFFS)
+MARGINS = {
+    "process_events": process_events.MARGIN_SECONDS,
+    "notify_owners": notify_owners.MARGIN_SECONDS,
+    "reconcile": reconcile.MARGIN_SECONDS,
+}
+
+every_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+def timeout(stage: str, function: str) -> int:
+    functions: dict[str, Any] = STAGES[stage]["lambda_functions"]
+    return int(functions[function]["lambda_timeout"])
+
+
+def test_an_attempt_is_what_the_deadline_counts() -> None:
+    assert ATTEMPT_SECONDS == CONNECT_SECONDS + READ_SECONDS
+
+
+@every_stage
+def test_the_api_answers_before_the_gateway_gives_up_on_it(stage: str) -> None:
+    # An attempt that is begun at the last moment may come with a TLS handshake, which has the
+    # time-out of a connection, and be followed by a back-off, before the next one is refused.
+    latest = timeout(stage, "api_handler") - ANSWER_SECONDS + CONNECT_SECONDS + max(BACK_OFFS)
+    cold_start = 1.5
+    assert latest + cold_start <= GATEWAY_SECONDS
+
+
+@every_stage
+def test_the_authorizer_has_time_for_all_attempts_at_its_one_call(stage: str) -> None:
+    assert timeout(stage, "authorize") >= CALL_SECONDS + CONNECT_SECONDS
+    assert timeout(stage, "authorize") <= GATEWAY_SECONDS
+
+
+@every_stage
+@pytest.mark.parametrize("function", MARGINS)
+def test_what_is_kept_for_the_end_of_a_run_is_enough_to_begin_it(stage: str, function: str) -> None:
+    assert ATTEMPT_SECONDS + 1 <= MARGINS[function] <= timeout(stage, function) / 2
+
+
+@every_stage
+@pytest.mark.parametrize("function", ["record_upload", "relay_alarm", "alert_ci_event"])
+def test_a_function_has_time_for_two_calls_that_hang(stage: str, function: str) -> None:
+    assert timeout(stage, function) >= 2 * CALL_SECONDS
+
+
+@every_stage
+def test_a_lease_outlasts_the_run_that_took_it(stage: str) -> None:
+    assert timeout(stage, "notify_owners") <= notify_owners.LEASE_SECONDS
+    assert timeout(stage, "alert_ci_event") <= post_alerts.LEASE_SECONDS
+
+
+def test_a_post_is_begun_only_with_time_for_it_and_a_note() -> None:
+    slack_seconds = slack.CONNECT_SECONDS + slack.READ_SECONDS
+    assert slack_seconds + ATTEMPT_SECONDS <= post_alerts.POST_SECONDS
+
+
+@every_stage
+def test_a_batch_that_loses_patience_can_still_be_sent(stage: str) -> None:
+    # The call at which it lost patience, and then the first attempt at the queue.
+    used = ingest_batches.PATIENCE.total_seconds() + ATTEMPT_SECONDS
+    assert used + ATTEMPT_SECONDS <= timeout(stage, "api_handler") - ANSWER_SECONDS
+
+
+@every_stage
+def test_a_request_is_over_before_reconcile_looks_at_its_unit(stage: str) -> None:
+    assert reconcile_units.UNIT_SETTLED.total_seconds() >= 2 * timeout(stage, "api_handler")
+
+
+def test_every_thread_has_a_connection() -> None:
+    from chalicelib import wiring
+
+    wiring.reset()
+    try:
+        assert wiring.aws("s3").meta.config.max_pool_connections >= THREADS
+    finally:
+        wiring.reset()
+
+
+@every_stage
+def test_reconcile_is_done_before_it_comes_again(stage: str) -> None:
+    from chalicelib.settings import TABLE
+
+    defaults = {entry.name: entry.default for entry in TABLE}
+    variables = STAGES[stage]["environment_variables"]
+    minutes = variables.get("RECONCILE_MINUTES", defaults["RECONCILE_MINUTES"])
+    assert timeout(stage, "reconcile") <= int(minutes) * 60
