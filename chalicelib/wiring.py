@@ -205,6 +205,7 @@ def reconciling(
 
 def _comparing(remaining: Callable[[], float]) -> "Comparing":
     """What `compare_stores` works with."""
+    from chalicelib.adapters.checkpoint_store import CheckpointStore
     from chalicelib.adapters.result_store import ResultStore
     from chalicelib.services.compare_stores import Comparing
     from chalicelib.services.remake_silver import Remaking

@@ -8,14 +8,14 @@ from typing import Any
 
 import jsonschema_rs
 import pytest
-from chalicelib.openapi import document, problems
-from infra.write_openapi import COPY, as_text
 from schemathesis.specs.openapi.definitions import OPENAPI_31
-from tests.openapi_contract import Operation, faults, operations, resolve, walk
 
 from chalicelib import errors
 from chalicelib.domain.tokens import SCOPES
+from chalicelib.openapi import document, problems
 from infra import gateway
+from infra.write_openapi import COPY, as_text
+from tests.openapi_contract import Operation, faults, operations, resolve, walk
 
 ROOT = document()
 OPERATIONS = operations(ROOT)
