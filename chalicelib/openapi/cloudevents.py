@@ -23,7 +23,8 @@ _TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, no secre
 _PARAMETER = rf'{_TOKEN}=({_TOKEN}|"[ !#-\[\]-~]*")'
 MEDIA_TYPE_PATTERN = rf"^{_TOKEN}/{_TOKEN}([ \t]*;[ \t]*{_PARAMETER})*$"
 _JSON_TYPE = {"pattern": r"^[^;]*[/+][jJ][sS][oO][nN][ \t]*(;|$)"}
-_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
+# The last character before the padding has no bits to spare (RFC 4648, section 3.5).
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
 
 EXAMPLE = {
     "specversion": "1.0",

@@ -32,7 +32,8 @@ from chalicelib.openapi.parts import (
 Json = dict[str, Any]
 
 TAG = "Items"
-_TAGS = '^([*]|(W/)?"[!#-~]*"([ \\t]*,[ \\t]*(W/)?"[!#-~]*")*)$'
+_TAG = '(W/)?"[!#-~]*"'
+_TAGS = rf"^([*]|{_TAG}([ \t]*,[ \t]*{_TAG}){{0,{MAX_ENTITY_TAGS - 1}}})$"
 _ITEM = {"name": "desk", "price": "120.00"}
 _EXAMPLE = {
     "itemId": EVENT_ID,

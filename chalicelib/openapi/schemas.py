@@ -41,7 +41,8 @@ _SCHEMA = {
 
 def parameters() -> dict[str, Json]:
     """The components."""
-    named = name("The event type, percent-encoded.", MAX_TYPE_BYTES)
+    plain = {"pattern": "^[^%]*$"}
+    named = name("The event type, percent-encoded.", MAX_TYPE_BYTES, allOf=[plain])
     return {
         "event_type": path(
             "event_type", "The event type. One that holds a `%` can have no schema.", named
