@@ -12,10 +12,12 @@ from chalicelib import __version__
 from chalicelib.openapi import (
     batches,
     cloudevents,
+    dead_letters,
     event_records,
     events,
     items,
     problems,
+    replays,
     schemas,
     tokens,
     uploads,
@@ -33,6 +35,7 @@ duplicate names, no NaN or Infinity, no lone surrogates, at most 100 levels deep
 """
 _TAGS = {
     "Events": "Send events, read them, replay them.",
+    "Recovery": "Replay many events, and take up again what failed.",
     "Schemas": "What the events of a type must look like.",
     "Items": "Objects of an owner, and who is told when one changes.",
     "Uploads": "Files, and the record of each.",
@@ -40,7 +43,7 @@ _TAGS = {
     "Tokens": "Who may call the API.",
     "Platform": "The API itself.",
 }
-_PARTS = (events, batches, webhooks, schemas, items, uploads, tokens)
+_PARTS = (events, batches, webhooks, replays, dead_letters, schemas, items, uploads, tokens)
 
 
 def document() -> dict[str, Any]:
@@ -83,7 +86,8 @@ def document() -> dict[str, Any]:
 
 def _schemas() -> Json:
     found = {"Problem": problems.schema(), "FieldError": problems.field_error()}
-    for part in (cloudevents, events, event_records, batches, schemas, items, uploads, tokens):
+    records = (cloudevents, events, event_records)
+    for part in (*records, batches, replays, dead_letters, schemas, items, uploads, tokens):
         found |= part.schemas()
     return found
 
@@ -99,6 +103,6 @@ def _parameters() -> Json:
             example=CURSOR,
         ),
     }
-    for part in (events, webhooks, schemas, items, tokens):
+    for part in (events, webhooks, replays, schemas, items, tokens):
         found |= part.parameters()
     return found | cloudevents.header_parameters()

@@ -44,6 +44,7 @@ def twice(call: Provoke) -> Provoke:
 
 
 EVENT, NOWHERE = {"eventType": "order.paid"}, make_id()
+REPLAY = {"from": "2026-01-01T00:00:00Z"}
 KEYED = call("POST", "/events", EVENT, Idempotency_Key="k")
 ITEM = call("POST", "/items", {"name": "desk"}, Idempotency_Key="k")
 PUT_SCHEMA = call("PUT", "/schemas/order.paid", {"required": ["total"]})
@@ -150,6 +151,50 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
                 f"/events/{json.loads(w.call('POST', '/events', EVENT).body)['eventId']}/replay",
             ),
         )
+    ],
+    ("POST", "/replays", 200): [call("POST", "/replays", {**REPLAY, "dryRun": True})],
+    ("POST", "/replays", 202): [
+        twice(call("POST", "/replays", REPLAY, Idempotency_Key="k")),
+        call("POST", "/replays", {"eventType": "order.paid", "status": "FAILED", "rate": 1}),
+    ],
+    ("POST", "/replays", 400): [
+        call("POST", "/replays", {}),
+        call("POST", "/replays", {"rate": 0, "status": "OPEN", "from": 1, "x": 1}),
+        call("POST", "/replays", b"["),
+    ],
+    ("POST", "/replays", 409): [
+        lambda w: [w.call("POST", "/replays", REPLAY) for _ in range(6)][5]
+    ],
+    ("POST", "/replays", 422): [
+        lambda w: after(
+            call("POST", "/replays", REPLAY, Idempotency_Key="k")(w),
+            lambda: w.call("POST", "/replays", {"status": "FAILED"}, {"Idempotency-Key": "k"}),
+        )
+    ],
+    ("GET", "/replays/{replay_id}", 200): [
+        lambda w: w.call("GET", w.replay()),
+        lambda w: w.call("GET", w.replay(done=True)),
+    ],
+    ("GET", "/replays/{replay_id}", 404): [get(f"/replays/{NOWHERE}"), get("/replays/x")],
+    ("DELETE", "/replays/{replay_id}", 200): [twice(lambda w: w.call("DELETE", w.replay()))],
+    ("DELETE", "/replays/{replay_id}", 404): [call("DELETE", f"/replays/{NOWHERE}")],
+    ("DELETE", "/replays/{replay_id}", 409): [lambda w: w.call("DELETE", w.replay(done=True))],
+    ("GET", "/dead-letters", 200): [
+        lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters")),
+        lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters?errorClass=permanent")),
+    ],
+    ("GET", "/dead-letters", 400): [get("/dead-letters?errorClass=odd"), get("/dead-letters?x=1")],
+    ("POST", "/dead-letters/redrive", 200): [
+        lambda w: after(w.fail(), lambda: w.call("POST", "/dead-letters/redrive", {"all": True})),
+        call("POST", "/dead-letters/redrive", {"queue": "uploads-dlq"}),
+        lambda w: w.call("POST", "/dead-letters/redrive", {"eventId": w.event()}),
+    ],
+    ("POST", "/dead-letters/redrive", 400): [
+        call("POST", "/dead-letters/redrive", {}),
+        call("POST", "/dead-letters/redrive", {"all": False, "queue": "x"}),
+    ],
+    ("POST", "/dead-letters/redrive", 404): [
+        call("POST", "/dead-letters/redrive", {"eventId": NOWHERE})
     ],
     ("POST", "/webhooks/{source}", 202): [
         lambda w: w.webhook("github", b'{"zen":"calm"}'),

@@ -10,8 +10,9 @@ from standardwebhooks import Webhook
 
 from chalicelib.domain import clock
 from chalicelib.domain.tokens import SCOPES
+from chalicelib.settings import queue_url
 from tests.conftest import STAGE_VARIABLES
-from tests.functional.conftest import Platform, Sender
+from tests.functional.conftest import Platform, Sender, without_delay
 
 JSON = "application/json"
 SECRETS = {"github": "a-secret-for-tests", "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
@@ -55,6 +56,25 @@ class World:
         """An event that was refused; its id."""
         event_id: str = json.loads(self.call("POST", "/events", b"{}").body)["eventId"]
         return event_id
+
+    def fail(self) -> HTTPResponse:
+        """A message that is not ours, and an event that failed; the event's record."""
+        self.platform.aws("sqs").send_message(
+            QueueUrl=queue_url(STAGE_VARIABLES["EVENTS_DLQ_ARN"]),
+            MessageBody="not ours",
+            MessageAttributes={"code": {"DataType": "String", "StringValue": "foreign-message"}},
+        )
+        failed = self.event({"eventType": "eventline.drill.permanent"})
+        return self.call("GET", f"/events/{failed}")
+
+    def replay(self, *, done: bool = False) -> str:
+        """A replay of many that runs, or came to its end; its path."""
+        order = {"from": "2026-01-01T00:00:00Z"}
+        path: str = self.call("POST", "/replays", order).headers["Location"]
+        while done and json.loads(self.call("GET", path).body)["status"] == "RUNNING":
+            without_delay()
+            self.platform.work()
+        return path
 
     def item(self) -> tuple[str, str]:
         """An item: (its path, its ETag)."""

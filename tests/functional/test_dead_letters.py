@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from chalicelib import wiring, wiring_recovery
+from chalicelib.services import processors
 from tests.factories import make_id
 from tests.faults import refusal
 from tests.functional.conftest import BreakCall, Platform, Sender, without_delay
@@ -110,7 +111,7 @@ def test_an_event_is_redriven_as_itself(
     # Given an event that failed, and a processor that was mended since
     alice = platform.sender(*SCOPES)
     event_id = fail(platform, alice)
-    monkeypatch.setattr(wiring, "PROCESSORS", {})
+    monkeypatch.setattr(processors, "PROCESSORS", {})
     # When it is redriven
     response = alice.post(REDRIVE, {"eventId": event_id})
     assert response.json_body == {"redriven": 1, "skipped": [], "more": False, "cursor": None}
@@ -153,7 +154,7 @@ def test_an_event_that_left_its_unit_is_redriven_alone(
     ids = [result["eventId"] for result in answer["results"]]
     platform.work()
     assert len(listed(alice)) == 2
-    monkeypatch.setattr(wiring, "PROCESSORS", {})
+    monkeypatch.setattr(processors, "PROCESSORS", {})
     # When they are redriven
     assert alice.post(REDRIVE, {"errorClass": "permanent"}).json_body["redriven"] == 2
     without_delay()

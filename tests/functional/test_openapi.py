@@ -163,9 +163,9 @@ def test_every_example_of_a_request_is_accepted_as_documented(
             path, headers["If-Match"] = world.item()
         path = path.replace("{event_type}", unique("example"))
         response = world.call(operation.method, path, body, headers)
-    # Then it gives the operation's first success
-    first = next(int(status) for status in operation.content["responses"])
-    check(operation, response, first)
+    # Then it gives a success of the operation's
+    assert 200 <= response.status_code < 300, response.body
+    check(operation, response, response.status_code)
 
 
 def test_the_document_is_served_as_it_is(platform: Platform) -> None:

@@ -22,6 +22,7 @@ import pytest
 
 from chalicelib.domain.tokens import SCOPES
 from chalicelib.openapi import document
+from chalicelib.openapi.parts import CURSOR
 from tests.emulator import ROOT
 from tests.integration.stage import Stage, unique, wait_for
 from tests.openapi_contract import Contract, Operation, operations
@@ -86,6 +87,7 @@ def generate(
             "WEBHOOK_SECRET": SECRET,
             "TOKEN_ID": described["components"]["parameters"]["token_id"].get("example", ""),
             "MARKER": marker,
+            "OLD_CURSOR": CURSOR,
             "NO_COLOR": "1",
             "PYTHONHASHSEED": "0",  # the order of sets is part of what the seed makes
         },
@@ -134,6 +136,16 @@ def binary_mode_alone() -> Any:
     return described
 
 
+def aborted_replay(stage: Stage, token: str) -> str:
+    """The id of a replay that was aborted, which can be done again, before it came to its end."""
+    for _ in range(10):
+        order = {"eventType": "generated", "rate": 1}
+        replay_id: str = stage.call("POST", "/replays", token, json=order).json()["id"]
+        if stage.call("DELETE", f"/replays/{replay_id}", token).status_code == 200:
+            return replay_id
+    raise AssertionError("every replay is at its end before it can be aborted")
+
+
 def with_what_there_is(stage: Stage, token: str) -> Any:
     """The document with ids of things that the token's owner has as examples."""
     event_id = stage.send({"eventType": "generated"}, token)
@@ -146,6 +158,7 @@ def with_what_there_is(stage: Stage, token: str) -> Any:
             "subscriptionId"
         ],
         "token_id": stage.issue("nobody", "events:read")["id"],
+        "replay_id": aborted_replay(stage, token),
         "If-Match": "*",
     }
     described = without_binary_mode()
@@ -236,6 +249,7 @@ def test_generated_requests_find_nothing_of_another_owner(local: Stage, tmp_path
     subscription = local.call("POST", "/subscriptions", alice, json=order).json()
     ids = {
         "event_id": event_id,
+        "replay_id": aborted_replay(local, alice),
         "item_id": item["itemId"],
         "subscription_id": subscription["subscriptionId"],
     }
