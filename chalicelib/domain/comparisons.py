@@ -122,10 +122,13 @@ class Comparison:
         names = (*Difference, MADE_AGAIN, NOT_MADE)
         return {str(name): self.counts[name] for name in names}
 
+    def unrepaired(self) -> int:
+        """How many differences were not made good."""
+        made_good = (Difference.BRONZE_WITHOUT_LEDGER, Difference.SILVER_MISSING, MADE_AGAIN)
+        return sum(n for name, n in self.differences().items() if name not in made_good)
+
     def report(self, ended: str, stage: str) -> dict[str, Any]:
         """What is kept of it. `clean` says that nothing is wrong that was not made good."""
-        made_good = (Difference.BRONZE_WITHOUT_LEDGER, Difference.SILVER_MISSING, MADE_AGAIN)
-        differences = self.differences()
         return {
             "stage": stage,
             "begun": self.begun,
@@ -140,9 +143,9 @@ class Comparison:
             "silver": {
                 name: self.counts[f"silver.{name}"] for name in ("documents", "units", "foreign")
             },
-            "differences": differences,
+            "differences": self.differences(),
             "examples": self.examples,
-            "clean": not any(n for name, n in differences.items() if name not in made_good),
+            "clean": self.unrepaired() == 0,
         }
 
 

@@ -58,9 +58,9 @@ _COUNT = {
     "dryRun": True,
     "filter": _FILTER,
     "rate": 50,
-    "matched": 2000,
+    "matched": 10_000,
     "atLeast": True,
-    "estimatedSeconds": 40,
+    "estimatedSeconds": 200,
 }
 
 

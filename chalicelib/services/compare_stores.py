@@ -101,6 +101,7 @@ def _keep_report(state: Comparison, using: Comparing) -> dict[str, Any]:
         using.stage,
         ComparedEvents=sum(report["ledger"].values()),
         ComparedDocuments=report["silver"]["documents"],
+        UnrepairedDifferences=state.unrepaired(),
         **{name[0].upper() + name[1:]: count for name, count in differences.items()},
     )
     return report

@@ -35,7 +35,7 @@ from chalicelib.observability import log
 MAX_RUNNING = 5
 """Replays of one owner at the same time."""
 PAGE = 100
-MAX_COUNTED = 2_000
+MAX_COUNTED = 10_000
 MAX_LOOKED_AT = 100_000
 """Where a count stops: each event that it counts costs a read."""
 COUNT_SECONDS = 10.0

@@ -78,10 +78,13 @@ class Parcel:
 class Sender:
     """Makes parcels, from random numbers of its own."""
 
-    def __init__(self, numbers: random.Random, owners: list[str], run: str) -> None:
+    def __init__(
+        self, numbers: random.Random, owners: list[str], run: str, largest_batch: int
+    ) -> None:
         self._numbers = numbers
         self._owners = owners
         self._run = run
+        self._largest_batch = largest_batch
         self._made = 0
 
     def parcel(self) -> Parcel:
@@ -200,7 +203,7 @@ class Sender:
 
     def _batch(self, owner: str) -> Parcel:
         things = []
-        for _ in range(self._numbers.randrange(2, 50)):
+        for _ in range(self._numbers.randrange(2, self._largest_batch)):
             chance = self._numbers.random()
             kinds = ("demo", ORDER, "eventline.drill.transient", "eventline.drill.permanent")
             (kind,) = self._numbers.choices(kinds, (60, 30, 6, 1))
@@ -219,7 +222,7 @@ class Sender:
 
     def _cloud_batch(self, owner: str) -> Parcel:
         things = []
-        for _ in range(self._numbers.randrange(2, 30)):
+        for _ in range(self._numbers.randrange(2, self._largest_batch)):
             mark = self._mark()
             data = {"mark": mark, "pad": self._pad()}
             context = {"specversion": "1.0", "id": mark, "source": "/chaos/batch"}

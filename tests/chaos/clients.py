@@ -61,26 +61,34 @@ class Doors:
     tokens: dict[str, str]
 
 
-def send_all(
-    size: int, clients: int, seed: int, doors: Doors, book: Book, stop: threading.Event
-) -> None:
-    """Let `clients` send until `size` things were sent."""
+@dataclass(frozen=True)
+class Load:
+    """How much is sent, by how many clients, in batches of up to how many."""
+
+    things: int
+    clients: int
+    largest_batch: int
+    seed: int
+
+
+def send_all(load: Load, doors: Doors, book: Book, stop: threading.Event) -> None:
+    """Let clients send until all things were sent."""
     owners = sorted(doors.tokens)
 
     def work(number: int) -> None:
-        numbers = random.Random(f"{seed}/client/{number}")
-        sender = Sender(numbers, owners, f"{seed}-{number}")
+        numbers = random.Random(f"{load.seed}/client/{number}")
+        sender = Sender(numbers, owners, f"{load.seed}-{number}", load.largest_batch)
         with requests.Session() as session:
             client = Client(doors, numbers, book, session)
-            while not stop.is_set() and len(book.things) < size:
+            while not stop.is_set() and len(book.things) < load.things:
                 parcel: Parcel | None = sender.parcel()
                 while parcel is not None:
                     book.add(parcel)
                     told = client.deliver(parcel)
                     parcel = parcel.after if told else None
 
-    with ThreadPoolExecutor(clients) as pool:
-        for done in [pool.submit(work, number) for number in range(clients)]:
+    with ThreadPoolExecutor(load.clients) as pool:
+        for done in [pool.submit(work, number) for number in range(load.clients)]:
             done.result()
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import requests
 
-from tests.chaos.proxy import COUNTS
+from tests.chaos.proxy import COUNTS, SEEN
+from tests.chaos.witness import Witness
 
 FAILING = (
     "outage", "throttled", "500", "503", "no answer", "reset before", "answer late", "reset after",
@@ -116,3 +117,7 @@ class Proxy:
         """`requests` in all, and `retries` of the SDK's."""
         counts: dict[str, int] = requests.get(self.url + COUNTS, timeout=10).json()
         return counts
+
+    def witness(self) -> Witness:
+        """What it saw of effects that may come twice."""
+        return Witness(**requests.get(self.url + SEEN, timeout=60).json())

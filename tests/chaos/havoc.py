@@ -6,17 +6,21 @@ import random
 import signal
 import string
 import threading
-from collections import Counter
+import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from chalicelib.domain.messages import EventMessage, UnitMessage, decode_message
 from tests.chaos.platform import Rehearsal, workers
+from tests.chaos.safeguards import API_SECONDS, CLOCK_STEPS
 
-STUCK_AFTER_SECONDS = 25
-"""When `reconcile` takes an event for stuck, in place of a quarter of an hour."""
+STUCK_AFTER_SECONDS = API_SECONDS + 13
+"""When `reconcile` takes an event for stuck, in place of a quarter of an hour: longer than a
+request may last and the clock may step."""
 
 _WORDS = {"requeued": "sent again", "recovered": "found in bronze", "failed": "given up"}
 
@@ -31,6 +35,10 @@ class Havoc:
     counts: Counter[str] = field(default_factory=Counter)
     alerts: list[str] = field(default_factory=list)
     """Words, each in an alert that was put on the queue of alerts."""
+    killed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """When processes of each function were killed."""
+    copied: set[str] = field(default_factory=set)
+    """Events whose message was taken, or copied, by a second reader."""
     faults: list[str] = field(default_factory=list)
     """What went wrong with the havoc itself."""
 
@@ -100,7 +108,9 @@ class Havoc:
             running = workers(self.running.scratch)
             if running:
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(numbers.choice(running), signal.SIGKILL)
+                    process, function = numbers.choice(running)
+                    os.kill(process, signal.SIGKILL)
+                    self.killed[function].append(time.time())
                     self.counts["function killed"] += 1
 
     def _kill_door(self, numbers: random.Random, stop: threading.Event) -> None:
@@ -122,6 +132,7 @@ class Havoc:
             )
             for message in answer.get("Messages", []):
                 self.counts["visibility expired"] += 1
+                self.copied |= _events_in(message["Body"])
                 for _ in range(numbers.choice((0, 0, 1, 2))):
                     sqs.send_message(
                         QueueUrl=url,
@@ -138,13 +149,16 @@ class Havoc:
 
     def _break_processor(self, numbers: random.Random, stop: threading.Event) -> None:
         while not stop.wait(self.pace * numbers.uniform(4, 10)):
+            # A deployment ends the processes of the version before.
+            self.killed["process_events"].append(time.time())
             with self.running.bad_processor():
                 self.counts["bad processor deployed"] += 1
                 stop.wait(self.pace * numbers.uniform(3, 8))
+                self.killed["process_events"].append(time.time())
 
     def _step_clock(self, numbers: random.Random, stop: threading.Event) -> None:
         while not stop.wait(self.pace * numbers.uniform(2, 8)):
-            self.running.step_clock(numbers.choice((-45.0, -3.0, 0.0, 2.0, 30.0)))
+            self.running.step_clock(numbers.choice(CLOCK_STEPS))
             self.counts["clock stepped"] += 1
 
     def _reconcile(self, _numbers: random.Random, stop: threading.Event) -> None:
@@ -161,3 +175,11 @@ class Havoc:
             for _ in range(numbers.choice((1, 1, 2))):
                 sqs.send_message(QueueUrl=url, MessageBody=body)
             self.alerts.append(word)
+
+
+def _events_in(body: str) -> set[str]:
+    """The ids of the events that a message of the worker's brings."""
+    message = decode_message(body)
+    if isinstance(message, UnitMessage):
+        return {event.event_id for event in message.events}
+    return {message.event.event_id} if isinstance(message, EventMessage) else set()

@@ -6,10 +6,11 @@ do not. Nothing outlives the `with` block.
 
 import json
 import os
+import re
 import signal
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 from local.children import Child
 from tests.chaos.cargo import CHECKED, CHECKED_SCHEMA, GITHUB_SECRET, ORDER, STANDARD_SECRET
 from tests.chaos.faults import Proxy
+from tests.chaos.posts import TimedSlack
+from tests.chaos.safeguards import ALERT_SECONDS, SHORTER, WORKER_SECONDS, Change, alter
 from tests.emulator import (
     ROOT,
     answers,
@@ -27,15 +30,15 @@ from tests.emulator import (
     running_emulator,
 )
 from tests.integration.mailbox import Mailbox, open_mailbox
-from tests.integration.slack_receiver import SlackReceiver
 from tests.integration.stage import Stage, wait_for
 
 STAGE = "local"
 OWNERS = ("ada", "grace", "edsger", "barbara")
 CLOCK_FILE = "CHAOS_CLOCK_FILE"
-VISIBILITY_SECONDS, ALERTS_SECONDS = 12, 42
+VISIBILITY_SECONDS, ALERTS_SECONDS = WORKER_SECONDS + 2, ALERT_SECONDS + 2
 """In place of six time-outs of the worker and of the function of alerts: just more than one, for
 what a killed function leaves behind is not seen before."""
+_WORKER = re.compile(rf"/ministack-lambda-eventline-{STAGE}-(?:([a-z_]+)-)?[a-z0-9_]{{8}}/")
 # A day as the window of equal alerts, so that nobody waits for the repeats to be told.
 _IMPATIENT = {
     "RETRY_BASE_SECONDS": "1",
@@ -43,6 +46,8 @@ _IMPATIENT = {
     "ALERT_WINDOW_SECONDS": "86400",
     "RECONCILE_MINUTES": "60",
     "MAX_REQUEUES": "12",
+    # What waits in a long queue is not sent again, as with a thousand messages otherwise.
+    "BACKLOG_LIMIT": "20",
 }
 # Appended to the clock of the copy that is deployed: the seconds in a file are added to the time.
 _STEPPING_CLOCK = f"""
@@ -75,7 +80,7 @@ class Rehearsal:
 
     stage: Stage
     proxy: Proxy
-    slack: SlackReceiver
+    slack: TimedSlack
     bus: Mailbox
     home: Path
     second_port: int
@@ -145,8 +150,8 @@ class Rehearsal:
 
 
 @contextmanager
-def rehearsal(home: Path, seed: int) -> Iterator[Rehearsal]:
-    """A stage under the proxy, with everything in its place and no faults yet."""
+def rehearsal(home: Path, seed: int, changes: Sequence[Change] = ()) -> Iterator[Rehearsal]:
+    """A stage under the proxy, deployed with `changes`; everything in its place, no faults yet."""
     with running_emulator(home) as emulator:
         port = free_port()
         command = [
@@ -154,7 +159,7 @@ def rehearsal(home: Path, seed: int) -> Iterator[Rehearsal]:
             *("--port", str(port), "--seed", str(seed)),
         ]
         child = Child("proxy", command, home / "proxy.log", emulator.environ(), ROOT)
-        slack = SlackReceiver()
+        slack = TimedSlack()
         slack.start()
         running: Rehearsal | None = None
         try:
@@ -162,6 +167,7 @@ def rehearsal(home: Path, seed: int) -> Iterator[Rehearsal]:
             wait_for("the proxy", lambda: answers(f"{proxy.url}/_microburst/health"), 30)
             project = home / "eventline"
             copy_checkout(project)
+            alter(project, [*SHORTER, *changes], STAGE)
             clock = project / "chalicelib" / "domain" / "clock.py"
             clock.write_text(clock.read_text() + _STEPPING_CLOCK)
             variables = deploy_stage(
@@ -184,7 +190,7 @@ def rehearsal(home: Path, seed: int) -> Iterator[Rehearsal]:
             child.stop(5)
 
 
-def _prepare(stage: Stage, slack: SlackReceiver) -> None:
+def _prepare(stage: Stage, slack: TimedSlack) -> None:
     """Secrets, a schema, versions that show a second write, and a short visibility."""
     values = {
         stage.settings.slack_parameter: slack.url,
@@ -218,16 +224,17 @@ def _listen(stage: Stage) -> Mailbox:
     return mailbox
 
 
-def workers(scratch: Path) -> list[int]:
-    """The processes in which the emulator below `scratch` runs functions."""
+def workers(scratch: Path) -> list[tuple[int, str]]:
+    """(process, function) of all processes in which the emulator below `scratch` runs functions."""
     found = []
-    mark = f"{scratch}/ministack-lambda-".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
             continue
         try:
-            if mark in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
+            command = (folder / "cmdline").read_text()
         except OSError:
             continue  # It has just ended.
+        seen = _WORKER.search(command)
+        if seen and f"{scratch}/" in command:
+            found.append((int(folder.name), seen[1] or "api_handler"))
     return found

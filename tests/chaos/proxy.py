@@ -11,6 +11,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any
 
 from aiohttp import ClientError, web
@@ -19,10 +20,14 @@ from microburst.core.pipeline import Microburst  # type: ignore[import-untyped]
 from microburst.forward import Upstream  # type: ignore[import-untyped]
 from yarl import URL
 
-COUNTS = "/_chaos/counts"
+from tests.chaos.witness import Witness
+
+COUNTS, SEEN = "/_chaos/counts", "/_chaos/seen"
 # A package of functions is deployed through the proxy too.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ATTEMPT = re.compile(r"attempt=(\d+)")
+_FORM = "application/x-www-form-urlencoded"
+_decision: ContextVar[Any] = ContextVar("what was decided on the request", default=None)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -75,20 +80,45 @@ class EffectiveUpstream(Upstream):  # type: ignore[misc]  # it ships no types
             return web.Response(status=done.status, headers=done.headers)
 
 
-def counting(counts: Counter[str]) -> Any:
-    """A middleware that counts requests and those that the SDK repeats, and tells of it."""
+def counting(counts: Counter[str], witness: Witness) -> Any:
+    """A middleware that counts requests and those that the SDK repeats, lets a witness see them,
+    and tells of both."""
 
     @web.middleware
     async def count(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.path == COUNTS:
             return web.json_response(dict(counts))
-        if not request.path.startswith("/_microburst"):
-            counts["requests"] += 1
-            attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
-            counts["retries"] += attempt is not None and int(attempt[1]) > 1
-        return await handler(request)
+        if request.path == SEEN:
+            return web.json_response({"told": witness.told, "troubles": witness.troubles})
+        if request.path.startswith("/_microburst"):
+            return await handler(request)
+        counts["requests"] += 1
+        attempt = _ATTEMPT.search(request.headers.get("amz-sdk-request", ""))
+        counts["retries"] += attempt is not None and int(attempt[1]) > 1
+        target = request.headers.get("X-Amz-Target", "")
+        body = ""
+        if target or request.content_type == _FORM:
+            body = (await request.read()).decode(errors="replace")
+            target = target or ("Publish" if "Action=Publish" in body else "")
+        _decision.set(None)
+        try:
+            return await handler(request)
+        finally:
+            witness.see(target, body, _decision.get())
 
     return count
+
+
+def _watch_decisions(burst: Any) -> None:
+    """Leave what microburst decides on a request where the middleware finds it."""
+    decide = burst.engine.decide
+
+    def deciding(info: Any) -> Any:
+        decision = decide(info)
+        _decision.set(decision)
+        return decision
+
+    burst.engine.decide = deciding
 
 
 def main() -> None:
@@ -101,9 +131,10 @@ def main() -> None:
     random.seed(options.seed)
     burst = Microburst(options.upstream, resign=False)
     burst.upstream = EffectiveUpstream(options.upstream, stats=burst.stats)
+    _watch_decisions(burst)
     app = make_app(burst)
     app._client_max_size = _MAX_BODY_BYTES
-    app.middlewares.append(counting(Counter()))
+    app.middlewares.append(counting(Counter(), Witness()))
     web.run_app(app, host="127.0.0.1", port=options.port, print=None, shutdown_timeout=1)
 
 

@@ -8,8 +8,10 @@ from http import HTTPStatus
 from tests.chaos.cargo import ORDER
 from tests.chaos.havoc import Havoc
 from tests.chaos.platform import Rehearsal
+from tests.chaos.safeguards import API_SECONDS
 
-STUCK_AFTER_SECONDS = 15
+STUCK_AFTER_SECONDS = API_SECONDS + 1
+"""Longer than a request may live that nobody waits for any more."""
 _NAMES = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
@@ -72,17 +74,20 @@ def _unfinished(running: Rehearsal) -> int:
 
 
 def redrive_orders(running: Rehearsal, havoc: Havoc) -> None:
-    """Replay what the bad processor failed, now that the good one is back; with no faults any more
-    every replay is accepted."""
-    stage = running.stage
-    pages = stage.dynamodb.get_paginator("scan").paginate(
-        TableName=stage.settings.events_table,
-        FilterExpression="#status = :failed AND eventType = :order",
-        ExpressionAttributeNames={"#status": "status"},
-        ExpressionAttributeValues={":failed": {"S": "FAILED"}, ":order": {"S": ORDER}},
-    )
-    for event_id in [item["eventId"]["S"] for page in pages for item in page["Items"]]:
-        answer = stage.call("POST", f"/events/{event_id}/replay", stage.admin)
-        havoc.counts["failed orders replayed"] += 1
-        if answer.status_code != HTTPStatus.ACCEPTED:
-            havoc.faults.append(f"replay of {event_id}: {answer.status_code} {answer.text[:200]}")
+    """Take up again what the bad processor failed, now that the good one is back; with no faults
+    any more every one is taken."""
+    order: dict[str, object] = {"eventType": ORDER}
+    while True:
+        answer = running.stage.call(
+            "POST", "/dead-letters/redrive", running.stage.admin, json=order
+        )
+        if answer.status_code >= HTTPStatus.BAD_REQUEST:
+            havoc.faults.append(f"redrive: {answer.status_code} {answer.text[:200]}")
+            return
+        done = answer.json()
+        havoc.counts["failed orders redriven"] += done["redriven"]
+        if done["skipped"]:
+            havoc.faults.append(f"redrive: {str(done['skipped'])[:200]}")
+        if not done["more"]:
+            return
+        order["cursor"] = done["cursor"]

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos import stores
-from tests.chaos.clients import Book, Doors, send_all
+from tests.chaos.clients import Book, Doors, Load, send_all
 from tests.chaos.faults import FAILING
 from tests.chaos.havoc import Havoc
 from tests.chaos.platform import OWNERS, Rehearsal, rehearsal
@@ -36,7 +36,8 @@ class Plan:
 
     events: int
     seed: int
-    clients: int = 6
+    clients: int = 8
+    largest_batch: int = 150
     intensity: float = 1.6
     pace: float = 4.0
     quiet_seconds: float = _QUIET_SECONDS
@@ -70,8 +71,8 @@ def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Outcome:
         tell(f"{plan.clients} clients begin to send")
         with havoc.raging(plan.intensity):
             doors = Doors(running.doors, tokens)
-            todo = (plan.events, plan.clients, plan.seed, doors, book, stop)
-            sending = threading.Thread(target=send_all, args=todo)
+            load = Load(plan.events, plan.clients, plan.largest_batch, plan.seed)
+            sending = threading.Thread(target=send_all, args=(load, doors, book, stop))
             sending.start()
             while sending.is_alive():
                 sending.join(10)

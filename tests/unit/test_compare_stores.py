@@ -60,6 +60,7 @@ def test_stores_that_agree_are_reported_as_clean(stores: Stores, capsys: Any) ->
     (metrics,) = [line for line in lines if "ComparedEvents" in line]
     assert (metrics["ComparedEvents"], metrics["ComparedDocuments"]) == (6, 4)
     assert (metrics["Stage"], metrics["SilverMissing"]) == ("test", 0)
+    assert metrics["UnrepairedDifferences"] == 0
     # And nothing was written but that
     assert stores.aws.records[event.event_id].status is Status.PROCESSED
 

@@ -1,0 +1,147 @@
+"""What a rehearsal changes in the copy of the checkout that it deploys.
+
+`SHORTER` scales times down: a time-out of a function, and what has to be longer than that. A
+safeguard is a piece of code that a promise rests on; `CHAOS_WITHOUT=<name> make chaos` deploys
+without it, and has to end badly. What others cover is not in the list: see the end.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+WORKER_SECONDS, ALERT_SECONDS, NOTIFY_SECONDS, API_SECONDS = 10, 18, 18, 15
+"""Time-outs of functions, and so the longest that one may live on after it did something."""
+CLOCK_STEPS = (-6.0, -2.0, 0.0, 2.0, 6.0)
+_TIMEOUTS = {
+    "api_handler": API_SECONDS,
+    "process_events": WORKER_SECONDS,
+    "alert_ci_event": ALERT_SECONDS,
+    "notify_owners": NOTIFY_SECONDS,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """A text that occurs once in a file, and what takes its place."""
+
+    file: str
+    text: str
+    replacement: str
+
+
+SHORTER = (
+    # Longer than the worker's time-out, as it must be: then the other delivery is over, or dead.
+    Change(
+        "chalicelib/services/end_events.py",
+        "BUSY_SECONDS = 30",
+        f"BUSY_SECONDS = {WORKER_SECONDS + 1}",
+    ),
+    # Longer than the function's time-out and the widest step of the clock.
+    Change(
+        "chalicelib/services/post_alerts.py",
+        "LEASE_SECONDS = 60",
+        f"LEASE_SECONDS = {ALERT_SECONDS + 13}",
+    ),
+    Change(
+        "chalicelib/services/notify_owners.py",
+        "LEASE_SECONDS = 60",
+        f"LEASE_SECONDS = {NOTIFY_SECONDS + 13}",
+    ),
+)
+
+SAFEGUARDS: Mapping[str, Change] = {
+    # An id of the ledger is written once: two requests with one key can not both be the first.
+    "ledger-condition": Change(
+        "chalicelib/adapters/event_store.py",
+        'old = self._write("put_item", Item=item, ConditionExpression=is_new)',
+        'old = self._write("put_item", Item=item)',
+    ),
+    # One key, one event.
+    "key": Change(
+        "chalicelib/services/ingest_events.py",
+        "event_id = keyed_event_id(owner, identity.key, identity.kind)",
+        "event_id = new_event_id(now, using.random(10))",
+    ),
+    # A document is written once.
+    "silver-condition": Change(
+        "chalicelib/adapters/lake.py",
+        'self._client.put_object(IfNoneMatch="*", **arguments)',
+        'if arguments["Bucket"] != self.silver_bucket:\n'
+        '                    arguments["IfNoneMatch"] = "*"\n'
+        "                self._client.put_object(**arguments)",
+    ),
+    # A payload is never overwritten.
+    "bronze-condition": Change(
+        "chalicelib/adapters/lake.py",
+        'self._client.put_object(IfNoneMatch="*", **arguments)',
+        'if arguments["Bucket"] != self.bronze_bucket:\n'
+        '                    arguments["IfNoneMatch"] = "*"\n'
+        "                self._client.put_object(**arguments)",
+    ),
+    # PROCESSED is noted only when the bus took the entry.
+    "bus-answer": Change(
+        "chalicelib/services/end_events.py",
+        "return [aws_code(error)] * len(written)",
+        "return [None] * len(written)",
+    ),
+    # What is PROCESSED is not told of again.
+    "processed-check": Change(
+        "chalicelib/services/process_events.py",
+        "if not is_new and _is_processed(event, using):",
+        "if False:",
+    ),
+    # A queued alert is deleted only after Slack took it.
+    "slack-answer": Change(
+        "chalicelib/services/send_alerts.py",
+        "return [Failed(leader, outcome, group)]",
+        "return []",
+    ),
+    # A change that was told is not told again when its batch of the stream comes again.
+    "told-once": Change(
+        "chalicelib/adapters/effect_store.py",
+        "return Claim.DONE",
+        "return Claim.CLAIMED",
+    ),
+    # What was not told keeps its batch in the stream.
+    "stream-batch": Change(
+        "chalicelib/services/notify_owners.py",
+        "    if left_over:\n",
+        "    if False:\n",
+    ),
+    # What was left RECEIVED or ENQUEUED is sent again.
+    "reconcile-stuck": Change(
+        "chalicelib/services/reconcile.py",
+        "    _requeue_stuck(using, report, margin)\n",
+        "",
+    ),
+    # A payload that the ledger has not heard of becomes an event.
+    "reconcile-orphans": Change(
+        "chalicelib/services/reconcile.py",
+        "_recover_missing(covered[first : first + PAGE], using, report)",
+        "pass",
+    ),
+}
+
+
+def without(names: Iterable[str]) -> list[Change]:
+    """The changes that take safeguards out; `KeyError` for a name that there is not."""
+    return [SAFEGUARDS[name] for name in names]
+
+
+def alter(project: Path, changes: Iterable[Change], stage: str) -> None:
+    """Make changes in a copy of the checkout, and shorten the time-outs of a stage's functions.
+
+    Raises `ValueError` where a text does not occur just once.
+    """
+    for change in changes:
+        path = project / change.file
+        content = path.read_text()
+        if content.count(change.text) != 1:
+            raise ValueError(f"{change.file}: not just once: {change.text!r}")
+        path.write_text(content.replace(change.text, change.replacement))
+    path = project / ".chalice" / "config.json"
+    config = json.loads(path.read_text())
+    for function, seconds in _TIMEOUTS.items():
+        config["stages"][stage]["lambda_functions"][function]["lambda_timeout"] = seconds
+    path.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,0 +1,84 @@
+"""What the proxy saw of effects that may come twice: when each was asked for, and when something
+went wrong with it or with the note of it. With this a judge can tell a repeat that
+docs/guarantees.md permits from one that it does not.
+"""
+
+import hashlib
+import re
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qsl
+
+_EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
+_EVENT_KEY = re.compile(r"EVENT#([0-9a-f-]{36})")
+_HARMLESS_MS = 1000
+"""A delay that every caller waits for."""
+BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = "bus", "owners", "notes of owners", "notes of alerts"
+
+
+def name_of(message: str) -> str:
+    """A short name of a notification's text."""
+    return hashlib.sha256(message.encode()).hexdigest()[:16]
+
+
+@dataclass
+class Witness:
+    """`told[kind][name]`: when AWS was asked for an effect, and the request got through.
+    `troubles[kind][name]`: when the answer was lost, or the note of it was refused. Notes have no
+    names. Times are those of `time.time`."""
+
+    told: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    troubles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+
+    def see(self, target: str, body: str, decision: Any, now: float | None = None) -> None:
+        """Note a request: its `X-Amz-Target`, empty for SNS, and what the proxy did to it."""
+        moment = time.time() if now is None else now
+        kind, names = _subject(target, body)
+        if not kind:
+            return
+        if kind in (BUS, OWNERS) and target.endswith(("PutEvents", "Publish")) and gets_by(decision):
+            _note(self.told, kind, names, moment)
+        if disturbs(decision):
+            _note(self.troubles, kind, names, moment)
+
+
+def gets_by(decision: Any) -> bool:
+    """Whether a request reaches AWS."""
+    return decision is None or not (decision.error or decision.reset or decision.timeout_ms)
+
+
+def disturbs(decision: Any) -> bool:
+    """Whether the caller does not get the answer as it was, in time."""
+    if decision is None:
+        return False
+    return bool(not gets_by(decision) or decision.response_fault or _is_late(decision))
+
+
+def _is_late(decision: Any) -> bool:
+    return bool(decision.latency_ms and decision.latency_ms > _HARMLESS_MS)
+
+
+def _subject(target: str, body: str) -> tuple[str, list[str]]:
+    """(kind, names) of what a request is about; an empty kind for nothing of interest."""
+    operation = target.rpartition(".")[2]
+    if operation == "PutEvents":
+        return BUS, _EVENT_IN_DETAIL.findall(body)
+    if operation == "Publish":
+        fields = parse_qsl(body)
+        return OWNERS, [name_of(value) for name, value in fields if name.endswith(".Message")]
+    if operation == "BatchWriteItem" and "EFFECT#" in body:
+        return NOTES_OF_OWNERS, [""]
+    if operation in ("PutItem", "UpdateItem", "BatchWriteItem") and "-alerts" in body:
+        return NOTES_OF_ALERTS, [""]
+    if operation in ("UpdateItem", "PutItem"):
+        return BUS, _EVENT_KEY.findall(body)[:1]
+    return "", []
+
+
+def _note(
+    where: dict[str, dict[str, list[float]]], kind: str, names: list[str], moment: float
+) -> None:
+    for name in names:
+        where.setdefault(kind, defaultdict(list))[name].append(moment)
