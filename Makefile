@@ -81,7 +81,7 @@ smoke: $(STAMP) ## Send one of everything to what `make up` runs and follow it t
 # First what needs no emulator, on all cores; then the tiers that share one, file by file.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile tests/unit tests/functional tests/infra $(PYTEST_ARGS)
-	$(RUN) -m pytest tests/contract tests/integration tests/e2e $(PYTEST_ARGS)
+	$(RUN) -m pytest tests/contract tests/integration tests/chaos tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
 	$(RUN) -m pytest -m "not emulator" --ignore=tests/integration --ignore=tests/e2e \

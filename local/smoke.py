@@ -15,6 +15,7 @@ from local.console import FailedError, elapsed, say
 from local.layout import parse_env
 from local.smoke_api import Api, check
 from local.smoke_front_door import front_door_steps
+from local.smoke_recovery import RECOVERY_STEPS
 from local.smoke_triggers import Triggers, slack_webhook
 
 _ENV_FILE = Path(".local/env")
@@ -155,12 +156,12 @@ def _timeline(entries: list[dict[str, str]]) -> str:
 
 
 def steps_of(triggers: Triggers) -> Steps:
-    """All steps: one event's way, the other ways in, and the triggers."""
+    """All steps: one event's way, the other ways in, recovery, and the triggers."""
 
     def after_an_event(action: Callable[[Api], str]) -> Callable[[Api, Sent], str]:
         return lambda api, _sent: action(api)
 
-    further = [*front_door_steps(triggers), *triggers.steps()]
+    further = [*front_door_steps(triggers), *RECOVERY_STEPS, *triggers.steps()]
     return [*STEPS, *((title, after_an_event(action)) for title, action in further)]
 
 
