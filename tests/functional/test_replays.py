@@ -279,6 +279,10 @@ def test_live_traffic_goes_first(platform: Platform, monkeypatch: pytest.MonkeyP
 
 
 BAD: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "nothing named": (
+        {"owner": None, "status": None, "from": None, "to": None, "eventType": None},
+        ("/eventType", "/status", "/from", "/to", "/owner"),
+    ),
     "nothing": ({}, ("",)),
     "a list": ([], ("",)),
     "null": (None, ("",)),
