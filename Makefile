@@ -78,10 +78,11 @@ up: $(STAMP) ## Run the whole platform on this machine until Ctrl-C
 smoke: $(STAMP) ## Send one of everything to what `make up` runs and follow it to its end
 	@$(RUN) -m local.smoke
 
-# First what needs no emulator, on all cores; then the tiers that share one, file by file.
+# First what needs no emulator, then the tiers with one for each process, the longest files first.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile tests/unit tests/functional tests/infra $(PYTEST_ARGS)
-	$(RUN) -m pytest tests/contract tests/integration tests/chaos tests/e2e $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/chaos \
+		tests/integration/test_schemathesis.py tests/integration tests/contract tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
 	$(RUN) -m pytest -m "not emulator" --ignore=tests/integration --ignore=tests/e2e \

@@ -144,7 +144,11 @@ class ItemStore:
         return replace(now_kept, data=content.data)
 
     def delete(self, item_id: str, guard: Guard) -> None:
-        """Remove an item; raises as `put` does. One call."""
+        """Remove an item; raises as `put` does. One call.
+
+        The SDK sends again what was not answered: a repeat that finds no item stands for the first
+        try, which removed it.
+        """
         condition, names, values = _condition(guard)
         _, before = self._write(
             "delete_item",
@@ -167,7 +171,10 @@ class ItemStore:
         except ClientError as error:
             if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
                 raise
-            return {}, error.response.get("Item", {})
+            before: Mapping[str, Any] = error.response.get("Item", {})
+            is_repeat = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+            made = operation == "delete_item" and is_repeat and not before
+            return {}, None if made else before
         return answer, None
 
 

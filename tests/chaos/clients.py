@@ -17,9 +17,10 @@ import requests
 from tests.chaos.cargo import Parcel, Sender, Thing, Wish
 
 TRIES = 14
-_PATIENCE = (0.4, 40.0)
+PATIENCE_SECONDS = 40.0
+_PATIENCE = (0.4, PATIENCE_SECONDS)
 """Seconds that a client waits for an answer: now and then too short, mostly enough."""
-_AGAIN = {429, 500, 502, 503, 504}
+AGAIN = {429, 500, 502, 503, 504}
 
 
 @dataclass
@@ -46,6 +47,11 @@ class Book:
         """Count something."""
         with self.lock:
             self.counts[name] += by
+
+    def answered(self) -> int:
+        """How many requests were answered for good."""
+        with self.lock:
+            return sum(n for status, n in self.statuses.items() if status not in AGAIN)
 
     def complain(self, text: str) -> None:
         """Note a wrong answer."""
@@ -109,7 +115,9 @@ class Client:
             # Two processes of the same client, at the same moment.
             self._book.count("sent twice at once")
             url = self._numbers.choice(self._doors.urls)
-            twin = threading.Thread(target=self._try, args=(parcel, url, 40.0, requests))
+            twin = threading.Thread(
+                target=self._try, args=(parcel, url, PATIENCE_SECONDS, requests)
+            )
             twin.start()
             told = self._deliver(parcel)
             twin.join()
@@ -145,7 +153,7 @@ class Client:
             return False
         with self._book.lock:
             self._book.statuses[answer.status_code] += 1
-            if answer.status_code in _AGAIN:
+            if answer.status_code in AGAIN:
                 self._book.refusals[_refusal(answer)] += 1
                 return False
         try:

@@ -43,6 +43,7 @@ _OUTAGES = (
     ("s3", "PutObject"), ("s3", "GetObject"), ("dynamodb", "PutItem"), ("dynamodb", "UpdateItem"),
     ("dynamodb", "BatchWriteItem"), ("sqs", "SendMessage"), ("events", "PutEvents"),
 )  # fmt: skip
+_OUTAGE_CHANCE = 0.5
 # Longer than the functions wait for an answer, which is two seconds.
 _LATE_MS, _HANGING_MS = 2600, 4000
 
@@ -92,7 +93,8 @@ class Proxy:
         """Begin, or go on with new rules in an order of chance."""
         wanted = list(rules(intensity))
         numbers.shuffle(wanted)
-        wanted.insert(0, ("outage", _outage(numbers)))
+        if numbers.random() < _OUTAGE_CHANCE:
+            wanted.insert(0, ("outage", _outage(numbers)))
         body = [{**rule, "probability": min(1.0, rule["p"] * intensity)} for _, rule in wanted]
         for rule in body:
             del rule["p"]

@@ -170,12 +170,8 @@ def rehearsal(home: Path, seed: int, changes: Sequence[Change] = ()) -> Iterator
             alter(project, [*SHORTER, *changes], STAGE)
             clock = project / "chalicelib" / "domain" / "clock.py"
             clock.write_text(clock.read_text() + _STEPPING_CLOCK)
-            variables = deploy_stage(
-                emulator,
-                project,
-                STAGE,
-                _IMPATIENT | {"AWS_ENDPOINT_URL": proxy.url, CLOCK_FILE: str(home / "clock")},
-            )
+            settings = {"AWS_ENDPOINT_URL": proxy.url, CLOCK_FILE: str(home / "clock")}
+            variables = deploy_stage(emulator, project, STAGE, _IMPATIENT | settings)
             stage = Stage(STAGE, emulator, project, variables)
             _prepare(stage, slack)
             running = Rehearsal(stage, proxy, slack, _listen(stage), home, free_port())

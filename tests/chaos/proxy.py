@@ -9,6 +9,7 @@ Source: AWS SDKs and Tools Reference Guide, "amz-sdk-request".
 import argparse
 import random
 import re
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
@@ -26,6 +27,7 @@ COUNTS, SEEN = "/_chaos/counts", "/_chaos/seen"
 # A package of functions is deployed through the proxy too.
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ATTEMPT = re.compile(r"attempt=(\d+)")
+_BODY = "body"
 _FORM = "application/x-www-form-urlencoded"
 _decision: ContextVar[Any] = ContextVar("what was decided on the request", default=None)
 
@@ -52,6 +54,8 @@ class EffectiveUpstream(Upstream):  # type: ignore[misc]  # it ships no types
     ) -> web.StreamResponse:
         """Forward; with `abort_bytes` 0 let it take effect, and cut the caller off."""
         assert self.session is not None
+        # What a witness read can not be read again.
+        body = request.get(_BODY, body)
         if request.method == "HEAD":
             return await self._relay_head(request)
         if mutator is None or mutator.abort_bytes != 0:
@@ -89,7 +93,7 @@ def counting(counts: Counter[str], witness: Witness) -> Any:
         if request.path == COUNTS:
             return web.json_response(dict(counts))
         if request.path == SEEN:
-            return web.json_response({"told": witness.told, "troubles": witness.troubles})
+            return web.json_response(vars(witness))
         if request.path.startswith("/_microburst"):
             return await handler(request)
         counts["requests"] += 1
@@ -98,13 +102,15 @@ def counting(counts: Counter[str], witness: Witness) -> Any:
         target = request.headers.get("X-Amz-Target", "")
         body = ""
         if target or request.content_type == _FORM:
-            body = (await request.read()).decode(errors="replace")
+            request[_BODY] = await request.read()
+            body = request[_BODY].decode(errors="replace")
             target = target or ("Publish" if "Action=Publish" in body else "")
         _decision.set(None)
+        arrived = time.time()
         try:
             return await handler(request)
         finally:
-            witness.see(target, body, _decision.get())
+            witness.see(target, body, _decision.get(), arrived)
 
     return count
 

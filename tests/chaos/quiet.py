@@ -1,12 +1,13 @@
 """Waiting, after the faults, until nothing is on its way any more."""
 
-import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 
 from tests.chaos.cargo import ORDER
 from tests.chaos.havoc import Havoc
+from tests.chaos.keepers import Shelf
 from tests.chaos.platform import Rehearsal
 from tests.chaos.safeguards import API_SECONDS
 
@@ -19,46 +20,58 @@ _NAMES = (
 )
 _PAUSE_SECONDS, _TOLD_EVERY_SECONDS = 2.0, 10.0
 _CALM_ROUNDS = 2
+_FEW_MESSAGES, _RECONCILE_SECONDS = 20, 60.0
+"""While more than a few messages wait, `reconcile` runs only so often: it would just slow them."""
 
 
-def wait_until_quiet(
-    running: Rehearsal,
-    havoc: Havoc,
-    words: list[str],
-    seconds: float,
-    tell: Callable[[str], None],
-) -> dict[str, int]:
-    """Let `reconcile` run until nothing is open, and all alerts, told by their `words`, came to
-    Slack; what is still open, when it takes too long."""
-    deadline, told, calm = time.monotonic() + seconds, 0.0, 0
-    while True:
-        report = havoc.reconcile(STUCK_AFTER_SECONDS)
-        busy = _busy(running, words, report)
-        calm = 0 if busy or not report else calm + 1
-        if calm >= _CALM_ROUNDS:
-            return {}
-        if time.monotonic() > deadline:
-            return busy or {"reconcile": 1}
-        if time.monotonic() > told + _TOLD_EVERY_SECONDS:
-            told = time.monotonic()
-            tell(f"waiting for {busy or 'nothing more'}")
-        time.sleep(_PAUSE_SECONDS)
+@dataclass(frozen=True)
+class Waiting:
+    """What is waited for; `words` tell the alerts that are to come to Slack."""
 
+    running: Rehearsal
+    havoc: Havoc
+    shelf: Shelf
+    words: list[str]
 
-def _busy(running: Rehearsal, words: list[str], report: dict[str, object]) -> dict[str, int]:
-    stage = running.stage
-    answer = stage.sqs.get_queue_attributes(QueueUrl=stage.events_url, AttributeNames=list(_NAMES))
-    posts = json.dumps(running.slack.posts(""))
-    busy = {
-        "messages": sum(int(count) for count in answer["Attributes"].values()),
-        "unfinished": _unfinished(running),
-        # The queue of alerts is no sign: repeats wait there until their window is over.
-        "alerts": sum(word not in posts for word in words),
-    }
-    for name in ("stuck", "orphans", "waiting"):
-        number = report.get(name, 0)
-        busy[name] = number if isinstance(number, int) else 0
-    return {name: number for name, number in busy.items() if number}
+    def until_quiet(self, seconds: float, tell: Callable[[str], None]) -> dict[str, int]:
+        """Let `reconcile` run until nothing is open, all alerts came to Slack and owners were told
+        of all changes; what is still open, when it takes too long."""
+        deadline, told, calm = time.monotonic() + seconds, 0.0, 0
+        due = time.monotonic() + _RECONCILE_SECONDS
+        while True:
+            busy = self._busy({})
+            report: dict[str, object] = {}
+            if busy.get("messages", 0) <= _FEW_MESSAGES or time.monotonic() > due:
+                report = self.havoc.reconcile(STUCK_AFTER_SECONDS)
+                due = time.monotonic() + _RECONCILE_SECONDS
+                busy = self._busy(report)
+            calm = 0 if busy or not report else calm + 1
+            if calm >= _CALM_ROUNDS:
+                return {}
+            if time.monotonic() > deadline:
+                return busy or {"reconcile": 1}
+            if time.monotonic() > told + _TOLD_EVERY_SECONDS:
+                told = time.monotonic()
+                tell(f"waiting for {busy or 'nothing more'}")
+            time.sleep(_PAUSE_SECONDS)
+
+    def _busy(self, report: dict[str, object]) -> dict[str, int]:
+        stage = self.running.stage
+        answer = stage.sqs.get_queue_attributes(
+            QueueUrl=stage.events_url, AttributeNames=list(_NAMES)
+        )
+        posts = "".join(body for _, body in self.running.slack.taken)
+        busy = {
+            "messages": sum(int(count) for count in answer["Attributes"].values()),
+            "unfinished": _unfinished(self.running),
+            # The queue of alerts is no sign: repeats wait there until their window is over.
+            "alerts": sum(word not in posts for word in self.words),
+            "notifications": self.shelf.untold(),
+        }
+        for name in ("stuck", "orphans", "waiting"):
+            number = report.get(name, 0)
+            busy[name] = number if isinstance(number, int) else 0
+        return {name: number for name, number in busy.items() if number}
 
 
 def _unfinished(running: Rehearsal) -> int:

@@ -1,20 +1,23 @@
-"""The short form of `make chaos`: 500 events under every fault, none lost and none doubled."""
+"""The short form of `make chaos`: 400 events under every fault, none lost and none doubled.
+
+Its seed is fixed, so that it sends the same and draws the same faults each time; `make chaos` takes
+another each time, and so does this with `CHAOS_SEED=<number>`.
+"""
 
 import os
-import random
 from pathlib import Path
 
 import pytest
 
-from tests.chaos.run import Plan, run, table
+from tests.chaos.run import run, short_plan, table
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
+_SEED, _EVENTS = 7, 400
 
 
 def test_nothing_is_lost_and_nothing_doubled_under_faults(tmp_path: Path) -> None:
     # Given
-    seed = int(os.environ.get("CHAOS_SEED") or random.randrange(10**6))
-    plan = Plan(events=400, seed=seed, clients=6, pace=1.5, quiet_seconds=240)
+    plan = short_plan(int(os.environ.get("CHAOS_SEED") or _SEED), _EVENTS)
 
     # When
     outcome = run(plan, tmp_path)
@@ -28,3 +31,4 @@ def test_nothing_is_lost_and_nothing_doubled_under_faults(tmp_path: Path) -> Non
     for name in ("throttled", "reset after", "function killed", "visibility expired"):
         assert int(numbers[name]) > 0, shown
     assert int(numbers["PROCESSED"]) > plan.events / 2, shown
+    assert outcome.failing_share >= 0.05, shown

@@ -5,8 +5,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.chaos.cargo import Thing, Wish
+from tests.chaos.cargo import ORDER, Thing, Wish
 from tests.chaos.clients import Book
+from tests.chaos.repeats import Repeats
 from tests.chaos.stores import Holdings, sha256
 
 _ENDS = ("PROCESSED", "FAILED", "REJECTED")
@@ -35,9 +36,9 @@ class Verdict:
         return not (self.lost or self.doubled or self.changed or self.wrong)
 
 
-def judge(book: Book, held: Holdings, posts: list[str], alerts: list[str]) -> Verdict:
-    """Compare what was sent and answered with what the stores hold; `posts` are the messages that
-    Slack took, `alerts` the words of what was put on the queue of alerts."""
+def judge(book: Book, held: Holdings, alerts: list[str], repeats: Repeats) -> Verdict:
+    """Compare what was sent and answered with what the stores hold; `alerts` are the words of what
+    was put on the queue of alerts, `repeats` what explains an effect that came twice."""
     verdict = Verdict(wrong=list(book.wrong))
     things = {thing.sha256: thing for thing in book.things}
     known: dict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -52,9 +53,19 @@ def judge(book: Book, held: Holdings, posts: list[str], alerts: list[str]) -> Ve
             verdict.wrong.append(f"{record['eventId']}: a payload that nobody sent")
         else:
             _judge_record(record, thing_of, held, verdict)
+    for event_id, times in held.told.items():
+        if repeats.of_event(event_id, times, _was_sent_again(event_id, things, held)):
+            verdict.doubled.append(f"{event_id}: the bus was told {times} times without cause")
     _judge_leftovers(things, held, verdict)
-    _judge_posts(book, posts, alerts, verdict)
+    _judge_posts(book, alerts, repeats, verdict)
     return verdict
+
+
+def _was_sent_again(event_id: str, things: dict[str, Thing], held: Holdings) -> bool:
+    """Whether there may have been two messages of an event: its client's, or `reconcile`'s."""
+    record = held.records.get(event_id, {})
+    thing = things.get(record.get("payloadSha256", ""))
+    return bool(record.get("requeues")) or (thing is not None and thing.tries > 1)
 
 
 def _judge_thing(
@@ -76,8 +87,8 @@ def _judge_thing(
         elif (record["status"] == "REJECTED") != (thing.wish is Wish.REFUSED):
             verdict.wrong.append(f"{name}: {thing.wish} ended {record['status']}")
     # Without a key a repeat is another event, and there are no more of those than tries.
-    most = 1 if thing.keyed else thing.tries
-    if len(records) > most or (thing.keyed and len(thing.acknowledged) > 1):
+    most = 1 if _is_one(thing) else thing.tries
+    if len(records) > most or (_is_one(thing) and len(thing.acknowledged) > 1):
         ids = sorted(record["eventId"] for record in records)
         verdict.doubled.append(f"{name}: {len(records)} events of {most}: {ids}")
 
@@ -88,8 +99,8 @@ def _judge_record(record: dict[str, Any], thing: Thing, held: Holdings, verdict:
     verdict.counts[status] += 1
     if status == "FAILED":
         verdict.counts[f"FAILED for {record['lastError']['code']}"] += 1
-    if record.get("replayOf") and status != "PROCESSED":
-        verdict.wrong.append(f"{event_id}: a replay after the repair is {status}")
+    if thing.event_type == ORDER and thing.wish is Wish.KEPT and status == "FAILED":
+        verdict.wrong.append(f"{event_id}: {status} after the repair and the redrive")
     if status not in _ENDS:
         verdict.lost.append(f"{event_id}: {record['eventType']} is {status} for ever")
     payload = held.bronze_of(record)
@@ -146,23 +157,30 @@ def _judge_leftovers(things: dict[str, Thing], held: Holdings, verdict: Verdict)
         thing = things.get(sha256(payload))
         if thing is not None and thing.wish is Wish.CONFLICT:
             verdict.counts["payloads of refused conflicts in bronze"] += 1
-        elif thing is not None and thing.keyed and thing.sha256 in kept:
+        elif thing is not None and _is_one(thing) and thing.sha256 in kept:
             # A repeat after the first request had died at it: the ledger has one of the two.
             verdict.counts["payloads in bronze twice"] += 1
         else:
             verdict.lost.append(f"{key} {within or ''}: in bronze, and not in the ledger")
 
 
-def _judge_posts(book: Book, posts: list[str], alerts: list[str], verdict: Verdict) -> None:
-    """Every alert came to Slack; more than once only where a process died at it."""
+def _is_one(thing: Thing) -> bool:
+    """Whether all repeats are one event: what is refused has an id made of its content."""
+    return thing.keyed or thing.wish is Wish.REFUSED
+
+
+def _judge_posts(book: Book, alerts: list[str], repeats: Repeats, verdict: Verdict) -> None:
+    """Every alert came to Slack; more than once only where something had gone wrong."""
     wanted = alert_words(book, alerts)
     verdict.counts["alerts"] = len(wanted)
     for word in wanted:
-        times = sum(word in post for post in posts)
+        times = sum(word in post for _, post in repeats.posts)
         verdict.counts["alerts in Slack"] += bool(times)
         verdict.counts["Slack repeats"] += max(0, times - 1)
         if not times:
             verdict.lost.append(f"alert {word}: never came to Slack")
+        if repeats.of_alert(word):
+            verdict.doubled.append(f"alert {word}: in Slack {times} times without cause")
 
 
 def alert_words(book: Book, alerts: list[str]) -> list[str]:

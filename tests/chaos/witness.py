@@ -5,7 +5,6 @@ docs/guarantees.md permits from one that it does not.
 
 import hashlib
 import re
-import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +14,12 @@ _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
 _EVENT_KEY = re.compile(r"EVENT#([0-9a-f-]{36})")
 _HARMLESS_MS = 1000
 """A delay that every caller waits for."""
-BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = "bus", "owners", "notes of owners", "notes of alerts"
+BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = (
+    "bus",
+    "owners",
+    "notes of owners",
+    "notes of alerts",
+)
 
 
 def name_of(message: str) -> str:
@@ -26,20 +30,24 @@ def name_of(message: str) -> str:
 @dataclass
 class Witness:
     """`told[kind][name]`: when AWS was asked for an effect, and the request got through.
-    `troubles[kind][name]`: when the answer was lost, or the note of it was refused. Notes have no
-    names. Times are those of `time.time`."""
+    `noted[kind][name]`: when AWS was asked to note that it was had, and nothing went wrong.
+    `troubles[kind][name]`: when the answer was lost, or the note was refused. The notes of owners'
+    notifications and of alerts have no names. Times are those of `time.time`."""
 
     told: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    noted: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     troubles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
-    def see(self, target: str, body: str, decision: Any, now: float | None = None) -> None:
-        """Note a request: its `X-Amz-Target`, empty for SNS, and what the proxy did to it."""
-        moment = time.time() if now is None else now
+    def see(self, target: str, body: str, decision: Any, moment: float) -> None:
+        """Note a request: its `X-Amz-Target` (for SNS `Publish`), and what the proxy did to it."""
         kind, names = _subject(target, body)
         if not kind:
             return
-        if kind in (BUS, OWNERS) and target.endswith(("PutEvents", "Publish")) and gets_by(decision):
-            _note(self.told, kind, names, moment)
+        if target.endswith(("PutEvents", "Publish")):
+            if gets_by(decision):
+                _note(self.told, kind, names, moment)
+        elif not disturbs(decision) and _says_done(kind, body):
+            _note(self.noted, kind, names, moment)
         if disturbs(decision):
             _note(self.troubles, kind, names, moment)
 
@@ -75,6 +83,10 @@ def _subject(target: str, body: str) -> tuple[str, list[str]]:
     if operation in ("UpdateItem", "PutItem"):
         return BUS, _EVENT_KEY.findall(body)[:1]
     return "", []
+
+
+def _says_done(kind: str, body: str) -> bool:
+    return kind != BUS or '"PROCESSED"' in body
 
 
 def _note(

@@ -1,0 +1,168 @@
+"""What a rehearsal changes in the code is still there to be changed, and what it calls a repeat
+without cause is one."""
+
+import random
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tests.chaos.cargo import Parcel, Sender
+from tests.chaos.repeats import Repeats, unexplained
+from tests.chaos.safeguards import SAFEGUARDS, SHORTER, Change, alter, without
+from tests.chaos.witness import BUS, NOTES_OF_OWNERS, OWNERS, Witness, name_of
+
+_ROOT = Path(__file__).resolve().parent.parent.parent
+_ID = "0190f2a5-7a41-7cc1-8f6e-000000000001"
+_PUT_EVENTS = "AWSEvents.PutEvents"
+_UPDATE = "DynamoDB_20120810.UpdateItem"
+_DETAIL = '{"Entries": [{"Detail": "{\\"eventId\\": \\"' + _ID + '\\"}"}]}'
+
+
+_NOTE = f'{{"Key": {{"pk": {{"S": "EVENT#{_ID}"}}}}, ":status": {{"S": "PROCESSED"}}}}'
+
+
+def decision(**how: Any) -> Any:
+    """What the proxy does to a request; nothing unless it is said."""
+    nothing = {
+        "error": None, "reset": False, "timeout_ms": None, "latency_ms": 0.0,
+        "response_fault": None,
+    }  # fmt: skip
+    return SimpleNamespace(**{**nothing, **how})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in ("chalicelib", ".chalice"):
+        shutil.copytree(_ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", SAFEGUARDS)
+def test_a_safeguard_can_be_taken_out_of_the_code(name: str, project: Path) -> None:
+    # Given
+    (change,) = without([name])
+
+    # When
+    alter(project, [*SHORTER, change], "local")
+
+    # Then: it is gone, and what is left is Python
+    source = (project / change.file).read_text()
+    assert source != (_ROOT / change.file).read_text()
+    compile(source, change.file, "exec")
+
+
+def test_a_text_that_is_not_there_just_once_is_an_error(project: Path) -> None:
+    for text in ("no such text", "import"):
+        with pytest.raises(ValueError, match="not just once"):
+            alter(project, [Change("chalicelib/adapters/lake.py", text, "")], "local")
+
+
+def test_an_unknown_safeguard_is_an_error() -> None:
+    with pytest.raises(KeyError):
+        without(["luck"])
+
+
+def test_a_repeat_needs_a_trouble_soon_after_the_first_time() -> None:
+    assert unexplained(1, [100.0], [], 10) == 0
+    assert unexplained(2, [100.0, 130.0], [], 10) == 1
+    assert unexplained(2, [100.0, 130.0], [105.0], 10) == 0
+    assert unexplained(2, [100.0, 130.0], [90.0, 115.0, 135.0], 10) == 1
+    assert unexplained(3, [100.0, 130.0, 150.0], [105.0], 10) == 1
+    # AWS itself was asked once.
+    assert unexplained(2, [100.0], [105.0], 10) == 1
+
+
+def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
+    # Given
+    lost, quiet, refused = Witness(), Witness(), Witness()
+    for witness, first in (
+        (lost, decision(response_fault="abort")),
+        (quiet, decision(latency_ms=200.0)),
+        (refused, decision(error="throttled")),
+    ):
+        witness.see(_PUT_EVENTS, _DETAIL, first, 100.0)
+        witness.see(_UPDATE, _NOTE, None, 101.0)
+        witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
+
+    # Then
+    assert Repeats(lost).of_event(_ID, 2, sent_again=False) == 0
+    assert Repeats(quiet).of_event(_ID, 2, sent_again=False) == 1
+    assert Repeats(refused).told_times(BUS, _ID) == [130.0]
+
+
+@pytest.mark.parametrize(
+    ("how", "at", "body", "is_explained"),
+    [
+        ({}, 101.0, "PROCESSED", False),
+        # The worker died before it, or had no time left.
+        ({}, 131.0, "PROCESSED", True),
+        ({}, 101.0, "ENQUEUED", True),
+        # It was refused, or its answer lost.
+        ({"reset": True}, 101.0, "PROCESSED", True),
+        ({"error": "throttled"}, 101.0, "PROCESSED", True),
+        ({"latency_ms": 2600.0}, 101.0, "PROCESSED", True),
+    ],
+)
+def test_a_repeat_is_explained_where_the_first_was_not_noted(
+    how: dict[str, Any], at: float, body: str, is_explained: bool
+) -> None:
+    witness = Witness()
+    witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
+    witness.see(_UPDATE, _NOTE.replace("PROCESSED", body), decision(**how), at)
+    witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
+
+    assert Repeats(witness).of_event(_ID, 2, sent_again=False) == (0 if is_explained else 1)
+
+
+def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
+    at_once, later = Witness(), Witness()
+    for witness, second in ((at_once, 103.0), (later, 125.0)):
+        witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
+        witness.see(_UPDATE, _NOTE, None, 101.0)
+        witness.see(_PUT_EVENTS, _DETAIL, None, second)
+
+    copied = frozenset({_ID})
+    assert Repeats(at_once, copied=copied).of_event(_ID, 2, sent_again=False) == 0
+    assert Repeats(later, copied=copied).of_event(_ID, 2, sent_again=False) == 1
+    assert Repeats(at_once).of_event(_ID, 2, sent_again=True) == 0
+    assert Repeats(at_once).of_event(_ID, 2, sent_again=False) == 1
+
+
+def test_a_witness_reads_what_sns_is_sent() -> None:
+    # Given
+    witness = Witness()
+    form = "Action=PublishBatch&PublishBatchRequestEntries.member.1.Message=It+was+%C3%A9"
+
+    # When
+    for moment in (100.0, 150.0):
+        witness.see("Publish", form, None, moment)
+
+    # Then
+    assert witness.told == {OWNERS: {name_of("It was é"): [100.0, 150.0]}}
+    assert Repeats(witness).of_notification("It was é", 2) == 1
+    note = '{"RequestItems": {"t": [{"PutRequest": {"Item": {"pk": {"S": "EFFECT#notify#1"}}}}]}}'
+    witness.see("DynamoDB_20120810.BatchWriteItem", note, decision(error="no"), 101.0)
+    assert NOTES_OF_OWNERS in witness.troubles
+    assert Repeats(witness).of_notification("It was é", 2) == 0
+
+
+def test_an_alert_comes_again_only_after_a_trouble() -> None:
+    posts = ((100.0, "a word"), (140.0, "a word"), (150.0, "another"))
+
+    assert Repeats(Witness(), posts=posts).of_alert("a word") == 1
+    assert Repeats(Witness(), posts=posts).of_alert("another") == 0
+    assert Repeats(Witness(), posts=posts, away=(99.5,)).of_alert("a word") == 0
+
+
+def test_a_seed_sends_the_same_again() -> None:
+    def sent(seed: int) -> list[Parcel]:
+        sender = Sender(random.Random(seed), ["ada", "grace"], "run", largest_batch=20)
+        parcels = [sender.parcel() for _ in range(60)]
+        # A webhook's id and time are its sender's own.
+        return [parcel for parcel in parcels if parcel.path.startswith("/events")]
+
+    assert sent(1) == sent(1)
+    assert sent(1) != sent(2)
