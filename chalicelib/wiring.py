@@ -12,7 +12,7 @@ from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from chalicelib import deadline
+from chalicelib import aws_calls
 from chalicelib import settings as settings_module
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
     from chalicelib.services.reconcile import Reconciling
     from chalicelib.services.replay_events import Replaying
 
-CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
-"""An attempt that hangs takes 3 s, a call 9 s and up to 3 s of back-off. That alone keeps no route
-of several calls within 29 s: see `_keep_deadline`."""
-ATTEMPT_SECONDS = CONNECT_SECONDS + READ_SECONDS
 
 _lock = threading.RLock()
 
@@ -281,26 +277,13 @@ def _client(service: str) -> Any:
         service,
         region_name=settings().region,
         config=Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": ATTEMPTS},
+            connect_timeout=aws_calls.CONNECT_SECONDS,
+            read_timeout=aws_calls.READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": aws_calls.ATTEMPTS},
             tcp_keepalive=True,
             max_pool_connections=25,
             **(special if service == "s3" else {}),
         ),
     )
-    # First of all, so that nothing is signed in vain. Emitted for each attempt, not each call.
-    client.meta.events.register_first("request-created", _keep_deadline)
+    aws_calls.watch(client)
     return client
-
-
-def _keep_deadline(**_: Any) -> None:
-    """Begin no attempt that may not come to its end in the time of this run.
-
-    Raises one of botocore's errors, which is no reason for botocore to try again: to a caller it is
-    as if AWS had not answered.
-    """
-    if deadline.seconds_left() < ATTEMPT_SECONDS:
-        from botocore.exceptions import HTTPClientError
-
-        raise HTTPClientError(error="no time is left for an attempt")

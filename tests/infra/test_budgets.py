@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.adapters import slack
+from chalicelib.aws_calls import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
 from chalicelib.deadline import ANSWER_SECONDS
 from chalicelib.services import (
     ingest_batches,
@@ -17,7 +18,6 @@ from chalicelib.services import (
     reconcile_units,
 )
 from chalicelib.services.spread import THREADS
-from chalicelib.wiring import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]

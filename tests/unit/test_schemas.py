@@ -138,10 +138,10 @@ def test_a_bad_schema_is_refused_with_the_place(schema: Any, pointer: str) -> No
 
 def test_doubled_references_are_refused_before_they_are_followed() -> None:
     chain = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(25)}
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(InvalidRequestError, match="too long"):
         check({"$defs": chain | {"d25": {}}, "$ref": "#/$defs/d0"})
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_a_long_chain_in_place_is_refused_without_exhausting_the_stack() -> None:
@@ -301,9 +301,9 @@ HEAVY = {
 def test_the_heaviest_that_is_accepted_is_checked_in_seconds(case: str) -> None:
     schema, data = HEAVY[case]
     compiled = check(schema)
-    started = time.perf_counter()
+    started = time.process_time()
     faults = violations(compiled, data)
-    assert time.perf_counter() - started < SLOW_SECONDS
+    assert time.process_time() - started < SLOW_SECONDS
     assert len(faults) <= 20
 
 
