@@ -32,11 +32,14 @@ class Waiting:
     havoc: Havoc
     shelf: Shelf
     words: list[str]
+    not_before: float
+    """When `reconcile` has come to look at the last unit (`time.monotonic`): it leaves a unit alone
+    for as long as a request may be at work on it."""
 
     def until_quiet(self, seconds: float, tell: Callable[[str], None]) -> dict[str, int]:
         """Let `reconcile` run until nothing is open, all alerts came to Slack and owners were told
         of all changes; what is still open, when it takes too long."""
-        deadline, told, calm = time.monotonic() + seconds, 0.0, 0
+        deadline, told, calm = max(time.monotonic(), self.not_before) + seconds, 0.0, 0
         due = time.monotonic() + _RECONCILE_SECONDS
         while True:
             busy = self._busy({})
@@ -45,7 +48,8 @@ class Waiting:
                 report = self.havoc.reconcile(STUCK_AFTER_SECONDS)
                 due = time.monotonic() + _RECONCILE_SECONDS
                 busy = self._busy(report)
-            calm = 0 if busy or not report else calm + 1
+            early = time.monotonic() < self.not_before
+            calm = 0 if busy or early or not report else calm + 1
             if calm >= _CALM_ROUNDS:
                 return {}
             if time.monotonic() > deadline:
@@ -86,10 +90,14 @@ def _unfinished(running: Rehearsal) -> int:
     return sum(page["Count"] for page in pages)
 
 
-def redrive_orders(running: Rehearsal, havoc: Havoc) -> None:
-    """Take up again what the bad processor failed, now that the good one is back; with no faults
-    any more every one is taken."""
-    order: dict[str, object] = {"eventType": ORDER}
+def redrive_failed(running: Rehearsal, havoc: Havoc) -> None:
+    """Take up again what the bad processor failed, now that the good one is back, and what ran out
+    of attempts because AWS failed; with no faults any more every one is taken."""
+    for choice in ({"eventType": ORDER}, {"errorClass": "transient"}, {"errorClass": "stuck"}):
+        _redrive(running, havoc, dict(choice))
+
+
+def _redrive(running: Rehearsal, havoc: Havoc, order: dict[str, str]) -> None:
     while True:
         answer = running.stage.call(
             "POST", "/dead-letters/redrive", running.stage.admin, json=order
@@ -98,7 +106,7 @@ def redrive_orders(running: Rehearsal, havoc: Havoc) -> None:
             havoc.faults.append(f"redrive: {answer.status_code} {answer.text[:200]}")
             return
         done = answer.json()
-        havoc.counts["failed orders redriven"] += done["redriven"]
+        havoc.counts["failed events redriven"] += done["redriven"]
         if done["skipped"]:
             havoc.faults.append(f"redrive: {str(done['skipped'])[:200]}")
         if not done["more"]:

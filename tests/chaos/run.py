@@ -18,13 +18,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from chalicelib.services.reconcile_units import UNIT_SETTLED
 from tests.chaos import stores
 from tests.chaos.clients import Book, Doors, Load, send_all
 from tests.chaos.faults import FAILING
 from tests.chaos.havoc import Havoc
 from tests.chaos.keepers import employ
 from tests.chaos.platform import OWNERS, Rehearsal, rehearsal
-from tests.chaos.quiet import Waiting, redrive_orders
+from tests.chaos.quiet import Waiting, redrive_failed
 from tests.chaos.repeats import judge_notifications, repeats_of
 from tests.chaos.safeguards import SAFEGUARDS, without
 from tests.chaos.verdict import Verdict, alert_words, judge
@@ -102,9 +103,10 @@ def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Outcome:
                 thread.join()
         asked = running.proxy.counts()["requests"]
         tell("all sent; no more faults; waiting until it is quiet")
-        waiting = Waiting(running, havoc, shelf, alert_words(book, havoc.alerts))
+        settled = time.monotonic() + UNIT_SETTLED.total_seconds() + 2
+        waiting = Waiting(running, havoc, shelf, alert_words(book, havoc.alerts), settled)
         last = waiting.until_quiet(plan.quiet_seconds, tell)
-        redrive_orders(running, havoc)
+        redrive_failed(running, havoc)
         last = last or waiting.until_quiet(plan.quiet_seconds, tell)
         held, repeats = stores.read(running), repeats_of(running, havoc)
         verdict = judge(book, held, havoc.alerts, repeats)
