@@ -14,16 +14,7 @@ from chalicelib.domain.callers import Door
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.requests import MAX_BODY_BYTES
 from chalicelib.errors import UnauthenticatedError
-from chalicelib.http import (
-    Api,
-    Call,
-    accepted,
-    answer,
-    no_content,
-    not_modified,
-    page,
-    stored,
-)
+from chalicelib.http import Api, Call, accepted, answer, no_content, not_modified, page, stored
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.lazy import LazyModule
 from chalicelib.observability import configure
