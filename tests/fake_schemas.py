@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from chalicelib.adapters.schema_store import Head, Listed, SchemaStore
-from chalicelib.domain.schemas import Schema
+from chalicelib.domain.schema_versions import Schema
 from tests.fakes import FakeAws
 
 _BATCH = 100

@@ -8,19 +8,15 @@ and its cursor goes on from there.
 
 import heapq
 import itertools
-import operator
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
 from typing import Any
 
 from chalicelib.domain.events import Status
 from chalicelib.domain.listing import Entry, Listing, Page, merge_newest
+from chalicelib.spread import in_threads
 
 _SCAN_LIMIT = 2000
 _SCAN_PAGE = 500
-_PARALLEL = 8
 
 
 class EventIndex:
@@ -42,10 +38,7 @@ class EventIndex:
         def query(partition: str) -> tuple[list[Entry], str | None]:
             return self._query(index, f"{key} = :partition", partition, filters, listing)
 
-        # Each with the run's context, which has its deadline.
-        queries = [partial(copy_context().run, query, partition) for partition in partitions]
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            return merge_newest(pool.map(operator.call, queries), listing.limit)
+        return merge_newest(in_threads(query, partitions), listing.limit)
 
     def oldest(self, status: Status, before: str, limit: int) -> Iterable[list[str]]:
         """The ids of events of `status` received before `before`, oldest first, a page at a time

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from botocore.exceptions import ClientError
 
 from chalicelib.adapters.attributes import from_item, to_item
-from chalicelib.domain.schemas import Schema
+from chalicelib.domain.schema_versions import Schema
 from chalicelib.errors import UnavailableError
 
 _LISTED = "schemas"

@@ -5,18 +5,14 @@ range key is `listKey`, `<time>#<id>`. A page asks every shard once and merges b
 as the index holds them: what a caller needs of them must be projected into it.
 """
 
-import operator
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, TypeVar
 
 from chalicelib.adapters.attributes import from_item
 from chalicelib.domain.listing import Entry, just_below, merge_newest
+from chalicelib.spread import in_threads
 
-_PARALLEL = 8
 T = TypeVar("T")
 
 
@@ -73,9 +69,7 @@ class ShardedIndex:
             page = [Entry(list_key, list_key.rpartition("#")[2]) for list_key in items]
             return page, last["listKey"]["S"] if last else None
 
-        # Each with the run's context, which has its deadline.
-        queries = [partial(copy_context().run, query, shard) for shard in range(self._shards)]
-        with ThreadPoolExecutor(_PARALLEL) as pool:
-            page = merge_newest(map(entries, pool.map(operator.call, queries)), limit)
+        answers = in_threads(query, range(self._shards))
+        page = merge_newest(map(entries, answers), limit)
         read_entries = [read(from_item(found[entry.list_key])) for entry in page.entries]
         return read_entries, page.resume_below

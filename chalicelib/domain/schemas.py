@@ -1,11 +1,10 @@
-"""JSON Schemas of event types: versions, compilation, and what an event breaks.
+"""JSON Schemas of event types: what is a schema, its compilation, and what an event breaks.
 
 JSON Schema draft 2020-12. `format` is an annotation, as the specification's default has it. A
 schema refers to nothing outside itself, its patterns run in linear time, and its work is bounded
 (`chalicelib/domain/schema_work.py`): whoever may put a schema can not stop the platform with one.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -27,30 +26,6 @@ MAX_DETAIL = 200
 _MAX_EXPLANATION = 20_000_000
 """Bytes of data times work up to which every violation is told: each one costs a copy of its part
 of the data."""
-
-
-@dataclass(frozen=True)
-class Schema:
-    """One version of the schema of an event type. `text` is the JSON as it was sent."""
-
-    event_type: str
-    version: int
-    text: str
-    created_at: str
-    created_by: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The schema as the API shows it."""
-        return {
-            "eventType": self.event_type,
-            "version": self.version,
-            "schema": json.loads(self.text),
-            "createdAt": self.created_at,
-        }
-
-    def is_same(self, schema: Any) -> bool:
-        """Whether `schema` says the same, whatever its blanks and the order of its members."""
-        return _canonical(json.loads(self.text)) == _canonical(schema)
 
 
 @dataclass(frozen=True)
@@ -217,7 +192,3 @@ def _as_doubles(value: Any) -> Any:
         return [_as_doubles(below) for below in value]
     is_large = isinstance(value, int) and abs(value) >= INTEGER_LIMIT
     return float(value) if is_large else value
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))

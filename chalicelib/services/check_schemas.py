@@ -10,10 +10,11 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chalicelib.adapters.schema_store import SchemaStore
 from chalicelib.domain.payloads import parse_json
-from chalicelib.domain.schemas import Compiled, Schema, compile_schema, violations
+from chalicelib.domain.schema_versions import Schema
 from chalicelib.errors import (
     FieldError,
     InvalidRequestError,
@@ -21,7 +22,13 @@ from chalicelib.errors import (
     UnavailableError,
     is_aws_fault,
 )
+from chalicelib.lazy import LazyModule
 from chalicelib.observability import log
+
+if TYPE_CHECKING:
+    from chalicelib.domain import schemas
+else:
+    schemas = LazyModule("chalicelib.domain.schemas")
 
 DEFAULT_AGE = 60.0
 MAX_COMPILED, MAX_ABSENT = 50, 1_000
@@ -35,7 +42,7 @@ class _Known:
     """What is known of a type: its schema, or that it has none; until when to believe it."""
 
     version: int | None
-    compiled: Compiled | None
+    compiled: "schemas.Compiled | None"
     fresh_until: float
 
 
@@ -67,7 +74,7 @@ class SchemaCheck:
         if known.compiled is None:
             return None
         found = (
-            violations(known.compiled, data)
+            schemas.violations(known.compiled, data)
             if is_json
             else [FieldError("", "is no JSON, which the schema of this type describes")]
         )
@@ -99,7 +106,7 @@ class SchemaCheck:
         if not due:
             return known
         try:
-            schemas = self._store.active(due)
+            active = self._store.active(due)
         except Exception as error:
             is_known_fault = is_aws_fault(error) or isinstance(error, UnavailableError)
             if not is_known_fault or any(name not in known for name in due):
@@ -108,7 +115,7 @@ class SchemaCheck:
             later = now + _RETRY_SECONDS
             read = {name: _Known(known[name].version, known[name].compiled, later) for name in due}
         else:
-            read = {name: self._know(schemas.get(name), known.get(name), now) for name in due}
+            read = {name: self._know(active.get(name), known.get(name), now) for name in due}
         with self._lock:
             # What was read before a change here is used once, and not kept.
             if changes == self._changes:
@@ -123,7 +130,7 @@ class SchemaCheck:
         if before is not None and before.compiled is not None and before.version == schema.version:
             return _Known(schema.version, before.compiled, until)
         try:
-            compiled = compile_schema(parse_json(schema.text.encode()))
+            compiled = schemas.compile_schema(parse_json(schema.text.encode()))
         except InvalidRequestError as error:
             # It was accepted once, so this is no fault of the event's sender.
             log.error(

@@ -33,7 +33,7 @@ from chalicelib.domain.tokens import Caller
 from chalicelib.domain.units import may_go_alone
 from chalicelib.errors import ForeignMessageError, NotFoundError
 from chalicelib.observability import log
-from chalicelib.services.spread import Each, in_threads
+from chalicelib.spread import Each, in_threads
 
 SETTLE_SECONDS = 5
 MAX_AT_ONCE = 100

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from chalicelib.adapters.schema_store import Listed, SchemaStore
 from chalicelib.domain.payloads import parse_json
-from chalicelib.domain.schemas import MAX_SCHEMA_BYTES, Schema, check_schema
+from chalicelib.domain.schema_versions import Schema
+from chalicelib.domain.schemas import MAX_SCHEMA_BYTES, check_schema
 from chalicelib.domain.tokens import Caller
 from chalicelib.errors import InvalidRequestError, NotFoundError, UnavailableError
 

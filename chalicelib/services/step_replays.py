@@ -37,7 +37,7 @@ from chalicelib.domain.replays import (
 from chalicelib.errors import InvalidRequestError, NotFoundError, UnavailableError, aws_code
 from chalicelib.observability import log, log_context
 from chalicelib.services.replay_many import filters_of
-from chalicelib.services.spread import Each, in_threads
+from chalicelib.spread import Each, in_threads
 
 if TYPE_CHECKING:
     from chalicelib.services.ingest_events import CheckSchema

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib.adapters.schema_store import SchemaStore
-from chalicelib.domain.schemas import MAX_SCHEMA_BYTES, Schema
+from chalicelib.domain.schema_versions import Schema
+from chalicelib.domain.schemas import MAX_SCHEMA_BYTES
 from chalicelib.domain.tokens import Caller
 from chalicelib.services.manage_schemas import ManagingSchemas, put_schema
 from tests.contract.conftest import Backend

@@ -17,7 +17,7 @@ from chalicelib.services import (
     reconcile,
     reconcile_units,
 )
-from chalicelib.services.spread import THREADS
+from chalicelib.spread import THREADS
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]

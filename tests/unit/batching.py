@@ -9,7 +9,7 @@ from chalicelib.domain.messages import UnitMessage, decode_message
 from chalicelib.domain.verdicts import Verdict
 from chalicelib.errors import FieldError, SchemaViolationError
 from chalicelib.services.ingest_batches import Batch, Batching, ingest_batch
-from chalicelib.services.spread import in_turn
+from chalicelib.spread import in_turn
 from tests.factories import Clock, unique
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

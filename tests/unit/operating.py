@@ -14,8 +14,8 @@ from chalicelib.errors import ConflictError, IdempotencyConflictError
 from chalicelib.services.dead_letters import Choice, Recovering, redrive_events
 from chalicelib.services.replay_many import Order, ReplayingMany, abort, start
 from chalicelib.services.restart_replays import Restarting, restart_replays
-from chalicelib.services.spread import in_turn
 from chalicelib.services.step_replays import SteppingReplays, take_step
+from chalicelib.spread import in_turn
 from tests.factories import no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

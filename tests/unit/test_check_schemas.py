@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.schemas import Schema
+from chalicelib.domain import schemas
+from chalicelib.domain.schema_versions import Schema
 from chalicelib.domain.tokens import Caller
 from chalicelib.errors import (
     InvalidRequestError,
@@ -118,7 +119,7 @@ def test_a_schema_that_did_not_change_is_not_compiled_again(
     def refuse(_schema: Any) -> Any:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(check_schemas, "compile_schema", refuse)
+    monkeypatch.setattr(schemas, "compile_schema", refuse)
     process.seconds += 60
     assert process.check("n", 1) == 1
     assert process.aws.calls == ["BatchGetItem"]

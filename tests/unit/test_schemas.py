@@ -9,8 +9,9 @@ import pytest
 
 from chalicelib.domain import schemas
 from chalicelib.domain.payloads import parse_json
+from chalicelib.domain.schema_versions import Schema
 from chalicelib.domain.schema_work import MAX_WORK, bound_work, measure
-from chalicelib.domain.schemas import DIALECT, Compiled, Schema, check_schema, violations
+from chalicelib.domain.schemas import DIALECT, Compiled, check_schema, violations
 from chalicelib.errors import InvalidRequestError
 
 MEBIBYTE = 1 << 20

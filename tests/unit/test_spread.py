@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from chalicelib.observability import _context, log_context
-from chalicelib.services.spread import THREADS, Each, in_threads, in_turn
+from chalicelib.spread import THREADS, Each, in_threads, in_turn
 
 
 @pytest.mark.parametrize("each", [in_threads, in_turn])

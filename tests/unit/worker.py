@@ -15,7 +15,7 @@ from chalicelib.errors import PermanentError, TransientError
 from chalicelib.services.end_events import Processing
 from chalicelib.services.process_events import process_batch
 from chalicelib.services.processors import Incoming, Processor
-from chalicelib.services.spread import in_turn
+from chalicelib.spread import in_turn
 from tests.factories import (
     Clock,
     decode_event,

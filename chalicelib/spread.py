@@ -18,8 +18,8 @@ class Each(Protocol):
 
 
 def in_threads(work: Callable[[A], B], values: Iterable[A]) -> list[B]:
-    """Up to `THREADS` at a time. Should `work` raise, the others still come to their end, and the
-    first error is raised then."""
+    """Up to `THREADS` at a time, each in the run's context, which has its deadline. Should `work`
+    raise, the others still come to their end, and the first error is raised then."""
     all_values = list(values)
     if len(all_values) <= 1:
         return in_turn(work, all_values)
