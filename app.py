@@ -4,6 +4,7 @@ The settings that the decorators need are the stage's variables in `.chalice/con
 some functions need is imported where it is used: every cold start of the others would pay for it.
 """
 
+import uuid
 from typing import TYPE_CHECKING, Any
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
@@ -17,8 +18,8 @@ from chalicelib.errors import UnauthenticatedError
 from chalicelib.http import Api, Call, accepted, answer, no_content, not_modified, page, stored
 from chalicelib.invocation import Invocation, seconds_left
 from chalicelib.lazy import LazyModule
-from chalicelib.observability import configure
-from chalicelib.services import ingest_events, manage_tokens
+from chalicelib.observability import configure, log_context
+from chalicelib.services import ingest_events
 
 if TYPE_CHECKING:
     from chalicelib import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         manage_items,
         manage_schemas,
         manage_subscriptions,
+        manage_tokens,
         manage_uploads,
         read_alerts,
         read_events,
@@ -69,6 +71,7 @@ else:
     manage_items = LazyModule("chalicelib.services.manage_items")
     manage_schemas = LazyModule("chalicelib.services.manage_schemas")
     manage_subscriptions = LazyModule("chalicelib.services.manage_subscriptions")
+    manage_tokens = LazyModule("chalicelib.services.manage_tokens")
     manage_uploads = LazyModule("chalicelib.services.manage_uploads")
     openapi = LazyModule("chalicelib.openapi")
     owner_notifications = LazyModule("chalicelib.services.notify_owners")
@@ -84,10 +87,10 @@ else:
     wiring_recovery = LazyModule("chalicelib.wiring_recovery")
 
 settings = wiring.settings()
-configure(settings.log_level)
+configure(settings.log_level, settings.stage)
 # The name is the API's in API Gateway, whose metrics know it by nothing else.
 door = Door(settings.auth_mode, settings.direct_owner, settings.iam_admins)
-app = Api(f"eventline-{settings.stage}", door, settings.cors_origin)
+app = Api(f"eventline-{settings.stage}", door, settings.cors_origin, settings.stage)
 
 AUTHORIZER_CACHE_SECONDS = 10
 """How long API Gateway may go on honouring a token that was revoked."""
@@ -96,15 +99,18 @@ AUTHORIZER_CACHE_SECONDS = 10
 @app.authorizer(ttl_seconds=AUTHORIZER_CACHE_SECONDS)
 def authorize(request: AuthRequest) -> AuthResponse:
     """Bearer token -> owner and scopes. What a scope allows is decided at each route."""
+    run_id = str(uuid.uuid4())  # Chalice does not pass Lambda's on.
     try:
         now = clock.to_text(clock.utc_now())
-        caller = manage_tokens.authenticate(wiring.tokens(), request.token, now)
+        with log_context(requestId=run_id):
+            caller = manage_tokens.authenticate(wiring.tokens(), request.token, now)
     except UnauthenticatedError:
         # The one text that API Gateway turns into a 401 (API Gateway Developer Guide, "Use API
         # Gateway Lambda authorizers").
         raise Exception("Unauthorized") from None
     scopes = " ".join(sorted(caller.scopes))
     context = {"owner": caller.owner, "scopes": scopes, "tokenId": caller.token_id}
+    context["runId"] = run_id
     return AuthResponse(routes=["*"], principal_id=caller.owner, context=context)
 
 

@@ -40,7 +40,9 @@ from chalicelib.errors import (
     UnavailableError,
     is_aws_fault,
 )
-from chalicelib.observability import log, log_context
+from chalicelib.metrics import note
+from chalicelib.observability import log
+from chalicelib.runs import observe_run, observed_request, on_behalf_of
 from chalicelib.services.ingest_events import Receipt
 from chalicelib.settings import AuthMode
 
@@ -91,6 +93,7 @@ def page(items: Sequence[Mapping[str, Any]], resume_below: str | None) -> Respon
 
 def accepted(receipt: Receipt) -> Response:
     """202: the event is kept. `Idempotent-Replayed` says that it was kept before."""
+    note(eventId=receipt.event_id)
     headers = {"Location": f"/events/{receipt.event_id}"}
     if receipt.replayed:
         headers["Idempotent-Replayed"] = "true"
@@ -125,13 +128,14 @@ class Api(Chalice):
     """The Chalice application. `door` says who may come in; pages of `cors_origin` may read the
     answers in a browser, those of no other origin."""
 
-    def __init__(self, app_name: str, door: Door, cors_origin: str = "") -> None:
+    def __init__(self, app_name: str, door: Door, cors_origin: str = "", stage: str = "-") -> None:
         super().__init__(app_name, configure_logs=False)
         # Every body arrives as the bytes that were sent: as text, the gateway would replace what
         # is no UTF-8, and we would keep something else than we acknowledge.
         self.api.binary_types = ["*/*"]
+        self.register_middleware(observe_run(stage))
         self.register_middleware(keep_deadline)
-        self._door = door
+        self._door, self._stage = door, stage
         self._guard: Any = None
         self._for_browsers = browsers.SECURITY_HEADERS | browsers.readable_by(cors_origin)
         if cors_origin:
@@ -186,7 +190,7 @@ class Api(Chalice):
                     requests.check_headers(call.headers)
                     requests.check_parameters(path, call.query)
                     requests.check_body(call.body, max_bytes)
-                    with log_context(requestId=call.request_id, owner=call.caller.owner):
+                    with on_behalf_of(call.caller.owner, path):
                         return view(call, **path)
                 except EventlineError as error:
                     return self._problem_of(error)
@@ -206,7 +210,7 @@ class Api(Chalice):
         if direct:
             event = as_request(event, self._door.direct_owner)
         request_id = event["requestContext"].setdefault("requestId", str(uuid.uuid4()))
-        with log_context(requestId=request_id):
+        with observed_request(self._stage, event):
             return self._finish(self._respond(event, context), request_id, direct)
 
     def _respond(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
@@ -255,8 +259,8 @@ class Api(Chalice):
 
     def _finish(self, response: dict[str, Any], request_id: str, direct: bool) -> dict[str, Any]:
         """Give every answer its request id, and every error the one shape."""
-        headers = response["headers"]
-        status = response["statusCode"]
+        headers, status = response["headers"], response["statusCode"]
+        note(status=status)
         if status >= HTTPStatus.BAD_REQUEST:
             if headers.get("Content-Type") == PROBLEM:
                 body = json.loads(response["body"])
@@ -265,6 +269,7 @@ class Api(Chalice):
                 is_ours = status >= HTTPStatus.INTERNAL_SERVER_ERROR
                 detail = "something went wrong on our side" if is_ours else title
                 body = problem(status, code, title, detail)
+            note(code=body["code"], eventId=body.get("eventId"))
             response["body"] = dump_json({**body, "requestId": request_id})
             headers["Content-Type"] = PROBLEM
         if headers.pop(_IS_BASE64, None):
@@ -279,14 +284,8 @@ def problem(
     status: int, code: str, title: str, detail: str, errors: list[dict[str, str]] | None = None
 ) -> dict[str, Any]:
     """The members of a problem, but for the request id."""
-    body: dict[str, Any] = {
-        "type": "about:blank",
-        "title": title,
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    return body if not errors else {**body, "errors": errors}
+    said = {"detail": detail, "code": code, **({"errors": errors} if errors else {})}
+    return {"type": "about:blank", "title": title, "status": status, **said}
 
 
 def _raw_body(request: Request) -> bytes:

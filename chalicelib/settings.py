@@ -84,7 +84,7 @@ TABLE = (
     Setting("SCHEMA_CACHE_SECONDS", "10", "How long a schema that was read is used."),
     Setting("RECONCILE_MINUTES", "5", "How often `reconcile` runs."),
     Setting(
-        "FULL_SWEEP_MINUTES", "60", "How often it looks up every recent payload, not only new."
+        "FULL_SWEEP_MINUTES", "1440", "How often it looks up every recent payload, not only new."
     ),
     Setting("STUCK_AFTER_SECONDS", "900", "Age at which an unfinished event counts as stuck."),
     Setting("MAX_REQUEUES", "3", "Times `reconcile` sends an event again before it is FAILED."),

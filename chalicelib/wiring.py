@@ -17,7 +17,6 @@ from chalicelib import settings as settings_module
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
 from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.token_store import TokenStore
 from chalicelib.services.ingest_events import Ingest
 from chalicelib.settings import Settings, queue_url
 
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from chalicelib.adapters.schema_store import SchemaStore
     from chalicelib.adapters.secrets import Secrets
     from chalicelib.adapters.slack import Slack
+    from chalicelib.adapters.token_store import TokenStore
     from chalicelib.domain.events import Event
     from chalicelib.services.check_schemas import SchemaCheck
     from chalicelib.services.compare_stores import Comparing
@@ -83,8 +83,10 @@ def alert_queue() -> Queue:
     return queue(settings().ci_queue_arn)
 
 
-def tokens() -> TokenStore:
+def tokens() -> "TokenStore":
     """The token store."""
+    from chalicelib.adapters.token_store import TokenStore
+
     return TokenStore(aws("dynamodb"), settings().tokens_table)
 
 
@@ -188,7 +190,6 @@ def reconciling(
         queue=events_queue(),
         checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
         alerts=alert_queue(),
-        stage=config.stage,
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,

@@ -1,10 +1,14 @@
 """A message as SQS delivers it to a worker, and how long a failed one waits."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.domain import clock
+
+_IDS = ("requestId", "eventId")
+_ID = r"[A-Za-z0-9-]{1,64}"
 
 
 @dataclass(frozen=True)
@@ -16,6 +20,8 @@ class Delivery:
     message_id: str
     attempt: int
     sent_at: str
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The `requestId` and `eventId` that it was sent with, for the log; message attributes."""
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "Delivery":
@@ -27,7 +33,20 @@ class Delivery:
             message_id=record["messageId"],
             attempt=int(attributes["ApproximateReceiveCount"]),
             sent_at=clock.to_text(clock.from_millis(int(attributes["SentTimestamp"]))),
+            about=_ids(record.get("messageAttributes")),
         )
+
+
+def _ids(attributes: Any) -> dict[str, str]:
+    """The ids among message attributes. Anybody may have sent them, so only what can be an id."""
+    given = attributes if isinstance(attributes, Mapping) else {}
+    found = {name: given[name] for name in _IDS if isinstance(given.get(name), Mapping)}
+    texts = {name: value.get("stringValue") for name, value in found.items()}
+    return {
+        name: text
+        for name, text in texts.items()
+        if isinstance(text, str) and re.fullmatch(_ID, text)
+    }
 
 
 def back_off(attempt: int, base: int, longest: int, jitter: float) -> int:

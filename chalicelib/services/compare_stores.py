@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chalicelib import metrics
 from chalicelib.adapters.checkpoint_store import CheckpointStore
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
@@ -38,7 +39,7 @@ from chalicelib.domain.lake_keys import (
 )
 from chalicelib.domain.units import Member, read_members
 from chalicelib.errors import NotFoundError
-from chalicelib.observability import log, put_metrics
+from chalicelib.observability import log
 from chalicelib.services.remake_silver import LONGEST_SECONDS, Remaking, remake
 from chalicelib.services.stored_keys import StoredKeys
 
@@ -97,13 +98,11 @@ def _keep_report(state: Comparison, using: Comparing) -> dict[str, Any]:
     using.lake.put_report(report_key(ended), json.dumps(report, indent=1))
     differences = state.differences()
     log.info("stores compared", extra={"clean": report["clean"], **differences})
-    put_metrics(
-        using.stage,
-        ComparedEvents=sum(report["ledger"].values()),
-        ComparedDocuments=report["silver"]["documents"],
-        UnrepairedDifferences=state.unrepaired(),
-        **{name[0].upper() + name[1:]: count for name, count in differences.items()},
-    )
+    metrics.add("ComparedEvents", sum(report["ledger"].values()))
+    metrics.add("ComparedDocuments", report["silver"]["documents"])
+    metrics.add("UnrepairedDifferences", state.unrepaired())
+    for name, count in differences.items():
+        metrics.add(name[0].upper() + name[1:], count)
     return report
 
 

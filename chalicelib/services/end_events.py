@@ -5,10 +5,12 @@ Done first, noted after (ADR 0009): the bus, then the queue of alerts, then the 
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
+from chalicelib import metrics
 from chalicelib.adapters.bus import Bus, Entry
 from chalicelib.adapters.event_store import EventStore
 from chalicelib.adapters.lake import Lake
@@ -21,9 +23,10 @@ from chalicelib.domain.failures import classify, where
 from chalicelib.domain.messages import ReplayMessage
 from chalicelib.domain.silver import envelope
 from chalicelib.errors import TransientError, aws_code, is_aws_fault
-from chalicelib.observability import log, log_context
+from chalicelib.observability import correlation, log, log_context
 from chalicelib.services.processors import Processor
-from chalicelib.services.spread import Each, in_threads
+from chalicelib.spread import Each, in_threads
+from chalicelib.tracing import span
 
 LONGEST_WAIT_SECONDS = 900
 BUSY_SECONDS = 30
@@ -89,7 +92,8 @@ def end_written(written: Sequence[Written], using: Processing) -> list[Exception
 
     AWS calls: one for ten to the bus, one for each to the ledger, one for each alert.
     """
-    codes = [code for some in _in_tens(written) for code in _publish(some, using)]
+    with span("bus"):
+        codes = [code for some in _in_tens(written) for code in _publish(some, using)]
 
     def end(pair: tuple[Written, str | None]) -> Exception | None:
         one, code = pair
@@ -99,13 +103,14 @@ def end_written(written: Sequence[Written], using: Processing) -> list[Exception
                 if code is not None:
                     raise TransientError("EventBridge did not take the entry", code=code)
                 if one.alert is not None:
-                    using.alerts.send(one.alert)
+                    using.alerts.send(one.alert, correlation())
                 _mark_processed(one, using)
             except Exception as error:  # noqa: BLE001 - every failure is for the caller to record
                 return error
             return None
 
-    return using.each(end, zip(written, codes, strict=True))
+    with span("ledger"):
+        return using.each(end, zip(written, codes, strict=True))
 
 
 def record_failure(
@@ -127,8 +132,11 @@ def record_failure(
     at = clock.to_text(using.now())
     try:
         if final:
-            using.alerts.send(event_failed(event, failure, at))
-        using.ledger.mark_attempt_failed(event, at, failure, final, handover)
+            using.alerts.send(event_failed(event, failure, at), correlation())
+        with span("ledger"):
+            noted = using.ledger.mark_attempt_failed(event, at, failure, final, handover)
+        if final and noted:
+            metrics.add("Failed", failure_class=failure.kind)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         # Unrecorded, so not finished: SQS keeps the message, and after the last attempt the
         # dead-letter queue does, until `reconcile` takes the event up again.
@@ -182,7 +190,13 @@ def _mark_processed(one: Written, using: Processing) -> None:
         detail=f"published to {using.bus.name}",
         silver_range=one.silver_range,
     )
-    log.info(
-        "event processed" if first else "event was processed before",
-        extra={"eventType": one.event.event_type, "attempt": one.attempt},
-    )
+    facts: dict[str, Any] = {"eventType": one.event.event_type, "attempt": one.attempt}
+    if not first:
+        log.info("event was processed before", extra=facts)
+        return
+    metrics.add("Processed")
+    with suppress(ValueError):  # Nothing fails for a time that can not be read.
+        took = (using.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
+        facts["latencyMs"] = max(0, round(took))
+        metrics.sample("EndToEndLatency", facts["latencyMs"])
+    log.info("event processed", extra=facts)

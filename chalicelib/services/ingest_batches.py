@@ -26,7 +26,7 @@ from chalicelib.domain.event_ids import keyed_event_id
 from chalicelib.domain.events import Event
 from chalicelib.domain.verdicts import Item, Verdict
 from chalicelib.errors import FieldError, InvalidRequestError
-from chalicelib.observability import log
+from chalicelib.metrics import add, note
 from chalicelib.services.ingest_events import Submission, check_draft
 from chalicelib.services.keep_units import (
     Keeping,
@@ -37,7 +37,7 @@ from chalicelib.services.keep_units import (
     send_kept,
 )
 from chalicelib.services.reject_events import keep_rejected, rejected_event
-from chalicelib.services.spread import Each, in_threads
+from chalicelib.spread import Each, in_threads
 
 PATIENCE = timedelta(seconds=10)
 """After that no further call is begun, so that an answer comes before the gateway's time is up."""
@@ -200,7 +200,10 @@ def _verdicts(items: Sequence[Item], keeping: Keeping) -> list[Verdict]:
             item.follow(item.leader.verdict)
     verdicts = [item.verdict for item in items if item.verdict is not None]
     counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    log.info("batch taken", extra={"items": len(items), **counts})
+    note(items=len(items), **counts)
+    kept = Counter(verdict.outcome for verdict in verdicts if verdict.event_id is not None)
+    for outcome, number in kept.items():
+        add(outcome.capitalize(), number)
     if keeping.faults and all(verdict.event_id is None for verdict in verdicts):
         raise keeping.faults[0]
     return verdicts

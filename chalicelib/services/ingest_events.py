@@ -33,7 +33,9 @@ from chalicelib.errors import (
     SchemaViolationError,
     is_aws_fault,
 )
+from chalicelib.metrics import add
 from chalicelib.observability import log
+from chalicelib.tracing import span
 
 
 class CheckSchema(Protocol):
@@ -84,6 +86,12 @@ def ingest(submission: Submission, using: Ingest) -> Receipt:
     `InvalidRequestError` names it. Raises `PayloadTooLargeError` and `IdempotencyConflictError`
     too; an AWS error passes through, and then nothing was acknowledged.
     """
+    receipt = _ingest(submission, using)
+    add("Duplicate" if receipt.replayed else "Accepted")
+    return receipt
+
+
+def _ingest(submission: Submission, using: Ingest) -> Receipt:
     check_size(submission.payload, using.max_event_bytes)
     draft = event = None
     try:
@@ -101,9 +109,11 @@ def ingest(submission: Submission, using: Ingest) -> Receipt:
         raise
     event = replace(event, schema_version=version)
     if draft.identity is None:
-        using.lake.put_bronze(event, submission.payload)
+        with span("bronze"):
+            using.lake.put_bronze(event, submission.payload)
         sent_at = _send(event, submission, using, recorded=True)
-        using.ledger.add(event, _steps(event, sent_at))
+        with span("ledger"):
+            using.ledger.add(event, _steps(event, sent_at))
         return Receipt(event.event_id, replayed=False)
     claimed, before = _claim(event, submission.payload, using)
     if before is not None:
@@ -169,7 +179,9 @@ def _make_event(draft: Draft, owner: str, using: Ingest) -> Event:
 def _claim(event: Event, body: bytes, using: Ingest) -> tuple[Event, Record | None]:
     """Take the id that a key stands for; the event that has it now, and its record if the ledger
     knew it before."""
-    if not using.lake.put_bronze(event, body):
+    with span("bronze"):
+        is_new = using.lake.put_bronze(event, body)
+    if not is_new:
         kept = using.lake.bronze_event(event.s3_key)
         if kept is None or kept.payload_sha256 != event.payload_sha256:
             # Never point the ledger at another body than the one hashed.
@@ -178,7 +190,8 @@ def _claim(event: Event, body: bytes, using: Ingest) -> tuple[Event, Record | No
                 raise _conflict()
             return before.event, before
         event = kept
-    before = using.ledger.add(event, _steps(event, sent_at=None))
+    with span("ledger"):
+        before = using.ledger.add(event, _steps(event, sent_at=None))
     return (event, None) if before is None else (before.event, before)
 
 
@@ -196,7 +209,8 @@ def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -
     )
     sent_at = clock.to_text(using.now())
     try:
-        using.queue.send(body)
+        with span("queue"):
+            using.queue.send(body)
     except Exception as error:
         if not is_aws_fault(error):
             raise

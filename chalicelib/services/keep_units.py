@@ -19,6 +19,7 @@ from chalicelib.domain.verdicts import Item
 from chalicelib.errors import FieldError, InvalidRequestError, UnavailableError, is_aws_fault
 from chalicelib.observability import log
 from chalicelib.services.reject_events import note_rejected
+from chalicelib.tracing import span
 
 if TYPE_CHECKING:
     from chalicelib.services.ingest_batches import Batching
@@ -92,13 +93,15 @@ def keep_new(items: Sequence[Item], keeping: Keeping, using: "Batching") -> None
         try:
             keeping.check_time(using)
             # The id is new: a file that is there was written by a repetition of this call.
-            using.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
+            with span("bronze"):
+                using.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
         except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
             keeping.note(error, members)
             continue
         pairs = list(zip(members, events, strict=True))
-        _note_new([pair for pair in pairs if pair[0].event_id is None], keeping, using)
-        _note_keyed([pair for pair in pairs if pair[0].event_id is not None], keeping, using)
+        with span("ledger"):
+            _note_new([pair for pair in pairs if pair[0].event_id is None], keeping, using)
+            _note_keyed([pair for pair in pairs if pair[0].event_id is not None], keeping, using)
 
 
 def _note_new(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "Batching") -> None:
@@ -155,7 +158,8 @@ def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "
     }
     try:
         keeping.check_time(using)
-        using.lake.put_unit(key, lines, {**to_metadata(unit, []), "rejected": "true"})
+        with span("bronze"):
+            using.lake.put_unit(key, lines, {**to_metadata(unit, []), "rejected": "true"})
     except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
         keeping.note(error, [item for item, _ in pairs])
         return
@@ -170,7 +174,8 @@ def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "
             return error
         return None
 
-    errors = dict(zip(kept, using.each(note, kept.values()), strict=True))
+    with span("ledger"):
+        errors = dict(zip(kept, using.each(note, kept.values()), strict=True))
     for item, event in pairs:
         fault = errors[event.event_id]
         if fault is not None:
@@ -187,10 +192,11 @@ def send_kept(keeping: Keeping, using: "Batching") -> None:
         groups.setdefault(event.s3_key, []).append((event, payload))
     bodies = [_message(group, keeping.request_id) for group in groups.values()]
     try:
-        if len(bodies) == 1:
-            using.queue.send(bodies[0])
-            return
-        codes = using.queue.send_many(bodies)
+        with span("queue"):
+            if len(bodies) == 1:
+                using.queue.send(bodies[0])
+                return
+            codes = using.queue.send_many(bodies)
     except Exception as error:
         if not is_aws_fault(error):
             raise

@@ -34,6 +34,7 @@ from chalicelib.errors import (
     PreconditionFailedError,
     UnavailableError,
 )
+from chalicelib.metrics import note
 from chalicelib.services.ingest_events import CheckSchema
 
 PAGE_BYTES = 4 * 1024 * 1024
@@ -82,6 +83,7 @@ def create_item(order: NewItem, using: Managing) -> Created:
     item_id = (
         new_event_id(moment, using.random(10)) if key is None else keyed_item_id(order.owner, key)
     )
+    note(itemId=item_id)
     if not _is_to_come(content, now):
         # The key's first request may have come in time.
         before = None if key is None else using.items.get(item_id)

@@ -7,6 +7,8 @@ from chalicelib.adapters.token_store import TokenStore
 from chalicelib.domain import tokens
 from chalicelib.domain.tokens import Caller, Token
 from chalicelib.errors import NotFoundError, UnauthenticatedError
+from chalicelib.observability import log
+from chalicelib.tracing import span
 
 
 def issue_token(
@@ -41,17 +43,27 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
 
     One call; none for a text that can not be a token.
     """
-    if len(authorization) > tokens.MAX_AUTHORIZATION:
-        raise UnauthenticatedError("a bearer token is required")
-    scheme, _, text = authorization.partition(" ")
+    is_short = len(authorization) <= tokens.MAX_AUTHORIZATION
+    scheme, _, text = authorization.partition(" ") if is_short else ("", "", "")
     parsed = tokens.parse_token(text.strip()) if scheme.lower() == "bearer" else None
     if parsed is None:
+        log.info("token refused", extra={"reason": "no token"})
         raise UnauthenticatedError("a bearer token is required")
     token_id, secret = parsed
-    token = store.get(token_id)
+    with span("tokens"):
+        token = store.get(token_id)
     if token is None or not tokens.is_valid(token, secret, now):
+        log.info("token refused", extra={"reason": _reason(token, secret), "tokenId": token_id})
         raise UnauthenticatedError("the token is not valid")
+    log.info("token accepted", extra={"tokenId": token_id, "owner": token.owner})
     return Caller(token.owner, frozenset(token.scopes), token.token_id)
+
+
+def _reason(token: Token | None, secret: str) -> str:
+    """Why a token does not count, for the log only: callers get one answer."""
+    if token is None:
+        return "unknown"
+    return "expired" if tokens.is_valid(token, secret, now="") else "wrong secret"
 
 
 def list_tokens(store: TokenStore, limit: int, after: str | None) -> tuple[list[Token], str | None]:

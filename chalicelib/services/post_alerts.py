@@ -2,11 +2,13 @@
 
 import math
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from chalicelib import metrics
 from chalicelib.adapters.alarm_topic import AlarmTopic
 from chalicelib.adapters.alert_store import AlertStore
 from chalicelib.adapters.queue import Queue
@@ -17,6 +19,7 @@ from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.failures import where
 from chalicelib.errors import aws_code
 from chalicelib.observability import log
+from chalicelib.tracing import span
 
 LEASE_SECONDS = 60
 """How long a post may take, the reading of its URL and the note of it included."""
@@ -47,6 +50,7 @@ class Sending:
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
     jitter: Callable[[], float] = random.random
+    ticks: Callable[[], float] = time.monotonic
 
     def now_text(self) -> str:
         """The time now, as groups write it."""
@@ -77,10 +81,13 @@ def post(message: Mapping[str, Any], batch: Batch, using: Sending) -> Outcome:
         batch.stopped = _NO_TIME
     if batch.stopped is not None:
         return batch.stopped
+    begun = using.ticks()
     try:
-        outcome = using.slack.post(message)
+        with span("slack", namespace="remote"):
+            outcome = using.slack.post(message)
     except Exception as fault:  # noqa: BLE001 - the message is tried again
         outcome = outcome_of(fault)
+    metrics.sample("SlackLatency", round((using.ticks() - begun) * 1000))
     if outcome.verdict is Verdict.RETRY:
         batch.stopped = outcome
     return outcome

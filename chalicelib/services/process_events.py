@@ -11,6 +11,7 @@ rest off with back-off, and raises: right whether or not the event source report
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from chalicelib import metrics
 from chalicelib.domain import clock
 from chalicelib.domain.deliveries import Delivery
 from chalicelib.domain.events import Event, Handover, Status
@@ -33,6 +34,7 @@ from chalicelib.services.end_events import (
     wait_after,
 )
 from chalicelib.services.run_processors import check_payload, missing_payload, run_processor
+from chalicelib.tracing import span
 
 MARGIN_SECONDS = 4.0
 """Time kept at the end of an invocation for deleting and putting off messages."""
@@ -85,6 +87,7 @@ def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
     and deleted: should one of them kill the process, it kills no neighbour. Steps of replays come
     after all events. Raises `BatchIncompleteError` when some are to be retried.
     """
+    metrics.sample("BatchSize", len(deliveries))
     batch = _Batch()
     in_order: list[_Taken] = []
     steps: list[tuple[ReplayMessage, Delivery]] = []
@@ -161,8 +164,10 @@ def _begin_one(
         try:
             now = clock.to_text(using.now())
             payload = _payload(message, using)
-            result = run_processor(event, payload, attempt, seconds, now, using)
-            is_new = using.lake.put_silver(silver_key(event), result.document)
+            with span("processor", namespace=None):
+                result = run_processor(event, payload, attempt, seconds, now, using)
+            with span("silver"):
+                is_new = using.lake.put_silver(silver_key(event), result.document)
             if not is_new and _is_processed(event, using):
                 log.info("event was processed before", extra={"attempt": attempt})
                 batch.settle(delivery, wait=None)
@@ -194,7 +199,8 @@ def _payload(message: EventMessage, using: Processing) -> bytes:
     if message.payload is not None:
         return message.payload
     try:
-        payload = using.lake.get_bronze(message.event.s3_key, message.event.s3_range)
+        with span("bronze"):
+            payload = using.lake.get_bronze(message.event.s3_key, message.event.s3_range)
     except NotFoundError as error:
         raise missing_payload() from error
     return check_payload(message.event, payload)

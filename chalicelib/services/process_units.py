@@ -34,6 +34,7 @@ from chalicelib.services.end_events import (
 from chalicelib.services.leave_units import Leaving, leave
 from chalicelib.services.run_processors import Result, read_alert, run_processor
 from chalicelib.services.unit_files import Claim, Payloads, SilverFile, claim_file, read_file
+from chalicelib.tracing import span
 
 BREAK_UP_AT = 3
 """The delivery at which a unit is broken up."""
@@ -117,8 +118,10 @@ def _process(work: _Work, seconds: float) -> None:
         known = _existing(events, work)
     missing = [event for event in events if silver_file_key(event) not in known]
     if not work.breaks_up:
-        _run(missing, seconds, work)
-    files = known | _claim(missing, work)
+        with span("processor", namespace=None):
+            _run(missing, seconds, work)
+    with span("silver"):
+        files = known | _claim(missing, work)
     if work.attempt == 1 and not all(one.is_ours for one in files.values()):
         files, events = _leave_to_the_other(files, events, work)
     inside: list[Event] = []

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from chalicelib import metrics
 from chalicelib.adapters.checkpoint_store import CheckpointStore
 from chalicelib.adapters.event_index import EventIndex
 from chalicelib.adapters.event_store import EventStore
@@ -28,7 +29,7 @@ from chalicelib.domain.listing import NEWEST
 from chalicelib.domain.messages import EventMessage
 from chalicelib.domain.sweeps import Sweep
 from chalicelib.domain.units import may_go_alone
-from chalicelib.observability import log, put_metrics
+from chalicelib.observability import correlation, log, log_context
 from chalicelib.services.reconcile_units import (
     add_missing,
     find_unit,
@@ -36,7 +37,7 @@ from chalicelib.services.reconcile_units import (
     note_requeued,
     send_unit,
 )
-from chalicelib.services.spread import Each, in_threads
+from chalicelib.spread import Each, in_threads
 
 if TYPE_CHECKING:
     from chalicelib.services.compare_stores import Comparing
@@ -59,7 +60,6 @@ class Reconciling:
     queue: Queue
     checkpoints: CheckpointStore
     alerts: Queue
-    stage: str
     stuck_after: int
     max_requeues: int
     backlog_limit: int
@@ -100,11 +100,8 @@ def reconcile(using: Reconciling, margin: float = MARGIN_SECONDS) -> Report:
     sweep = _recover_orphans(using, report, margin)
     _compare(sweep, using, report, margin)
     log.info("reconciled", extra=report.to_dict())
-    put_metrics(
-        using.stage,
-        StuckEvents=report.counts["stuck"] + report.counts["orphans"],
-        GivenUpEvents=report.counts["failed"],
-    )
+    metrics.add("StuckEvents", report.counts["stuck"] + report.counts["orphans"])
+    metrics.add("GivenUpEvents", report.counts["failed"])
     return report
 
 
@@ -193,10 +190,12 @@ def _give_up(record: Record, using: Reconciling, report: Report) -> None:
     now = clock.to_text(using.now())
     message = f"not processed after being sent again {record.requeues} times"
     failure = Failure("stuck", "requeue-limit", message)
-    using.alerts.send(event_failed(record.event, failure, now))
-    if using.ledger.mark_given_up(record, now, failure):
-        report.counts["failed"] += 1
-        log.error("stuck event given up", extra={"eventId": record.event.event_id})
+    with log_context(eventId=record.event.event_id, owner=record.event.owner):
+        using.alerts.send(event_failed(record.event, failure, now), correlation())
+        if using.ledger.mark_given_up(record, now, failure):
+            report.counts["failed"] += 1
+            metrics.add("Failed", failure_class=failure.kind)
+            log.error("stuck event given up")
 
 
 def _send(record: Record, using: Reconciling) -> None:

@@ -15,6 +15,7 @@ from chalicelib.domain.event_ids import keyed_event_id
 from chalicelib.domain.events import Event, Status, Step, sha256
 from chalicelib.domain.lake_keys import bronze_key
 from chalicelib.errors import InvalidRequestError
+from chalicelib.metrics import add
 from chalicelib.observability import log
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def keep_rejected(
     event = rejected_event(submission, draft, error, now)
     lake.put_bronze(event, submission.payload, rejected=error.code)
     note_rejected(event, error, now, ledger)
+    add("Rejected")
     return event.event_id
 
 
@@ -76,7 +78,8 @@ def note_rejected(event: Event, error: InvalidRequestError, now: str, ledger: Ev
         Step(Status.REJECTED, now, f"refused: {error.code}"),
     ]
     ledger.add(event, steps, lastError=reason(error))
-    log.info("event rejected", extra={"eventId": event.event_id, "code": error.code})
+    extra = {"eventId": event.event_id, "owner": event.owner, "code": error.code}
+    log.info("event rejected", extra=extra)
 
 
 def reason(error: InvalidRequestError) -> dict[str, Any]:

@@ -57,7 +57,8 @@ def process_batch(deliveries: Sequence[Delivery], using: Sending) -> None:
     """
     waits: dict[str, int] = {}
     for failed in _work_off(deliveries, using):
-        with log_context(alertGroup=failed.group.group_id if failed.group else None):
+        group_id = failed.group.group_id if failed.group else None
+        with log_context(alertGroup=group_id, **failed.delivery.about):
             wait = settle(failed, using)
         if wait is not None:
             waits[failed.delivery.receipt_handle] = wait
@@ -160,10 +161,20 @@ def _send_alert(unit: _Unit, alert: Alert, batch: Batch, using: Sending) -> list
             if fresh:
                 made, group = using.groups.count(group, len(fresh), last, due)
             if made:
+                _tell_counted(fresh)
                 return _busy(unit, group, now)
         if made and group is not None:
-            return _lead(group, leader, batch, using)
+            _tell_counted([one for one in fresh if one is not leader])
+            with log_context(**leader.about):
+                return _lead(group, leader, batch, using)
     raise UnavailableError("the alert group keeps changing")
+
+
+def _tell_counted(repeats: Sequence[Delivery]) -> None:
+    """Log where the alerts about events are: counted with others, and not posted by themselves."""
+    for repeat in repeats:
+        if repeat.about:
+            log.info("alert counted", extra=dict(repeat.about))
 
 
 def _leader(unit: _Unit, group: AlertGroup | None) -> Delivery:

@@ -67,7 +67,8 @@ def run(settings: tuple[tuple[str, str], ...], requests: str = "[]") -> Any:
         timeout=60,
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    # What comes before are log lines.
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def swagger_of(**settings: str) -> Any:

@@ -1,4 +1,5 @@
-"""The alarms and the dashboard: that all that can fail is watched, and everyone concerned is told.
+"""The alarms, the dashboard and the saved queries: that all that can fail is watched, everyone
+concerned is told, and what is counted is shown.
 
 The loops of the template are written out here as CloudFormation writes them out.
 """
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from chalicelib import metrics
+from chalicelib.domain.comparisons import MADE_AGAIN, NOT_MADE, Difference
 from infra import project, stack
 
 TEMPLATE = stack.read_template(stack.ALARMS)
@@ -135,14 +138,135 @@ def test_stages_differ_in_one_place() -> None:
     assert len({tuple(sorted(column)) for column in stages.values()}) == 1
 
 
-def test_the_dashboard_shows_every_function_and_queue() -> None:
+def widgets() -> list[dict[str, Any]]:
+    """The widgets of the dashboard."""
     body = for_stage(PARTS["Dashboard"]["Properties"]["DashboardBody"]["Fn::Sub"])
-    dashboard = json.loads(body.replace("${AWS::Region}", "eu-west-1"))
-    shown = {value for widget in dashboard["widgets"] for value in flat(widget["properties"])}
+    assert "${" not in body.replace("${AWS::Region}", "")
+    found: list[dict[str, Any]] = json.loads(body.replace("${AWS::Region}", "eu-west-1"))["widgets"]
+    return found
+
+
+def test_the_dashboard_shows_every_function_and_queue() -> None:
+    shown = {value for widget in widgets() for value in flat(widget["properties"])}
     assert shown >= physical("AWS::SQS::Queue", "QueueName")
     assert shown >= {project.lambda_name(STAGE, function) for function in FUNCTIONS}
-    places = {(widget["x"], widget["y"]) for widget in dashboard["widgets"]}
-    assert len(places) == len(dashboard["widgets"])
+
+
+def test_the_widgets_stand_in_rows_and_none_on_another() -> None:
+    taken = [
+        (column, row)
+        for widget in widgets()
+        for column in range(widget["x"], widget["x"] + widget["width"])
+        for row in range(widget["y"], widget["y"] + widget["height"])
+    ]
+    assert len(taken) == len(set(taken))
+    assert {column for column, _ in taken} == set(range(24))
+
+
+def test_the_dashboard_shows_every_metric_of_the_application() -> None:
+    # Given what the application counts, as its code says it
+    sources = [path.read_text() for path in (project.ROOT / "chalicelib").rglob("*.py")]
+    named = {
+        name
+        for source in sources
+        for name in re.findall(r'\b(?:add|sample)\(\s*"([A-Z]\w+)"', source)
+    }
+    outcomes = {"Accepted", "Duplicate", "Rejected"}
+    differences = {
+        name[0].upper() + name[1:] for name in (*map(str, Difference), MADE_AGAIN, NOT_MADE)
+    }
+    assert named >= {"Processed", "Failed", "EndToEndLatency", "BatchSize", "SlackLatency"}
+    # Then the dashboard has each
+    shown = {name for widget in widgets() for name in own_metrics(widget["properties"]["metrics"])}
+    assert shown == named | outcomes | differences
+    # And its docstring has each that is no difference
+    assert metrics.__doc__
+    assert [name for name in named | outcomes if name not in metrics.__doc__] == []
+
+
+def test_failures_are_shown_by_class_and_latencies_as_percentiles() -> None:
+    by_title = {widget["properties"]["title"]: widget["properties"] for widget in widgets()}
+    processing = json.dumps(by_title["Events processed, and failed by class"]["metrics"])
+    assert all(f'"{kind}"' in processing for kind in ("permanent", "transient", "unknown", "stuck"))
+    for title in ("From received to processed (ms)", "Slack: a post (ms)", "API: latency (ms)"):
+        stats = [metric[-1]["stat"] for metric in by_title[title]["metrics"]]
+        assert stats == ["p50", "p99"]
+
+
+def own_metrics(rows: list[list[Any]]) -> set[str]:
+    """The names of the application's metrics in a widget, whose rows may leave out what the one
+    before says: `.` stands for one word, `...` for all but the last."""
+    found, before = set(), [""]
+    for row in rows:
+        words = [word for word in row if isinstance(word, str)]
+        if words and words[0] == "...":
+            words = [*before[: len(before) - len(words) + 1], *words[1:]]
+        before = [
+            before[number] if word == "." else word for number, word in enumerate(words)
+        ] or before
+        if before[0] == "Eventline":
+            found.add(before[1])
+    return found
+
+
+# ------------------------------------------------------------------------ queries
+
+QUERIES = {
+    for_stage(part["Properties"]["Name"]["Fn::Sub"]): for_stage(part["Properties"])
+    for part in PARTS.values()
+    if part["Type"] == "AWS::Logs::QueryDefinition"
+}
+
+
+def test_the_queries_an_operator_asks_are_saved() -> None:
+    assert {name.partition("/")[2] for name in QUERIES} == {
+        "one event's story",
+        "one request's story",
+        "failures by class and code",
+        "slowest events",
+        "rejected by owner",
+        "who was refused a token",
+    }
+    assert all(name.startswith(f"eventline-{STAGE}/") for name in QUERIES)
+
+
+@pytest.mark.parametrize("name", sorted(QUERIES))
+def test_a_query_asks_of_groups_that_exist_for_lines_that_are_written(name: str) -> None:
+    query = QUERIES[name]
+    groups = {group["Fn::Sub"] for group in query["LogGroupNames"]}
+    assert groups <= physical("AWS::Logs::LogGroup", "LogGroupName")
+    if "story" in name:
+        assert groups == physical("AWS::Logs::LogGroup", "LogGroupName")
+    source = "".join(path.read_text() for path in (project.ROOT / "chalicelib").rglob("*.py"))
+    text = query["QueryString"]
+    for clause in re.findall(r"message (?:=|in) (.+)", text):
+        for message in re.findall(r'"([^"]+)"', clause):
+            assert f'"{message}"' in source, message
+    fields = set(re.findall(r"\b[a-z]+(?:[A-Z]\w+)?\b", re.sub(r'"[^"]*"', "", text)))
+    written = set(re.findall(r"(\w+)=|\"(\w+)\":|\[\"(\w+)\"\]", source))
+    known = {word for words in written for word in words} | KEYWORDS
+    assert fields <= known, fields - known
+
+
+KEYWORDS = {
+    "fields", "filter", "stats", "count", "count_distinct", "by", "as", "sort", "desc", "asc",
+    "limit", "in", "or", "latest", "earliest", "timestamp", "attempts", "events", "example",
+    "rejected", "refused", "first", "last",
+}  # fmt: skip
+
+
+def test_only_the_emulator_goes_without_the_queries() -> None:
+    for part in PARTS.values():
+        if part["Type"] == "AWS::Logs::QueryDefinition":
+            assert part["Condition"] == "SavesQueries"
+        else:
+            assert "Condition" not in part
+    assert TEMPLATE["Parameters"]["SavedQueries"]["Default"] == "true"
+
+
+def test_the_template_is_not_too_long_to_be_sent() -> None:
+    # AWS CloudFormation User Guide, "Understand CloudFormation quotas": 51,200 bytes.
+    assert stack.ALARMS.stat().st_size < 50_000
 
 
 def flat(properties: dict[str, Any]) -> set[str]:

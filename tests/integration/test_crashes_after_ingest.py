@@ -184,7 +184,6 @@ def assert_reconcile_dies(stage: Stage, operation: str) -> None:
         queue=stage.queue(point.guard(stage.sqs)),
         checkpoints=CheckpointStore(dynamodb, config.events_table),
         alerts=stage.alert_queue(),
-        stage=config.stage,
         stuck_after=0,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,

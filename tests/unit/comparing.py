@@ -11,7 +11,7 @@ from chalicelib.services.compare_stores import Comparing
 from chalicelib.services.reconcile import Reconciling, Report, reconcile
 from chalicelib.services.remake_silver import Remaking
 from chalicelib.services.run_processors import run_processor
-from chalicelib.services.spread import in_turn
+from chalicelib.spread import in_turn
 from tests.factories import make_body, make_event, make_message
 from tests.fake_results import FakeResultStore
 from tests.fakes import FakeCheckpointStore, FakeEventIndex
@@ -45,7 +45,6 @@ class Stores(Worker):
             queue=self.queue,
             checkpoints=checkpoints,
             alerts=self.alerts,
-            stage="test",
             stuck_after=STUCK_AFTER,
             max_requeues=3,
             backlog_limit=1000,

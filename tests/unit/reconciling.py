@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from chalicelib.domain.events import Event, Record, Status, Step
 from chalicelib.services.reconcile import Reconciling, Report, reconcile
-from chalicelib.services.spread import in_turn
+from chalicelib.spread import in_turn
 from tests.factories import Clock, decode_event, make_body, make_event
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -40,7 +40,6 @@ class Platform:
             queue=self.queue,
             checkpoints=self.checkpoints,
             alerts=self.alerts,
-            stage="test",
             stuck_after=self.stuck_after,
             max_requeues=MAX_REQUEUES,
             backlog_limit=self.backlog_limit,

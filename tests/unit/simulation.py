@@ -23,7 +23,7 @@ from chalicelib.services.ingest_events import Ingest, Receipt, ingest
 from chalicelib.services.process_events import process_batch
 from chalicelib.services.processors import PROCESSORS
 from chalicelib.services.reconcile import Reconciling, reconcile
-from chalicelib.services.spread import in_turn
+from chalicelib.spread import in_turn
 from tests.factories import Clock, make_submission, no_schema
 from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
@@ -287,7 +287,6 @@ class World:
             queue=self.queue,
             checkpoints=FakeCheckpointStore(self.aws),
             alerts=self.alerts,
-            stage="test",
             stuck_after=STUCK_AFTER,
             max_requeues=3,
             backlog_limit=1000,

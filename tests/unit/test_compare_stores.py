@@ -1,6 +1,5 @@
 """The proof: what the ledger, bronze and silver do not agree on is found, told, and made good."""
 
-import json
 from typing import Any
 
 import pytest
@@ -9,6 +8,7 @@ from chalicelib.domain.comparisons import EXAMPLES, Comparison, Difference
 from chalicelib.domain.events import Status
 from chalicelib.domain.lake_keys import silver_key
 from chalicelib.domain.listing import Entry
+from chalicelib.metrics import measured
 from chalicelib.services.processors import Incoming
 from chalicelib.services.reconcile import MARGIN_SECONDS
 from chalicelib.services.remake_silver import LONGEST_SECONDS
@@ -34,14 +34,15 @@ def differences(report: dict[str, Any]) -> dict[str, int]:
     return {name: count for name, count in report["differences"].items() if count}
 
 
-def test_stores_that_agree_are_reported_as_clean(stores: Stores, capsys: Any) -> None:
+def test_stores_that_agree_are_reported_as_clean(stores: Stores) -> None:
     # Given events of every kind
     event = stores.processed()
     stores.processed("permanent")
     stores.processed_unit(DEMO, OTHER, KEYED, b'{"eventType":"permanent"}')
     # When they are compared
     begun = stores.clock.text
-    report = stores.compare()
+    with measured("test", "run ended") as run:
+        report = stores.compare()
     # Then the report counts them, and is kept where the answer says what it says
     assert report["ledger"] == {
         "RECEIVED": 0, "ENQUEUED": 0, "PROCESSED": 4, "FAILED": 2, "REJECTED": 0,
@@ -56,8 +57,7 @@ def test_stores_that_agree_are_reported_as_clean(stores: Stores, capsys: Any) ->
     (place,) = [key for _, key in stores.aws.objects if "reports/" in key]
     assert place == f"reports/reconcile/2026-03-14/{report['ended'][11:].replace(':', '')}.json"
     # And metrics
-    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    (metrics,) = [line for line in lines if "ComparedEvents" in line]
+    (metrics,) = run.documents("test", 0)
     assert (metrics["ComparedEvents"], metrics["ComparedDocuments"]) == (6, 4)
     assert (metrics["Stage"], metrics["SilverMissing"]) == ("test", 0)
     assert metrics["UnrepairedDifferences"] == 0

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from chalicelib.observability import JsonFormatter, configure, log, log_context
+from chalicelib.observability import JsonFormatter, configure, correlation, log, log_context
 
 
 @pytest.fixture
@@ -58,13 +59,33 @@ def test_the_context_ends_with_an_error_too(lines: io.StringIO) -> None:
     assert "requestId" not in read(lines)[0]
 
 
-def test_an_exception_stays_on_its_line(lines: io.StringIO) -> None:
+def test_an_exception_stays_on_its_line_without_its_words(lines: io.StringIO) -> None:
+    secret = "payload"
+
+    def fail() -> None:
+        try:
+            raise ValueError(f"can not take\n{secret}")
+        except ValueError as error:
+            raise KeyError(secret) from error
+
     try:
-        raise ValueError("two\nlines")
-    except ValueError:
+        fail()
+    except KeyError:
         log.exception("it failed")
     (line,) = read(lines)
-    assert "ValueError: two" in line["exception"]
+    story = line["exception"]
+    assert story.index("ValueError") < story.index("which led to") < story.index("KeyError")
+    assert __file__ in story
+    assert secret not in story.replace("{secret}", "")
+
+
+def test_what_aws_answered_is_told(lines: io.StringIO) -> None:
+    answer = {"Error": {"Code": "AccessDenied", "Message": "not authorized: s3:PutObject"}}
+    try:
+        raise ClientError(answer, "PutObject")
+    except ClientError:
+        log.exception("it failed")
+    assert "s3:PutObject" in read(lines)[0]["exception"]
 
 
 def test_what_json_can_not_hold_is_written_as_text(lines: io.StringIO) -> None:
@@ -82,7 +103,7 @@ def test_the_level_is_the_stages_and_the_lambda_runtimes_handlers_are_replaced(
     root.addHandler(logging.StreamHandler(runtime))
     try:
         # When logging is configured
-        configure("ERROR")
+        configure("ERROR", "dev")
         log.warning("not shown")
         log.error("shown")
         logging.getLogger("botocore").info("not shown either")
@@ -92,6 +113,37 @@ def test_the_level_is_the_stages_and_the_lambda_runtimes_handlers_are_replaced(
         log.setLevel(own_level)
     # Then each line is written once, as JSON, from the level on
     assert runtime.getvalue() == ""
-    assert [json.loads(line)["message"] for line in capsys.readouterr().out.splitlines()] == [
-        "shown"
-    ]
+    (line,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (line["message"], line["stage"]) == ("shown", "dev")
+    assert "function" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [("eventline-dev", "api_handler"), ("eventline-dev-process_events", "process_events")],
+)
+def test_a_line_says_which_function_wrote_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, function: str
+) -> None:
+    root = logging.getLogger()
+    handlers, level, own_level = root.handlers[:], root.level, log.level
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", name)
+    try:
+        configure("INFO", "dev")
+        log.info("shown")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        log.setLevel(own_level)
+    line = json.loads(capsys.readouterr().out)
+    assert (line["stage"], line["function"]) == ("dev", function)
+
+
+def test_the_ids_that_go_on_with_a_message_are_those_of_the_context() -> None:
+    assert correlation() == {}
+    with log_context(requestId="r", owner="alice"):
+        assert correlation() == {"requestId": "r"}
+        with log_context(eventId="e"):
+            assert correlation() == {"requestId": "r", "eventId": "e"}
+        with log_context(eventId=None):
+            assert correlation() == {"requestId": "r"}
