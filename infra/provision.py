@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from infra import project, stack
+from infra import check_settings, project, stack
 from infra.policies import Place, write_policies
 from infra.project import Json, say
 
@@ -62,6 +62,7 @@ def provision(
     """
     config = project.read_config(project_dir)
     part = project.stage_config(config, stage)
+    check_settings.check(stage, part, written_later=ENVIRONMENT)
     template = stack.read_template()
     session = project.session()
     cloudformation = project.client(session, "cloudformation")
@@ -86,7 +87,14 @@ def provision(
         cloudformation,
         project.alarms_stack_name(stage),
         stack.ALARMS.read_text(encoding="utf-8"),
-        _as_list({"Stage": stage, "AlertTopicArn": values["AlertTopicArn"]}),
+        _as_list(
+            {
+                "Stage": stage,
+                "AlertTopicArn": values["AlertTopicArn"],
+                # The emulator has no such resource.
+                "SavedQueries": str(not project.emulator_endpoint()).lower(),
+            }
+        ),
         tags,
     )
     if write_environment(project_dir, stage, values):

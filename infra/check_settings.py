@@ -1,0 +1,50 @@
+"""Whether the settings of a stage can be used: asked before anything is made or deployed.
+
+What the functions would refuse when they start is refused here, with the name of the setting; and
+what they would only stumble over at their first request.
+"""
+
+from collections.abc import Iterable
+
+from chalicelib.errors import ConfigurationError
+from chalicelib.settings import TABLE, load, queue_url
+from infra.project import InfraError, Json, say
+
+SET_BY_LAMBDA = "AWS_REGION"
+"""Reserved (AWS Lambda Developer Guide, "Defined runtime environment variables")."""
+_STAND_IN = "arn:aws:sqs:us-east-1:000000000000:written-by-provisioning"
+_QUEUES = ("_QUEUE_ARN", "_DLQ_ARN")
+
+
+class SettingsError(InfraError):
+    """Raised when a stage's settings can not be used; names the stage and the setting."""
+
+    def __init__(self, stage: str, reason: str) -> None:
+        super().__init__(f"stage {stage} in .chalice/config.json: {reason}")
+
+
+def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
+    """Raise `SettingsError` unless the functions of `stage` can start with its variables.
+
+    `part` is the stage's part of the configuration. The names in `written_later` need not be there
+    yet. A variable that is no setting is told, not refused: a processor may read it.
+    """
+    variables = part.get("environment_variables", {})
+    known = {entry.name for entry in TABLE}
+    for name, value in variables.items():
+        if not isinstance(value, str):
+            raise SettingsError(stage, f"{name} must be text, in quotes")
+        if name == SET_BY_LAMBDA:
+            raise SettingsError(stage, f"{name} is set by Lambda, and can not be set")
+        if name not in known | set(written_later):
+            say(f"{stage}: {name} is no setting of Eventline")
+    if variables.get("STAGE") != stage:
+        raise SettingsError(stage, f"STAGE must be {stage}")
+    environ = dict.fromkeys(written_later, _STAND_IN) | variables
+    try:
+        load(environ)
+        for name in known & environ.keys():
+            if name.endswith(_QUEUES):
+                queue_url(environ[name])
+    except ConfigurationError as error:
+        raise SettingsError(stage, error.detail) from error
