@@ -24,11 +24,11 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 
 export API_PORT AWS_PORT
 
-.PHONY: help up smoke test test-fast chaos bench lint types imports format openapi lock venv \
-	provision deploy destroy token clean
+.PHONY: help up smoke test test-fast chaos bench lint types imports format openapi configuration \
+	cost lock venv provision deploy destroy token terraform workflows clean
 
 help: ## Print this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-11s\033[0m %s\n", $$1, $$2}' \
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
 		$(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo "  Settings: STAGE=$(STAGE) API_PORT=$(API_PORT) AWS_PORT=$(AWS_PORT)" \
@@ -81,7 +81,7 @@ smoke: $(STAMP) ## Send one of everything to what `make up` runs and follow it t
 # First what needs no emulator, then the tiers with one for each process, the longest files first.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile tests/unit tests/functional tests/infra $(PYTEST_ARGS)
-	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/chaos \
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/chaos \
 		tests/integration/test_schemathesis.py tests/integration tests/contract tests/e2e $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
@@ -94,9 +94,12 @@ chaos: $(STAMP) ## 10,000 events under faults: lost 0, doubled 0 (CHAOS_EVENTS, 
 bench: $(STAMP) ## Measure; print tables; write benchmarks/results/
 	$(RUN) -m benchmarks
 
-lint: $(STAMP) types imports ## Style, types and import rules
+lint: $(STAMP) types imports workflows ## Style, types, import rules and workflows
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
+	@if command -v terraform >/dev/null; then \
+		echo terraform fmt -check -diff infra/terraform; terraform fmt -check -diff infra/terraform; \
+	else echo "no terraform here: the format of infra/terraform is not checked"; fi
 
 types: $(STAMP) ## Types only (mypy --strict)
 	$(BIN)/mypy
@@ -104,12 +107,24 @@ types: $(STAMP) ## Types only (mypy --strict)
 imports: $(STAMP) ## Import rules only
 	$(BIN)/lint-imports --no-cache
 
+# The schemas come with the package; neither asks the network.
+workflows: $(STAMP) ## GitHub workflows only: the published schema, and zizmor
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
+	$(BIN)/zizmor --offline --no-progress --quiet --strict-collection --persona pedantic .github
+
 format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
 openapi: $(STAMP) ## Write docs/openapi.json from chalicelib/openapi
 	$(RUN) -m infra.write_openapi
+
+configuration: $(STAMP) ## Write the tables of docs/configuration.md from the code
+	$(RUN) -m infra.write_configuration
+
+cost: $(STAMP) ## Write the tables of docs/cost.md from the newest counts and the price list
+	$(RUN) -m benchmarks.write_cost
 
 lock: $(STAMP) ## Renew requirements.lock and requirements-dev.lock
 	$(PIP_COMPILE) --output-file requirements.lock requirements.txt
@@ -124,11 +139,14 @@ deploy: provision ## provision, then chalice deploy, then what Chalice cannot se
 destroy: $(STAMP) ## Remove STAGE (asks first; keeps the data of prod unless told twice)
 	$(RUN) -m infra.destroy --stage $(STAGE)
 
+terraform: $(STAMP) ## Write STAGE as a Terraform root module to build/terraform/STAGE
+	$(RUN) -m infra.terraform --stage $(STAGE)
+
 token: $(STAMP) ## Issue an API token: make token STAGE=dev OWNER=me SCOPES=admin
 	@$(RUN) -m infra.issue_token --stage $(STAGE) --owner $(OWNER) --scopes $(SCOPES)
 
 clean: ## Remove caches, .venv and the local platform's kept data
 	@if [ -e .local/env ]; then echo "make up is running here: stop it first" >&2; exit 1; fi
-	rm -rf $(VENV) .local .chalice/deployments .chalice/deployed/local.json \
+	rm -rf $(VENV) .local build .chalice/deployments .chalice/deployed/local.json \
 		.pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chalice.cli.factory import CLIFactory
 from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
 from chalice.deploy.deployer import (
     ChaliceDeploymentError,
@@ -30,7 +29,8 @@ from chalice.deploy.swagger import TemplatedSwaggerGenerator
 from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
-from infra import event_sources, gateway, policies, project
+from chalicelib.settings import TABLE
+from infra import boundary, check_settings, event_sources, gateway, policies, project
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
 
@@ -61,10 +61,12 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     part = project.stage_config(project.read_config(project_dir), stage)
     if policies.missing_policies(project_dir, part):
         raise NotProvisionedError(stage)
+    check_settings.check(stage, part, written_later=["ACCOUNT_ID"])
     session = project.session()
+    boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
     _drop_stale_package(project_dir)
     with chalice_process(project_dir):
-        factory = CLIFactory(str(project_dir), environ=os.environ)
+        factory = boundary.Factory(str(project_dir), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name=stage)
         ui = UI()
         make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
@@ -124,13 +126,17 @@ def chalice_process(project_dir: Path) -> Iterator[None]:
 
     Chalice puts the stage's variables into `os.environ` and imports `app` by name. Several
     directories and stages are deployed from one process, so neither may be left behind. No
-    bytecode is written, for all of `chalicelib` is packaged.
+    bytecode is written, for all of `chalicelib` is packaged. A setting in the shell is taken away:
+    `app` would be deployed with it, and run without.
     """
     environ, path, cwd = dict(os.environ), list(sys.path), Path.cwd()
     write_nothing = sys.dont_write_bytecode
     own = {name: module for name, module in sys.modules.items() if _is_application(name)}
     for name in own:
         del sys.modules[name]
+    for setting in TABLE:
+        if setting.name != check_settings.SET_BY_LAMBDA:
+            os.environ.pop(setting.name, None)
     os.environ["AWS_CHALICE_CLI_MODE"] = "true"
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(project_dir))

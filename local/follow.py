@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 _LIFECYCLE = ("START RequestId", "END RequestId", "REPORT RequestId", "INIT_START")
-_KNOWN = ("time", "level", "message", "exception", "requestId")
+_KNOWN = ("time", "level", "message", "exception", "requestId", "stage", "function")
+_METRICS = ("_aws", "Stage", "Class")
 _MAX_FIELD = 120
 # The emulator may list an event a moment after its time stamp.
 _OVERLAP_MS = 5_000
@@ -17,8 +18,8 @@ _MAX_PAGES = 20
 def condense(source: str, line: str) -> str | None:
     """One readable line from a log line; None when it says nothing to a person.
 
-    JSON lines become "<level> <message> name=value ..."; metrics and Lambda's own bookkeeping are
-    left out; other lines stay as they are.
+    JSON lines become "<level> <message> name=value ..."; metrics without a message and Lambda's own
+    bookkeeping are left out; other lines stay as they are.
     """
     text = line.rstrip()
     if not text or text.startswith(_LIFECYCLE):
@@ -28,7 +29,7 @@ def condense(source: str, line: str) -> str | None:
     except ValueError:
         record = None
     if isinstance(record, dict):
-        if "_aws" in record:
+        if "_aws" in record and "message" not in record:
             return None
         text = _sentence(record)
     return f"{source:<14} {text}"
@@ -38,7 +39,7 @@ def _sentence(record: dict[str, Any]) -> str:
     level = str(record.get("level", "INFO"))
     words = [level, str(record.get("message", ""))]
     for name, value in record.items():
-        if name not in _KNOWN and value not in (None, "", [], {}):
+        if name not in (*_KNOWN, *_METRICS) and value not in (None, "", [], {}):
             shown = value if isinstance(value, str) else json.dumps(value, default=str)
             words.append(f"{name}={shown[:_MAX_FIELD]}")
     sentence = " ".join(word for word in words if word)

@@ -1,6 +1,10 @@
-"""`make smoke`: sends one of everything to what `make up` runs, and follows each to its end."""
+"""`make smoke`: sends one of everything to what `make up` runs, and follows each to its end.
+
+With API_URL and TOKEN in the environment it is for the deployed stage of that URL instead.
+"""
 
 import json
+import os
 import sys
 import time
 import uuid
@@ -185,6 +189,10 @@ def run(api: Api, name: str, steps: Steps) -> None:
 
 def main() -> int:
     """Run against both URLs of `.local/env`. Returns 0, or 1 at the first step that fails."""
+    from local import smoke_deployed
+
+    if smoke_deployed.is_meant(os.environ):
+        return smoke_deployed.smoke(os.environ["API_URL"], os.environ["TOKEN"])
     if not _ENV_FILE.exists():
         say("make smoke: the platform is not up in this checkout; start it with: make up")
         return 1

@@ -22,15 +22,15 @@ def front_door_steps(triggers: Triggers) -> Sequence[tuple[str, Callable[[Api], 
         return _webhook(api, triggers.client("ssm"), triggers.stage)
 
     return (
-        ("a CloudEvent", _cloud_event),
+        ("a CloudEvent", cloud_event),
         ("a batch", _batch),
         ("a schema, broken, mended", _schema),
         ("a signed webhook", plainly(webhook)),
-        ("the OpenAPI document", _openapi),
+        ("the OpenAPI document", openapi),
     )
 
 
-def _cloud_event(api: Api) -> str:
+def cloud_event(api: Api) -> str:
     """A CloudEvent in binary mode is processed, and read back in structured mode."""
     headers = {
         "Content-Type": "application/octet-stream",
@@ -149,7 +149,7 @@ def _secrets_of(ssm: Any, name: str) -> list[str]:
     return list(json.loads(text)) if text.startswith("[") else text.replace(",", " ").split()
 
 
-def _openapi(api: Api) -> str:
+def openapi(api: Api) -> str:
     """The document that tells clients of all this."""
     document = api.call("GET", "/openapi.json", 200, token=None).json()
     check(document["openapi"].startswith("3.1"), f"openapi is {document['openapi']}")

@@ -14,6 +14,14 @@ def test_json_line_becomes_a_sentence() -> None:
     assert condense("worker", line) == "worker         INFO event processed id=7"
 
 
+def test_metrics_in_a_sentence_are_told_without_their_directive() -> None:
+    line = (
+        '{"level":"INFO","message":"run ended","stage":"local","function":"process_events",'
+        '"_aws":{"Timestamp":1,"CloudWatchMetrics":[]},"Stage":"local","Processed":2}'
+    )
+    assert condense("worker", line) == "worker         INFO run ended Processed=2"
+
+
 def test_exception_of_a_json_line_is_kept() -> None:
     line = '{"level":"ERROR","message":"failed","exception":"Traceback: x"}'
     assert condense("worker", line) == "worker         ERROR failed\nTraceback: x"
