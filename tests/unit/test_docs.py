@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.settings import TABLE
-
 ROOT = Path(__file__).resolve().parents[2]
 ADRS = ROOT / "docs" / "adr"
 DOCUMENTS = sorted(
@@ -51,22 +49,6 @@ def anchors(text: str) -> set[str]:
     """The fragments that a document's headings can be linked by."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_configuration_lists_every_setting_and_nothing_else() -> None:
-    text = read(ROOT / "docs" / "configuration.md")
-
-    rows = table_rows(section(text, "Settings of the functions"))
-
-    expected = [
-        [
-            f"`{setting.name}`",
-            "set by the stage" if setting.default is None else f"`{setting.default or 'unset'}`",
-            setting.help,
-        ]
-        for setting in TABLE
-    ]
-    assert rows == expected
 
 
 def test_configuration_lists_the_variables_of_the_makefile_with_their_defaults() -> None:
