@@ -106,11 +106,13 @@ def counting(counts: Counter[str], witness: Witness) -> Any:
             body = request[_BODY].decode(errors="replace")
             target = target or ("Publish" if "Action=Publish" in body else "")
         _decision.set(None)
-        arrived = time.time()
+        arrived, done = time.time(), False
         try:
-            return await handler(request)
+            answer = await handler(request)
+            done = answer.status == web.HTTPOk.status_code
+            return answer
         finally:
-            witness.see(target, body, _decision.get(), arrived)
+            witness.see(target, body, _decision.get(), arrived, done=done)
 
     return count
 

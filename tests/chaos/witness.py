@@ -30,7 +30,8 @@ def name_of(message: str) -> str:
 @dataclass
 class Witness:
     """`told[kind][name]`: when AWS was asked for an effect, and the request got through.
-    `noted[kind][name]`: when AWS was asked to note that it was had, and nothing went wrong.
+    `noted[kind][name]`: when AWS was asked to note that it was had, and did: a process that is
+    killed while it asks leaves it open whether the request still got there.
     `troubles[kind][name]`: when the answer was lost, or the note was refused. The notes of owners'
     notifications and of alerts have no names. Times are those of `time.time`."""
 
@@ -38,15 +39,18 @@ class Witness:
     noted: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     troubles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
-    def see(self, target: str, body: str, decision: Any, moment: float) -> None:
-        """Note a request: its `X-Amz-Target` (for SNS `Publish`), and what the proxy did to it."""
+    def see(
+        self, target: str, body: str, decision: Any, moment: float, *, done: bool = True
+    ) -> None:
+        """Note a request: its `X-Amz-Target` (for SNS `Publish`), what the proxy did to it, and
+        whether AWS answered that it is done, to a caller who was there to hear it."""
         kind, names = _subject(target, body)
         if not kind:
             return
         if target.endswith(("PutEvents", "Publish")):
             if gets_by(decision):
                 _note(self.told, kind, names, moment)
-        elif not disturbs(decision) and _says_done(kind, body):
+        elif done and not disturbs(decision) and _says_done(kind, body):
             _note(self.noted, kind, names, moment)
         if disturbs(decision):
             _note(self.troubles, kind, names, moment)

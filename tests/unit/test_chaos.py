@@ -117,6 +117,15 @@ def test_a_repeat_is_explained_where_the_first_was_not_noted(
     assert Repeats(witness).of_event(_ID, 2, sent_again=False) == (0 if is_explained else 1)
 
 
+def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() -> None:
+    witness = Witness()
+    witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
+    witness.see(_UPDATE, _NOTE, None, 101.0, done=False)
+    witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
+
+    assert Repeats(witness).of_event(_ID, 2, sent_again=False) == 0
+
+
 def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
     at_once, later = Witness(), Witness()
     for witness, second in ((at_once, 103.0), (later, 125.0)):
