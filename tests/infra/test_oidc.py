@@ -3,8 +3,6 @@
 import fnmatch
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,16 +77,6 @@ def allowed(given: list[dict[str, Any]], action: str, resource: str) -> bool:
         and any(fnmatch.fnmatchcase(resource, pattern) for pattern in statement["Resource"])
         for statement in given
     )
-
-
-def test_cfn_lint_finds_nothing() -> None:
-    done = subprocess.run(
-        [Path(sys.executable).with_name("cfn-lint"), PATH],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_only_jobs_of_the_repository_and_the_environment_take_the_role() -> None:

@@ -40,7 +40,10 @@ def names(resources: dict[str, dict[str, Any]], key: str) -> set[str]:
     return {properties[key]["Fn::Sub"] for properties in resources.values()}
 
 
-@pytest.mark.parametrize("path", [stack.RESOURCES, stack.ALARMS], ids=lambda path: str(path.name))
+TEMPLATES = [stack.RESOURCES, stack.ALARMS, project.ROOT / "infra" / "github-oidc.yaml"]
+
+
+@pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.name))
 def test_cfn_lint_finds_nothing(path: Path) -> None:
     done = subprocess.run(
         [Path(sys.executable).with_name("cfn-lint"), path],
