@@ -5,88 +5,49 @@ some functions need is imported where it is used: every cold start of the others
 """
 
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
 
-from chalicelib import __version__, decoding, wiring
-from chalicelib.domain import clock
-from chalicelib.domain.callers import Door
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.requests import MAX_BODY_BYTES
-from chalicelib.errors import UnauthenticatedError
-from chalicelib.http import Api, Call, accepted, answer, no_content, not_modified, page, stored
-from chalicelib.invocation import Invocation, seconds_left
-from chalicelib.lazy import LazyModule
-from chalicelib.observability import configure, log_context
-from chalicelib.services import ingest_events
+from chalicelib import __version__, openapi, wiring
+from chalicelib.alerts import read as read_alerts
+from chalicelib.alerts import relay as relay_alarms
+from chalicelib.alerts import send as send_alerts
+from chalicelib.alerts.decode import decode_alert_page
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core import clock, config
+from chalicelib.core.errors import UnauthenticatedError
+from chalicelib.core.log import configure, log_context
+from chalicelib.events import decode as decoding
+from chalicelib.events import ingest as ingest_events
+from chalicelib.events import ingest_batch as ingest_batches
+from chalicelib.events import read as read_events
+from chalicelib.events import worker as event_processing
+from chalicelib.events.api import accepted
+from chalicelib.items import decode as decoding_items
+from chalicelib.items import manage as manage_items
+from chalicelib.items import model as item_domain
+from chalicelib.items import notify as owner_notifications
+from chalicelib.items import subscriptions as manage_subscriptions
+from chalicelib.recovery import dead_letters
+from chalicelib.recovery import decode as decoding_recovery
+from chalicelib.recovery import reconcile as reconciliation
+from chalicelib.replays import start as replay_events
+from chalicelib.replays import steps as restart_replays
+from chalicelib.schemas import decode as decoding_schemas
+from chalicelib.schemas import manage as manage_schemas
+from chalicelib.tokens import decode as decoding_tokens
+from chalicelib.tokens import manage as manage_tokens
+from chalicelib.uploads import decode as decoding_uploads
+from chalicelib.uploads import manage as manage_uploads
+from chalicelib.uploads import record as record_uploads
+from chalicelib.web.api import Api, Call, answer, no_content, not_modified, page, stored
+from chalicelib.web.callers import Door
+from chalicelib.web.limits import MAX_BODY_BYTES
+from chalicelib.web.request import Invocation, seconds_left
+from chalicelib.webhooks import receive as receive_webhooks
 
-if TYPE_CHECKING:
-    from chalicelib import (
-        decoding_alerts,
-        decoding_batches,
-        decoding_items,
-        decoding_recovery,
-        decoding_schemas,
-        decoding_uploads,
-        openapi,
-        wiring_recovery,
-        wiring_triggers,
-    )
-    from chalicelib.domain import items as item_domain
-    from chalicelib.services import (
-        dead_letters,
-        ingest_batches,
-        manage_items,
-        manage_schemas,
-        manage_subscriptions,
-        manage_tokens,
-        manage_uploads,
-        read_alerts,
-        read_events,
-        receive_webhooks,
-        record_uploads,
-        relay_alarms,
-        replay_events,
-        replay_many,
-        restart_replays,
-        send_alerts,
-    )
-    from chalicelib.services import notify_owners as owner_notifications
-    from chalicelib.services import process_events as event_processing
-    from chalicelib.services import reconcile as reconciliation
-else:
-    dead_letters = LazyModule("chalicelib.services.dead_letters")
-    decoding_alerts = LazyModule("chalicelib.decoding_alerts")
-    decoding_batches = LazyModule("chalicelib.decoding_batches")
-    decoding_items = LazyModule("chalicelib.decoding_items")
-    decoding_recovery = LazyModule("chalicelib.decoding_recovery")
-    decoding_schemas = LazyModule("chalicelib.decoding_schemas")
-    decoding_uploads = LazyModule("chalicelib.decoding_uploads")
-    ingest_batches = LazyModule("chalicelib.services.ingest_batches")
-    item_domain = LazyModule("chalicelib.domain.items")
-    event_processing = LazyModule("chalicelib.services.process_events")
-    reconciliation = LazyModule("chalicelib.services.reconcile")
-    wiring_triggers = LazyModule("chalicelib.wiring_triggers")
-    manage_items = LazyModule("chalicelib.services.manage_items")
-    manage_schemas = LazyModule("chalicelib.services.manage_schemas")
-    manage_subscriptions = LazyModule("chalicelib.services.manage_subscriptions")
-    manage_tokens = LazyModule("chalicelib.services.manage_tokens")
-    manage_uploads = LazyModule("chalicelib.services.manage_uploads")
-    openapi = LazyModule("chalicelib.openapi")
-    owner_notifications = LazyModule("chalicelib.services.notify_owners")
-    read_alerts = LazyModule("chalicelib.services.read_alerts")
-    read_events = LazyModule("chalicelib.services.read_events")
-    receive_webhooks = LazyModule("chalicelib.services.receive_webhooks")
-    record_uploads = LazyModule("chalicelib.services.record_uploads")
-    relay_alarms = LazyModule("chalicelib.services.relay_alarms")
-    replay_events = LazyModule("chalicelib.services.replay_events")
-    replay_many = LazyModule("chalicelib.services.replay_many")
-    restart_replays = LazyModule("chalicelib.services.restart_replays")
-    send_alerts = LazyModule("chalicelib.services.send_alerts")
-    wiring_recovery = LazyModule("chalicelib.wiring_recovery")
-
-settings = wiring.settings()
+settings = config.settings()
 configure(settings.log_level, settings.stage)
 # The name is the API's in API Gateway, whose metrics know it by nothing else.
 door = Door(settings.auth_mode, settings.direct_owner, settings.iam_admins)
@@ -130,13 +91,13 @@ def get_openapi(_call: Call) -> Response:
 @app.serves("POST", "/events", "events:write", MAX_BODY_BYTES)
 def post_event(call: Call) -> Response:
     if decoding.is_cloud_event_batch(call):
-        return _take_batch(decoding_batches.decode_cloud_events(call))
+        return _take_batch(decoding.decode_cloud_events(call))
     return accepted(ingest_events.ingest(decoding.decode_submission(call), wiring.ingest()))
 
 
 @app.serves("POST", "/events/batch", "events:write", MAX_BODY_BYTES)
 def post_batch(call: Call) -> Response:
-    return _take_batch(decoding_batches.decode_batch(call))
+    return _take_batch(decoding.decode_batch(call))
 
 
 @app.serves("GET", "/events", "events:read")
@@ -175,10 +136,10 @@ def post_replay(call: Call, event_id: str) -> Response:
 def post_replays(call: Call) -> Response:
     now = clock.utc_now()
     order, is_dry = decoding_recovery.decode_replay(call, now)
-    using = wiring_recovery.replaying_many()
+    using = wiring.replaying_many()
     if is_dry:
-        return answer(replay_many.count(order, using).to_dict(order))
-    replay, was_known = replay_many.start(order, call.caller, using)
+        return answer(replay_events.count(order, using).to_dict(order))
+    replay, was_known = replay_events.start(order, call.caller, using)
     headers = {"Location": f"/replays/{replay.replay_id}"}
     if was_known:
         headers["Idempotent-Replayed"] = "true"
@@ -187,27 +148,27 @@ def post_replays(call: Call) -> Response:
 
 @app.serves("GET", "/replays/{replay_id}", "events:admin")
 def get_replays(call: Call, replay_id: str) -> Response:
-    replay = replay_many.read(replay_id, call.caller, wiring_recovery.replaying_many())
+    replay = replay_events.read(replay_id, call.caller, wiring.replaying_many())
     return answer(replay.to_dict(clock.utc_now()))
 
 
 @app.serves("DELETE", "/replays/{replay_id}", "events:admin")
 def delete_replays(call: Call, replay_id: str) -> Response:
-    replay = replay_many.abort(replay_id, call.caller, wiring_recovery.replaying_many())
+    replay = replay_events.abort(replay_id, call.caller, wiring.replaying_many())
     return answer(replay.to_dict(clock.utc_now()))
 
 
 @app.serves("GET", "/dead-letters", "events:admin")
 def list_dead_letters(call: Call) -> Response:
     choice, below = decoding_recovery.decode_dead_letters(call)
-    using = wiring_recovery.recovering()
+    using = wiring.recovering()
     return page(*dead_letters.list_dead_letters(choice, below, call.caller, using))
 
 
 @app.serves("POST", "/dead-letters/redrive", "events:admin")
 def post_redrive(call: Call) -> Response:
     order = decoding_recovery.decode_redrive(call)
-    done = dead_letters.redrive(order, call.caller, wiring_recovery.recovering())
+    done = dead_letters.redrive(order, call.caller, wiring.recovering())
     return answer(done.to_dict())
 
 
@@ -253,7 +214,7 @@ def delete_schema(_call: Call, event_type: str) -> Response:
 @app.serves("POST", "/tokens", "admin")
 def post_token(call: Call) -> Response:
     now = clock.utc_now()
-    order = decoding.decode_token_order(call, now)
+    order = decoding_tokens.decode_token_order(call, now)
     token, text = manage_tokens.issue_token(
         wiring.tokens(), order.owner, order.scopes, clock.to_text(now), expires_at=order.expires_at
     )
@@ -263,7 +224,9 @@ def post_token(call: Call) -> Response:
 
 @app.serves("GET", "/tokens", "admin")
 def list_tokens(call: Call) -> Response:
-    tokens, cursor = manage_tokens.list_tokens(wiring.tokens(), *decoding.decode_token_page(call))
+    tokens, cursor = manage_tokens.list_tokens(
+        wiring.tokens(), *decoding_tokens.decode_token_page(call)
+    )
     return answer({"items": [token.to_dict() for token in tokens], "cursor": cursor})
 
 
@@ -275,9 +238,7 @@ def delete_token(_call: Call, token_id: str) -> Response:
 
 @app.serves("POST", "/items", "items:write", MAX_BODY_BYTES)
 def post_item(call: Call) -> Response:
-    created = manage_items.create_item(
-        decoding_items.decode_new_item(call), wiring_triggers.managing()
-    )
+    created = manage_items.create_item(decoding_items.decode_new_item(call), wiring.managing())
     item = created.item
     headers = {"Location": f"/items/{item.item_id}", "ETag": item.etag}
     if created.replayed:
@@ -288,13 +249,13 @@ def post_item(call: Call) -> Response:
 @app.serves("GET", "/items", "items:read")
 def list_items(call: Call) -> Response:
     owner, limit, below = decoding_items.decode_owned_page(call)
-    items, resume = manage_items.list_items(owner, limit, below, wiring_triggers.managing())
+    items, resume = manage_items.list_items(owner, limit, below, wiring.managing())
     return page([item.to_dict() for item in items], resume)
 
 
 @app.serves("GET", "/items/{item_id}", "items:read")
 def get_item(call: Call, item_id: str) -> Response:
-    item = manage_items.read_item(item_id, call.caller, wiring_triggers.managing())
+    item = manage_items.read_item(item_id, call.caller, wiring.managing())
     known = call.header("if-none-match")
     if known and item_domain.is_known(known, item):
         return not_modified(item.etag)
@@ -304,7 +265,7 @@ def get_item(call: Call, item_id: str) -> Response:
 @app.serves("PUT", "/items/{item_id}", "items:write", MAX_BODY_BYTES)
 def put_item(call: Call, item_id: str) -> Response:
     content, revisions = decoding_items.decode_item_change(call)
-    using = wiring_triggers.managing()
+    using = wiring.managing()
     item = manage_items.replace_item(item_id, content, revisions, call.caller, using)
     return answer(item.to_dict(), headers={"ETag": item.etag})
 
@@ -312,14 +273,14 @@ def put_item(call: Call, item_id: str) -> Response:
 @app.serves("DELETE", "/items/{item_id}", "items:write")
 def delete_item(call: Call, item_id: str) -> Response:
     revisions = decoding_items.decode_if_match(call)
-    manage_items.delete_item(item_id, revisions, call.caller, wiring_triggers.managing())
+    manage_items.delete_item(item_id, revisions, call.caller, wiring.managing())
     return no_content()
 
 
 @app.serves("POST", "/subscriptions", "items:write")
 def post_subscription(call: Call) -> Response:
     order = decoding_items.decode_subscription_order(call)
-    subscription = manage_subscriptions.subscribe(order, wiring_triggers.subscribing())
+    subscription = manage_subscriptions.subscribe(order, wiring.subscribing())
     headers = {"Location": f"/subscriptions/{subscription.subscription_id}"}
     return answer(subscription.to_dict(), 201, headers)
 
@@ -327,37 +288,35 @@ def post_subscription(call: Call) -> Response:
 @app.serves("GET", "/subscriptions", "items:write")
 def list_subscriptions(call: Call) -> Response:
     owner, limit, below = decoding_items.decode_owned_page(call)
-    using = wiring_triggers.subscribing()
+    using = wiring.subscribing()
     found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, using)
     return page([subscription.to_dict() for subscription in found], resume)
 
 
 @app.serves("DELETE", "/subscriptions/{subscription_id}", "items:write")
 def delete_subscription(call: Call, subscription_id: str) -> Response:
-    manage_subscriptions.unsubscribe(subscription_id, call.caller, wiring_triggers.subscribing())
+    manage_subscriptions.unsubscribe(subscription_id, call.caller, wiring.subscribing())
     return no_content()
 
 
 @app.serves("POST", "/uploads", "uploads:write")
 def post_upload(call: Call) -> Response:
     order = decoding_uploads.decode_upload_order(call, settings.upload_max_bytes)
-    offer = manage_uploads.offer_upload(order, call.caller.owner, wiring_triggers.uploading())
+    offer = manage_uploads.offer_upload(order, call.caller.owner, wiring.uploading())
     return answer(offer.to_dict(), 201)
 
 
 @app.serves("GET", "/uploads", "uploads:read")
 def list_uploads(call: Call) -> Response:
     limit, below = decoding_uploads.decode_upload_page(call)
-    records, resume = manage_uploads.list_uploads(
-        call.caller, limit, below, wiring_triggers.uploading()
-    )
+    records, resume = manage_uploads.list_uploads(call.caller, limit, below, wiring.uploading())
     return page([record.to_dict() for record in records], resume)
 
 
 @app.serves("GET", "/alerts", "events:read")
 def list_alerts(call: Call) -> Response:
-    limit, below = decoding_alerts.decode_alert_page(call)
-    using = wiring_triggers.reading_alerts()
+    limit, below = decode_alert_page(call)
+    using = wiring.reading_alerts()
     groups, resume = read_alerts.list_alerts(limit, below, call.caller.sees_only, using)
     return page([group.to_dict() for group in groups], resume)
 
@@ -369,7 +328,7 @@ def _take_batch(batch: "ingest_batches.Batch") -> Response:
 
 @app.on_s3_event(bucket=settings.uploads_bucket, events=["s3:ObjectCreated:*"])
 def record_upload(run: Invocation) -> dict[str, int]:
-    return record_uploads.record_uploads(run.to_dict(), wiring_triggers.recording()).to_dict()
+    return record_uploads.record_uploads(run.to_dict(), wiring.recording()).to_dict()
 
 
 record_upload.event_class = Invocation
@@ -380,7 +339,7 @@ record_upload.event_class = Invocation
 )
 def notify_owners(run: Invocation) -> None:
     records = run.to_dict().get("Records", [])
-    owner_notifications.notify_owners(records, wiring_triggers.notifying(seconds_left(run.context)))
+    owner_notifications.notify_owners(records, wiring.notifying(seconds_left(run.context)))
 
 
 notify_owners.event_class = Invocation
@@ -389,7 +348,7 @@ notify_owners.event_class = Invocation
 @app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
 def alert_ci_event(event: SQSEvent) -> None:
     deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    send_alerts.process_batch(deliveries, wiring_triggers.sending(seconds_left(event.context)))
+    send_alerts.process_batch(deliveries, wiring.sending(seconds_left(event.context)))
 
 
 @app.on_sns_message(topic=settings.alert_topic_arn)
@@ -407,15 +366,13 @@ relay_alarm.event_class = Invocation
 )
 def process_events(event: SQSEvent) -> None:
     deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    event_processing.process_batch(
-        deliveries, wiring_recovery.processing(seconds_left(event.context))
-    )
+    event_processing.process_batch(deliveries, wiring.processing(seconds_left(event.context)))
 
 
 @app.schedule(Rate(settings.reconcile_minutes, unit=Rate.MINUTES))
 def reconcile(run: Invocation) -> dict[str, Any]:
     stuck_after = run.seconds("stuckAfterSeconds")
-    restart_replays.restart_replays(wiring_recovery.restarting(stuck_after))
+    restart_replays.restart_replays(wiring.restarting(stuck_after))
     using = wiring.reconciling(run.run_id, seconds_left(run.context), stuck_after)
     return reconciliation.reconcile(using).to_dict()
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import boto3
 
-from chalicelib.errors import BatchIncompleteError
+from chalicelib.core.errors import BatchIncompleteError
 
 _SECONDS_LEFT = 300
 

@@ -9,10 +9,10 @@ import boto3
 from benchmarks.counting import RequestCounter
 from benchmarks.driver import Driver
 from benchmarks.report import Figure, Section
-from chalicelib.adapters.token_store import TokenStore
-from chalicelib.domain import clock
-from chalicelib.domain.messages import MAX_MESSAGE_BYTES
-from chalicelib.services.manage_tokens import issue_token
+from chalicelib.core import clock
+from chalicelib.events.message import MAX_MESSAGE_BYTES
+from chalicelib.tokens.manage import issue_token
+from chalicelib.tokens.store import TokenStore
 
 INGEST_AIM = 3
 PROCESSING_AIM = 2.1

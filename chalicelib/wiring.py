@@ -3,53 +3,72 @@
 Everything is made at first use and kept for the life of the process; `reset()` forgets it (tests).
 botocore's own clients are used: boto3 would add its import to every cold start and nothing else.
 What only one of the smaller functions needs is imported where it is made, for the same reason.
+
+What bulk replays, dead letters and their redrive work with.
+
+The same rules as in `wiring`, which makes the clients.
+
+What the triggers and the routes beside events work with: uploads, items, subscriptions, alerts.
+
+The same rules as in `wiring`, which makes the clients.
 """
 
-import os
-import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from chalicelib import aws_calls
-from chalicelib import settings as settings_module
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.lake import Lake
-from chalicelib.adapters.queue import Queue
-from chalicelib.services.ingest_events import Ingest
-from chalicelib.settings import Settings, queue_url
+from chalicelib.alerts.groups import AlertStore
+from chalicelib.alerts.read import ReadingAlerts
+from chalicelib.alerts.send import Sending
+from chalicelib.alerts.slack import Slack, make_pool
+from chalicelib.aws import clients
+from chalicelib.aws.clients import aws
+from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.aws.effects import CheckpointStore, EffectStore
+from chalicelib.aws.sns import AlarmTopic, Topic
+from chalicelib.aws.sqs import DeadLetterQueue, Delivery, Queue
+from chalicelib.aws.ssm import Secrets
+from chalicelib.core.config import queue_url, settings
+from chalicelib.events.bus import Bus
+from chalicelib.events.finish import Processing, StepReplay, run_processor
+from chalicelib.events.ingest import Ingest
+from chalicelib.events.ingest_batch import Batching
+from chalicelib.events.lake import Lake
+from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
+from chalicelib.events.message import ReplayMessage
+from chalicelib.events import processors
+from chalicelib.events.read import Reading
+from chalicelib.items.manage import Managing
+from chalicelib.items.notify import Notifying
+from chalicelib.items.store import ItemBodies, ItemStore
+from chalicelib.items.subscriptions import Subscribing, SubscriptionStore
+from chalicelib.recovery.compare import Comparing
+from chalicelib.recovery.dead_letters import Recovering
+from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
+from chalicelib.recovery.reconcile import Reconciling
+from chalicelib.recovery.remake import Remaking, ResultStore
+from chalicelib.replays.start import Replaying, ReplayingMany
+from chalicelib.replays.steps import Restarting, SteppingReplays, take_step
+from chalicelib.replays.store import ReplayStore
+from chalicelib.schemas.check import SchemaCheck
+from chalicelib.schemas.manage import ManagingSchemas
+from chalicelib.schemas.store import SchemaStore
+from chalicelib.tokens.store import TokenStore
+from chalicelib.uploads.manage import Uploading
+from chalicelib.uploads.record import Recording
+from chalicelib.uploads.store import UploadBucket, UploadStore
+from chalicelib.webhooks.receive import Receiving
 
 if TYPE_CHECKING:
-    from chalicelib.adapters.event_index import EventIndex
-    from chalicelib.adapters.schema_store import SchemaStore
-    from chalicelib.adapters.secrets import Secrets
-    from chalicelib.adapters.slack import Slack
-    from chalicelib.adapters.token_store import TokenStore
-    from chalicelib.domain.events import Event
-    from chalicelib.services.check_schemas import SchemaCheck
-    from chalicelib.services.compare_stores import Comparing
-    from chalicelib.services.end_events import Processing
-    from chalicelib.services.ingest_batches import Batching
-    from chalicelib.services.manage_schemas import ManagingSchemas
-    from chalicelib.services.read_events import Reading
-    from chalicelib.services.receive_webhooks import Receiving
-    from chalicelib.services.reconcile import Reconciling
-    from chalicelib.services.replay_events import Replaying
-
-
-_lock = threading.RLock()
-
-
-@cache
-def settings() -> Settings:
-    """The settings of this process."""
-    return settings_module.load(os.environ)
+    from chalicelib.events.model import Event
 
 
 def reset() -> None:
     """Forget every client and setting, so that the next use makes them anew."""
-    for maker in (settings, schema_check, _session, _client, _secrets, slack):
+    clients.reset()
+    for maker in (settings, schema_check, _secrets, slack):
         maker.cache_clear()
 
 
@@ -63,8 +82,6 @@ def ledger() -> EventStore:
 
 def index() -> "EventIndex":
     """The ledger's indexes."""
-    from chalicelib.adapters.event_index import EventIndex
-
     return EventIndex(aws("dynamodb"), settings().events_table, settings().ledger_shards)
 
 
@@ -85,8 +102,6 @@ def alert_queue() -> Queue:
 
 def tokens() -> "TokenStore":
     """The token store."""
-    from chalicelib.adapters.token_store import TokenStore
-
     return TokenStore(aws("dynamodb"), settings().tokens_table)
 
 
@@ -98,22 +113,16 @@ def ingest() -> Ingest:
 
 def batching() -> "Batching":
     """What `ingest_batches` works with."""
-    from chalicelib.services.ingest_batches import Batching
-
     return Batching(ledger(), lake(), events_queue(), schema_check(), settings().max_event_bytes)
 
 
 def replaying() -> "Replaying":
     """What `replay_events` works with."""
-    from chalicelib.services.replay_events import Replaying
-
     return Replaying(reading(), ledger(), lake(), events_queue(), schema_check().check)
 
 
 def receiving() -> "Receiving":
     """What `receive_webhooks` works with."""
-    from chalicelib.services.receive_webhooks import Receiving
-
     config = settings()
 
     def secret_of(source: str) -> str | None:
@@ -124,39 +133,27 @@ def receiving() -> "Receiving":
 
 def schema_store() -> "SchemaStore":
     """The schemas of event types."""
-    from chalicelib.adapters.schema_store import SchemaStore
-
     return SchemaStore(aws("dynamodb"), settings().schemas_table)
 
 
 def managing_schemas() -> "ManagingSchemas":
     """What `manage_schemas` works with."""
-    from chalicelib.services.manage_schemas import ManagingSchemas
-
     return ManagingSchemas(schema_store(), schema_check().forget)
 
 
 @cache
 def schema_check() -> "SchemaCheck":
     """The check at ingest; what it has read and compiled is used for a while by the process."""
-    from chalicelib.services.check_schemas import SchemaCheck
-
     return SchemaCheck(schema_store(), settings().schema_cache)
 
 
 def reading() -> "Reading":
     """What `read_events` works with."""
-    from chalicelib.services.read_events import Reading
-
     return Reading(ledger(), index(), lake())
 
 
-def processing(remaining: Callable[[], float]) -> "Processing":
+def processing_alone(remaining: Callable[[], float]) -> "Processing":
     """What `process_events` works with; `remaining` gives the seconds left."""
-    from chalicelib.adapters.bus import Bus
-    from chalicelib.services.end_events import Processing
-    from chalicelib.services.processors import PROCESSORS
-
     config = settings()
     return Processing(
         ledger=ledger(),
@@ -165,7 +162,7 @@ def processing(remaining: Callable[[], float]) -> "Processing":
         bus=Bus(aws("events"), config.event_bus),
         dead_letters=queue(config.events_dlq_arn),
         alerts=alert_queue(),
-        processors=PROCESSORS,
+        processors=processors.PROCESSORS,
         max_attempts=config.max_attempts,
         retry_base=config.retry_base,
         remaining=remaining,
@@ -178,9 +175,6 @@ def reconciling(
 ) -> "Reconciling":
     """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
     asks for a full sweep."""
-    from chalicelib.adapters.checkpoint_store import CheckpointStore
-    from chalicelib.services.reconcile import Reconciling
-
     config = settings()
     full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
     return Reconciling(
@@ -202,18 +196,12 @@ def reconciling(
 
 def _comparing(remaining: Callable[[], float]) -> "Comparing":
     """What `compare_stores` works with."""
-    from chalicelib.adapters.checkpoint_store import CheckpointStore
-    from chalicelib.adapters.result_store import ResultStore
-    from chalicelib.services.compare_stores import Comparing
-    from chalicelib.services.remake_silver import Remaking
-    from chalicelib.services.run_processors import run_processor
-
     config = settings()
 
     def make_document(
         event: "Event", payload: bytes, attempt: int, seconds: float, processed_at: str
     ) -> str:
-        using = processing(remaining)
+        using = processing_alone(remaining)
         return run_processor(event, payload, attempt, seconds, processed_at, using).document
 
     results = ResultStore(aws("dynamodb"), config.events_table)
@@ -231,16 +219,12 @@ def _comparing(remaining: Callable[[], float]) -> "Comparing":
 @cache
 def _secrets() -> "Secrets":
     """Secrets; once read, they are used for a while by the whole process."""
-    from chalicelib.adapters.secrets import Secrets
-
     return Secrets(aws("ssm"), settings().secret_cache)
 
 
 @cache
 def slack() -> "Slack":
     """Slack, with the connections that the process keeps."""
-    from chalicelib.adapters.slack import Slack, make_pool
-
     config = settings()
     secrets = _secrets()
     return Slack(
@@ -255,36 +239,157 @@ def queue(arn: str) -> Queue:
     return Queue(aws("sqs"), queue_url(arn))
 
 
-def aws(service: str) -> Any:
-    """The client of a service."""
-    with _lock:
-        return _client(service)
-
-
-@cache
-def _session() -> Any:
-    import botocore.session
-
-    return botocore.session.Session()
-
-
-@cache
-def _client(service: str) -> Any:
-    from botocore.config import Config
-
-    # A signed form must be of Signature Version 4 and name the bucket's own region.
-    special = {"signature_version": "s3v4", "s3": {"addressing_style": "virtual"}}
-    client = _session().create_client(
-        service,
-        region_name=settings().region,
-        config=Config(
-            connect_timeout=aws_calls.CONNECT_SECONDS,
-            read_timeout=aws_calls.READ_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": aws_calls.ATTEMPTS},
-            tcp_keepalive=True,
-            max_pool_connections=25,
-            **(special if service == "s3" else {}),
-        ),
+def replaying_many() -> "ReplayingMany":
+    """What `replay_many` works with."""
+    return ReplayingMany(
+        replays=_replays(),
+        ledger=ledger(),
+        window=_window(),
+        queue=events_queue(),
+        shards=settings().ledger_shards,
     )
-    aws_calls.watch(client)
-    return client
+
+
+def processing(remaining: Callable[[], float]) -> "Processing":
+    """What `process_events` works with; `remaining` gives the seconds left."""
+    return replace(processing_alone(remaining), step_replay=stepping(remaining))
+
+
+def stepping(remaining: Callable[[], float]) -> "StepReplay":
+    """Takes steps of bulk replays; `remaining` gives the seconds left."""
+
+    def step_replay(message: ReplayMessage, delivery: Delivery, seconds: float, /) -> int | None:
+        # Most batches bring no step, so nothing of this is made before one does.
+        config = settings()
+        using = SteppingReplays(
+            replays=_replays(),
+            ledger=ledger(),
+            window=_window(),
+            lake=lake(),
+            queue=events_queue(),
+            check_schema=schema_check().check,
+            backlog_limit=config.backlog_limit,
+            max_attempts=config.max_attempts,
+            remaining=remaining,
+        )
+        return take_step(message, delivery, seconds, using)
+
+    return step_replay
+
+
+def restarting(stuck_after: int | None = None) -> "Restarting":
+    """What `restart_replays` works with; an operator's `stuck_after` overrides the stage's."""
+    config = settings()
+    return Restarting(
+        replays=_replays(),
+        queue=events_queue(),
+        stuck_after=config.stuck_after if stuck_after is None else stuck_after,
+        max_restarts=config.max_requeues,
+        backlog_limit=config.backlog_limit,
+    )
+
+
+def recovering() -> "Recovering":
+    """What `dead_letters` works with."""
+    config = settings()
+    arns = {
+        EVENTS_QUEUE: config.events_dlq_arn,
+        ALERTS_QUEUE: config.ci_dlq_arn,
+        UPLOADS_QUEUE: config.uploads_dlq_arn,
+        NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
+    }
+    return Recovering(
+        ledger=ledger(),
+        index=index(),
+        queue=events_queue(),
+        dead={name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()},
+        sources={
+            EVENTS_QUEUE: events_queue(),
+            ALERTS_QUEUE: alert_queue(),
+        },
+    )
+
+
+def _replays() -> "ReplayStore":
+    return ReplayStore(aws("dynamodb"), settings().events_table)
+
+
+def _window() -> "EventWindow":
+    return EventWindow(aws("dynamodb"), settings().events_table)
+
+
+def uploading() -> "Uploading":
+    """What `manage_uploads` works with."""
+    config = settings()
+    return Uploading(
+        bucket=UploadBucket(aws("s3"), config.uploads_bucket),
+        index=ShardedIndex(aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        url_seconds=config.upload_url_seconds,
+    )
+
+
+def recording() -> "Recording":
+    """What `record_uploads` works with."""
+    config = settings()
+    return Recording(
+        store=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        dead_letters=queue(config.uploads_dlq_arn),
+        ttl_seconds=config.upload_ttl,
+    )
+
+
+def managing() -> "Managing":
+    """What `manage_items` works with."""
+    config = settings()
+    return Managing(
+        items=ItemStore(aws("dynamodb"), config.items_table, config.ledger_shards),
+        bodies=ItemBodies(aws("s3"), config.bronze_bucket),
+        index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
+        check_schema=schema_check().check,
+    )
+
+
+def subscribing() -> "Subscribing":
+    """What `manage_subscriptions` works with."""
+    config = settings()
+    return Subscribing(
+        subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
+        index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
+        topic=Topic(aws("sns"), config.owner_topic_arn),
+    )
+
+
+def notifying(remaining: Callable[[], float]) -> "Notifying":
+    """What `notify_owners` works with; `remaining` gives the seconds left."""
+    config = settings()
+    return Notifying(
+        effects=EffectStore(aws("dynamodb"), config.events_table),
+        topic=Topic(aws("sns"), config.owner_topic_arn),
+        dead_letters=queue(config.notifications_dlq_arn),
+        remaining=remaining,
+    )
+
+
+def sending(remaining: Callable[[], float]) -> "Sending":
+    """What `send_alerts` works with; `remaining` gives the seconds left."""
+    config = settings()
+    return Sending(
+        groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        slack=slack(),
+        queue=alert_queue(),
+        dead_letters=queue(config.ci_dlq_arn),
+        alarm_topic=AlarmTopic(aws("sns"), config.alert_topic_arn),
+        window=config.alert_window,
+        max_attempts=config.alert_max_attempts,
+        retry_max=config.alert_retry_max,
+        remaining=remaining,
+    )
+
+
+def reading_alerts() -> "ReadingAlerts":
+    """What `read_alerts` works with."""
+    config = settings()
+    return ReadingAlerts(
+        groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        index=ShardedIndex(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+    )

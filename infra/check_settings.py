@@ -6,8 +6,8 @@ what they would only stumble over at their first request.
 
 from collections.abc import Iterable
 
-from chalicelib.errors import ConfigurationError
-from chalicelib.settings import TABLE, load, queue_url
+from chalicelib.core.config import TABLE, load, queue_url
+from chalicelib.core.errors import ConfigurationError
 from infra.project import InfraError, Json, say
 
 SET_BY_LAMBDA = "AWS_REGION"

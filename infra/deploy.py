@@ -29,7 +29,7 @@ from chalice.deploy.swagger import TemplatedSwaggerGenerator
 from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
-from chalicelib.settings import TABLE
+from chalicelib.core.config import TABLE
 from infra import boundary, check_settings, event_sources, gateway, policies, project
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say

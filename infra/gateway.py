@@ -9,8 +9,8 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.domain.browsers import SECURITY_HEADERS, readable_by
-from chalicelib.settings import AuthMode
+from chalicelib.core.config import AuthMode
+from chalicelib.web.browsers import SECURITY_HEADERS, readable_by
 from infra.project import Json
 
 _REQUEST_ID = "$context.requestId"

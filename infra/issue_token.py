@@ -8,9 +8,12 @@ Prints the token, once. With `--id` the token of that id is replaced, so that on
 import argparse
 import sys
 
-from chalicelib.adapters.token_store import TokenStore
-from chalicelib.domain import clock, tokens
-from chalicelib.services.manage_tokens import issue_token
+from chalicelib.core import clock
+from chalicelib.core.names import is_owner
+from chalicelib.tokens.manage import issue_token
+from chalicelib.tokens.model import is_token_id, unknown_scopes
+from chalicelib.tokens.store import TokenStore
+from chalicelib.web.callers import SCOPES
 from infra import project
 
 ALL_SCOPES = "all"
@@ -18,13 +21,13 @@ ALL_SCOPES = "all"
 
 def issue(given: argparse.Namespace) -> str:
     """Issue the token that was asked for and return its text; `InfraError` for bad arguments."""
-    scopes = list(tokens.SCOPES) if given.scopes == ALL_SCOPES else given.scopes.split(",")
-    unknown = tokens.unknown_scopes(scopes)
+    scopes = list(SCOPES) if given.scopes == ALL_SCOPES else given.scopes.split(",")
+    unknown = unknown_scopes(scopes)
     if unknown:
         raise project.InfraError(f"no such scope: {', '.join(unknown)}")
-    if not tokens.is_owner(given.owner):
+    if not is_owner(given.owner):
         raise project.InfraError("an owner is 1 to 64 letters, digits and ._@-")
-    if given.id is not None and not tokens.is_token_id(given.id):
+    if given.id is not None and not is_token_id(given.id):
         raise project.InfraError("an id is 1 to 32 lower-case letters and digits")
     part = project.stage_config(project.read_config(given.project_dir), given.stage)
     table = project.setting(part, "TOKENS_TABLE")

@@ -17,7 +17,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.settings import TABLE
+from chalicelib.core.config import TABLE
 
 APP = "eventline"
 API_HANDLER = "api_handler"

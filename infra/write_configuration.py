@@ -7,8 +7,8 @@ left out of the stages, so the document is the same before and after it.
 
 from pathlib import Path
 
-from chalicelib.errors import ConfigurationError
-from chalicelib.settings import TABLE, Setting, load
+from chalicelib.core.config import TABLE, Setting, load
+from chalicelib.core.errors import ConfigurationError
 from infra import project, stack
 from infra.check_settings import SET_BY_LAMBDA
 from infra.generated import replaced, table

@@ -26,7 +26,7 @@ from chalice.local import (
     NotAuthorizedError,
 )
 
-from chalicelib.domain.requests import MAX_HEADER_BYTES, header_bytes
+from chalicelib.web.limits import MAX_HEADER_BYTES, header_bytes
 from infra.gateway import PROBLEMS, Problem, headers_of
 from local.routes import Match, match
 

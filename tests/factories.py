@@ -5,15 +5,14 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chalicelib.domain import clock
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.drafts import Identity, read_plain
-from chalicelib.domain.event_ids import new_event_id
-from chalicelib.domain.events import Event, Record, Status, Step, sha256
-from chalicelib.domain.lake_keys import bronze_key
-from chalicelib.domain.messages import EventMessage, decode_message
-from chalicelib.domain.tokens import Token, hash_secret
-from chalicelib.services.ingest_events import Submission
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core import clock
+from chalicelib.core.ids import new_event_id, sha256
+from chalicelib.events.ingest import Submission
+from chalicelib.events.keys import bronze_key
+from chalicelib.events.message import EventMessage, decode_message
+from chalicelib.events.model import Event, Identity, Record, Status, Step, read_plain
+from chalicelib.tokens.model import Token, hash_secret
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 _numbers = itertools.count(1)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chalicelib.adapters.bus import Bus, Entry
+from chalicelib.events.bus import Bus, Entry
 from tests.fakes import FakeAws
 
 

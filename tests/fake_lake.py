@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from chalicelib.adapters.lake import Lake
-from chalicelib.domain.events import Event
-from chalicelib.domain.lake_keys import parse_bronze_key
-from chalicelib.errors import NotFoundError
+from chalicelib.core.errors import NotFoundError
+from chalicelib.events.keys import parse_bronze_key
+from chalicelib.events.lake import Lake
+from chalicelib.events.model import Event
 from tests.fakes import FakeAws, StoredObject
 
 _KEYS_A_PAGE = 1000

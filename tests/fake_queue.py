@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from chalicelib.adapters.queue import Queue, parcels
+from chalicelib.aws.sqs import Queue, parcels
 from tests.fakes import FakeAws
 
 _BATCH = 10

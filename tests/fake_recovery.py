@@ -4,14 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from chalicelib.adapters.dead_letter_queue import PEEK_SECONDS, TAKE_SECONDS, DeadLetterQueue
-from chalicelib.adapters.event_window import EventWindow
-from chalicelib.adapters.replay_store import ReplayStore
-from chalicelib.domain import clock
-from chalicelib.domain.dead_letters import DeadMessage
-from chalicelib.domain.events import Record
-from chalicelib.domain.listing import Entry, shard_of
-from chalicelib.domain.replays import Partition, Replay
+from chalicelib.aws.sqs import PEEK_SECONDS, TAKE_SECONDS, DeadLetterQueue, DeadMessage
+from chalicelib.core import clock
+from chalicelib.core.paging import Entry, shard_of
+from chalicelib.events.ledger import EventWindow
+from chalicelib.events.model import Partition, Record
+from chalicelib.replays.model import Replay
+from chalicelib.replays.store import ReplayStore
 from tests.fake_queue import FakeQueue
 from tests.fakes import SHARDS, FakeAws
 

@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from chalicelib.adapters.result_store import ResultStore
-from chalicelib.domain.events import Record, Status, Step
+from chalicelib.events.model import Record, Status, Step
+from chalicelib.recovery.remake import ResultStore
 from tests.fakes import FakeAws
 
 

@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import partial
 
-from chalicelib.adapters.schema_store import Head, Listed, SchemaStore
-from chalicelib.domain.schema_versions import Schema
+from chalicelib.schemas.store import Head, Listed, Schema, SchemaStore
 from tests.fakes import FakeAws
 
 _BATCH = 100

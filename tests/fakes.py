@@ -11,24 +11,24 @@ from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from chalicelib.adapters.checkpoint_store import CheckpointStore
-from chalicelib.adapters.event_index import EventIndex
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.token_store import TokenStore
-from chalicelib.domain.events import (
+from chalicelib.aws.effects import CheckpointStore
+from chalicelib.core.errors import ConflictError, UnavailableError
+from chalicelib.core.paging import Entry, Page, shard_of
+from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.events.model import (
     REDRIVEN,
     Event,
     Failure,
     Handover,
+    Listing,
     Record,
     Status,
     Step,
     may_become,
 )
-from chalicelib.domain.listing import Entry, Listing, Page, shard_of
-from chalicelib.domain.replays import Replay
-from chalicelib.domain.tokens import Token
-from chalicelib.errors import ConflictError, UnavailableError
+from chalicelib.replays.model import Replay
+from chalicelib.tokens.model import Token
+from chalicelib.tokens.store import TokenStore
 from tests.factories import Clock
 from tests.faults import Fault, suffer
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.domain.messages import EventMessage, UnitMessage, decode_message
+from chalicelib.events.message import EventMessage, UnitMessage, decode_message
 from tests.chaos.platform import Rehearsal, workers
 from tests.chaos.safeguards import API_SECONDS, CLOCK_STEPS
 

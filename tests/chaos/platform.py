@@ -131,7 +131,7 @@ class Rehearsal:
         with zipfile.ZipFile(good) as source, zipfile.ZipFile(bad, "w") as target:
             for entry in source.infolist():
                 content = source.read(entry)
-                if entry.filename == "chalicelib/services/processors.py":
+                if entry.filename == "chalicelib/events/processors.py":
                     content += _BAD_PROCESSOR.encode()
                 target.writestr(entry, content)
         self._deploy_worker(bad)

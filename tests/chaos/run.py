@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chalicelib.services.reconcile_units import UNIT_SETTLED
+from chalicelib.recovery.reconcile import UNIT_SETTLED
 from tests.chaos import stores
 from tests.chaos.clients import Book, Doors, Load, send_all
 from tests.chaos.faults import FAILING

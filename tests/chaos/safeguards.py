@@ -37,18 +37,18 @@ class Change:
 SHORTER = (
     # Longer than the worker's time-out, as it must be: then the other delivery is over, or dead.
     Change(
-        "chalicelib/services/end_events.py",
+        "chalicelib/events/finish.py",
         "BUSY_SECONDS = 30",
         f"BUSY_SECONDS = {WORKER_SECONDS + 1}",
     ),
     # Longer than the function's time-out and the widest step of the clock.
     Change(
-        "chalicelib/services/post_alerts.py",
+        "chalicelib/alerts/send.py",
         "LEASE_SECONDS = 60",
         f"LEASE_SECONDS = {ALERT_SECONDS + 13}",
     ),
     Change(
-        "chalicelib/services/notify_owners.py",
+        "chalicelib/items/notify.py",
         "LEASE_SECONDS = 60",
         f"LEASE_SECONDS = {NOTIFY_SECONDS + 13}",
     ),
@@ -57,19 +57,19 @@ SHORTER = (
 SAFEGUARDS: Mapping[str, Change] = {
     # An id of the ledger is written once: two requests with one key can not both be the first.
     "ledger-condition": Change(
-        "chalicelib/adapters/event_store.py",
+        "chalicelib/events/ledger.py",
         'old = self._write("put_item", Item=item, ConditionExpression=is_new)',
         'old = self._write("put_item", Item=item)',
     ),
     # One key, one event.
     "key": Change(
-        "chalicelib/services/ingest_events.py",
+        "chalicelib/events/ingest.py",
         "event_id = keyed_event_id(owner, identity.key, identity.kind)",
         "event_id = new_event_id(now, using.random(10))",
     ),
     # A document is written once.
     "silver-condition": Change(
-        "chalicelib/adapters/lake.py",
+        "chalicelib/events/lake.py",
         'self._client.put_object(IfNoneMatch="*", **arguments)',
         'if arguments["Bucket"] != self.silver_bucket:\n'
         '                    arguments["IfNoneMatch"] = "*"\n'
@@ -77,7 +77,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     ),
     # A payload is never overwritten.
     "bronze-condition": Change(
-        "chalicelib/adapters/lake.py",
+        "chalicelib/events/lake.py",
         'self._client.put_object(IfNoneMatch="*", **arguments)',
         'if arguments["Bucket"] != self.bronze_bucket:\n'
         '                    arguments["IfNoneMatch"] = "*"\n'
@@ -85,37 +85,37 @@ SAFEGUARDS: Mapping[str, Change] = {
     ),
     # PROCESSED is noted only when the bus took the entry.
     "bus-answer": Change(
-        "chalicelib/services/end_events.py",
+        "chalicelib/events/finish.py",
         "return [aws_code(error)] * len(written)",
         "return [None] * len(written)",
     ),
     # What is PROCESSED is not told of again.
     "processed-check": Change(
-        "chalicelib/services/process_events.py",
+        "chalicelib/events/worker.py",
         "if not is_new and _is_processed(event, using):",
         "if False:",
     ),
     # A queued alert is deleted only after Slack took it.
     "slack-answer": Change(
-        "chalicelib/services/send_alerts.py",
+        "chalicelib/alerts/send.py",
         "return [Failed(leader, outcome, group)]",
         "return []",
     ),
     # A change that was told is not told again when its batch of the stream comes again.
     "told-once": Change(
-        "chalicelib/adapters/effect_store.py",
+        "chalicelib/aws/effects.py",
         "return Claim.DONE",
         "return Claim.CLAIMED",
     ),
     # What was not told keeps its batch in the stream.
     "stream-batch": Change(
-        "chalicelib/services/notify_owners.py",
+        "chalicelib/items/notify.py",
         "    if left_over:\n",
         "    if False:\n",
     ),
     # What was left RECEIVED or ENQUEUED is sent again.
     "reconcile-stuck": Change(
-        "chalicelib/services/reconcile.py",
+        "chalicelib/recovery/reconcile.py",
         "    _requeue_stuck(using, report, margin)\n",
         "",
     ),

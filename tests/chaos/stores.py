@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.adapters.attributes import from_item
+from chalicelib.aws.dynamodb import from_item
 from tests.chaos.platform import Rehearsal
 
 _READERS = 8

@@ -14,16 +14,13 @@ import botocore.session
 import pytest
 from moto import mock_aws
 
-from chalicelib.adapters.checkpoint_store import CheckpointStore
-from chalicelib.adapters.dead_letter_queue import DeadLetterQueue
-from chalicelib.adapters.event_index import EventIndex
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.event_window import EventWindow
-from chalicelib.adapters.lake import Lake
-from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.replay_store import ReplayStore
-from chalicelib.adapters.schema_store import SchemaStore
-from chalicelib.adapters.token_store import TokenStore
+from chalicelib.aws.effects import CheckpointStore
+from chalicelib.aws.sqs import DeadLetterQueue, Queue
+from chalicelib.events.lake import Lake
+from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
+from chalicelib.replays.store import ReplayStore
+from chalicelib.schemas.store import SchemaStore
+from chalicelib.tokens.store import TokenStore
 from tests.aws import Names, make_resources
 from tests.conftest import REGION
 from tests.emulator import running_emulator

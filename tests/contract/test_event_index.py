@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.clock import to_text
-from chalicelib.domain.events import Event, Failure, Handover, Status, Step
-from chalicelib.domain.listing import Listing, just_below
+from chalicelib.core.clock import to_text
+from chalicelib.core.paging import just_below
+from chalicelib.events.model import Event, Failure, Handover, Listing, Status, Step
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, unique
 

@@ -5,9 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.domain.events import Event, Failure, Handover, Status, Step
-from chalicelib.domain.listing import Listing
+from chalicelib.events.ledger import EventStore
+from chalicelib.events.model import Event, Failure, Handover, Listing, Status, Step
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, make_id, unique
 

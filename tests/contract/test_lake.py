@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.errors import NotFoundError
+from chalicelib.core.errors import NotFoundError
 from tests.contract.conftest import Backend
 from tests.factories import make_event, unique
 

@@ -5,10 +5,10 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain import clock
-from chalicelib.domain.events import Event, Failure, Handover, Status, Step
-from chalicelib.domain.listing import NEWEST, Listing
-from chalicelib.domain.replays import Partition, Replay, ReplayStatus, Selection, Tally
+from chalicelib.core import clock
+from chalicelib.core.paging import NEWEST
+from chalicelib.events.model import Event, Failure, Handover, Listing, Partition, Status, Step
+from chalicelib.replays.model import Replay, ReplayStatus, Selection, Tally
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, make_id, unique
 from tests.fakes import SHARDS

@@ -4,10 +4,10 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.adapters import event_index
-from chalicelib.adapters.result_store import ResultStore
-from chalicelib.domain import clock
-from chalicelib.domain.events import Handover, Record, Status, Step
+from chalicelib.core import clock
+from chalicelib.events import ledger
+from chalicelib.events.model import Handover, Record, Status, Step
+from chalicelib.recovery.remake import ResultStore
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, unique
 from tests.fake_results import FakeResultStore
@@ -97,7 +97,7 @@ def test_a_window_of_the_ledger_comes_in_order_whatever_the_status(aws_backends:
 def test_a_long_window_is_read_to_its_end(
     aws_backends: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(event_index, "_SCAN_PAGE", 3)
+    monkeypatch.setattr(ledger, "_SCAN_PAGE", 3)
     day = NOON + timedelta(days=5000)
     events = [make_event(at=day + timedelta(milliseconds=n)) for n in range(60)]
     for start in range(0, 60, 20):

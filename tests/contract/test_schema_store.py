@@ -4,11 +4,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.adapters.schema_store import SchemaStore
-from chalicelib.domain.schema_versions import Schema
-from chalicelib.domain.schemas import MAX_SCHEMA_BYTES
-from chalicelib.domain.tokens import Caller
-from chalicelib.services.manage_schemas import ManagingSchemas, put_schema
+from chalicelib.schemas.compiler import MAX_SCHEMA_BYTES
+from chalicelib.schemas.manage import ManagingSchemas, put_schema
+from chalicelib.schemas.store import Schema, SchemaStore
+from chalicelib.web.callers import Caller
 from tests.contract.conftest import Backend
 from tests.factories import unique
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from chalicelib.domain.tokens import Token
-from chalicelib.errors import ConflictError
+from chalicelib.core.errors import ConflictError
+from chalicelib.tokens.model import Token
 from tests.contract.conftest import Backend
 from tests.factories import make_token, unique
 

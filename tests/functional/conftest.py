@@ -16,7 +16,8 @@ from moto.sqs.models import sqs_backends
 
 import app
 from chalicelib import wiring
-from chalicelib.services.manage_tokens import issue_token
+from chalicelib.aws import clients
+from chalicelib.tokens.manage import issue_token
 from tests.aws import Names, make_resources
 from tests.conftest import ACCOUNT, REGION, STAGE_VARIABLES
 from tests.factories import LambdaContext, unique
@@ -94,7 +95,7 @@ class Platform:
 
     def aws(self, service: str) -> Any:
         """The application's own client."""
-        return wiring.aws(service)
+        return clients.aws(service)
 
     def receive(self, queue: str = NAMES.queue) -> list[dict[str, Any]]:
         """Messages as records of a Lambda event."""
@@ -167,17 +168,17 @@ def platform(poller: Any) -> Iterator[Platform]:
     moto_api_backend.reset()
     wiring.schema_check.cache_clear()
     wiring._secrets.cache_clear()
-    make_resources(wiring.aws, NAMES)
+    make_resources(clients.aws, NAMES)
     platform = Platform(poller)
 
     def note(model: Any, **_: Any) -> None:
         platform.calls.append(model.name)
 
     for service in _SERVICES:
-        wiring.aws(service).meta.events.register("before-call", note, "test-note")
+        clients.aws(service).meta.events.register("before-call", note, "test-note")
     yield platform
     for service in _SERVICES:
-        wiring.aws(service).meta.events.unregister("before-call", note, "test-note")
+        clients.aws(service).meta.events.unregister("before-call", note, "test-note")
 
 
 class BreakCall:
@@ -200,7 +201,7 @@ class BreakCall:
                 raise error
 
         name = f"{'after-call' if done else 'before-parameter-build'}.{service}.{operation}"
-        events = wiring.aws(service).meta.events
+        events = clients.aws(service).meta.events
         events.register(name, fail)
         try:
             yield

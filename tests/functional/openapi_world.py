@@ -8,9 +8,9 @@ from typing import Any
 from chalice.test import HTTPResponse
 from standardwebhooks import Webhook
 
-from chalicelib.domain import clock
-from chalicelib.domain.tokens import SCOPES
-from chalicelib.settings import queue_url
+from chalicelib.core import clock
+from chalicelib.core.config import queue_url
+from chalicelib.web.callers import SCOPES
 from tests.conftest import STAGE_VARIABLES
 from tests.functional.conftest import Platform, Sender, without_delay
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalice.test import HTTPResponse
 
-from chalicelib.domain.browsers import SECURITY_HEADERS
+from chalicelib.web.browsers import SECURITY_HEADERS
 
 MEMBERS = {"type", "title", "status", "detail", "code", "requestId"}
 

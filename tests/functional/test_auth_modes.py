@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.browsers import ALLOWED_HEADERS, SECURITY_HEADERS
+from chalicelib.web.browsers import ALLOWED_HEADERS, SECURITY_HEADERS
 from tests.conftest import ACCOUNT
 from tests.functional.test_routes import SCOPE_OF
 

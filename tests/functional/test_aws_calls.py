@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 
-from chalicelib import wiring
-from chalicelib.errors import is_aws_fault
+from chalicelib.aws import clients
+from chalicelib.core.errors import is_aws_fault
 from tests.functional.conftest import Platform
 from tests.functional.problems import check_problem
 
@@ -40,7 +40,7 @@ def answered(client: Any, body: bytes, **headers: str) -> Any:
 @pytest.mark.usefixtures("platform")
 def test_an_answer_that_was_cut_short_is_no_answer() -> None:
     # Given answers without a length, the last two of which lost their ends
-    client = wiring.aws("dynamodb")
+    client = clients.aws("dynamodb")
     assert answered(client, WHOLE)["Item"] == KEY
     assert "Item" not in answered(client, b"{}")
     for body in (LOST, WHOLE[:5]):
@@ -55,7 +55,7 @@ def test_a_request_whose_look_up_is_cut_short_is_to_be_sent_again(platform: Plat
     sender = platform.sender("events:write", "events:read")
     event_id = sender.event_id({"eventType": "demo"})
     # When the ledger's answer loses its end
-    client = wiring.aws("dynamodb")
+    client = clients.aws("dynamodb")
 
     def answer(request: Any, **_: Any) -> AWSResponse | None:
         is_of_event = b"EVENT#" in request.body

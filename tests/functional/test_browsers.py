@@ -12,11 +12,11 @@ import pytest
 from chalice.app import AuthRequest, AuthResponse, Response
 from chalice.config import Config
 
-from chalicelib.domain.browsers import SECURITY_HEADERS
-from chalicelib.domain.callers import Door
-from chalicelib.errors import NotFoundError
-from chalicelib.http import Api, Call, answer
-from chalicelib.settings import AuthMode
+from chalicelib.core.config import AuthMode
+from chalicelib.core.errors import NotFoundError
+from chalicelib.web.api import Api, Call, answer
+from chalicelib.web.browsers import SECURITY_HEADERS
+from chalicelib.web.callers import Door
 from local.serve import ThreadSafeChalice, make_server
 
 pytestmark = pytest.mark.enable_socket

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import wiring, wiring_recovery
-from chalicelib.services import processors
+from chalicelib import wiring
+from chalicelib.events import processors
 from tests.factories import make_id
 from tests.faults import refusal
 from tests.functional.conftest import BreakCall, Platform, Sender, without_delay
@@ -31,7 +31,7 @@ def lay(platform: Platform, queue: str, body: str, **reason: str) -> None:
         name: {"DataType": "String", "StringValue": value} for name, value in reason.items()
     }
     platform.aws("sqs").send_message(
-        QueueUrl=wiring_recovery.recovering().dead[queue]._url,
+        QueueUrl=wiring.recovering().dead[queue]._url,
         MessageBody=body,
         MessageAttributes=attributes,
     )

@@ -19,20 +19,20 @@ from chalice.test import HTTPResponse
 
 import app
 from chalicelib import wiring
-from chalicelib.domain import webhooks
-from chalicelib.domain.alerts import Alert, Severity, read_message
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services import processors, receive_webhooks
+from chalicelib.alerts.model import Alert, Severity, read_message
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events import processors
+from chalicelib.webhooks import receive, sources
 from infra import policies, project, stack
 from tests.conftest import REGION, STAGE_VARIABLES
 from tests.factories import LambdaContext
 from tests.functional.conftest import Platform, Sender, without_delay
 
 PAGE = project.ROOT / "docs" / "extending.md"
-PROCESSOR = "python file=chalicelib/services/processors.py"
+PROCESSOR = "python file=chalicelib/events/processors.py"
 PROCESSOR_TEST = "python file=tests/unit/test_order_created.py"
-READER = "python file=chalicelib/domain/webhooks.py"
-READERS = "python file=chalicelib/services/receive_webhooks.py"
+READER = "python file=chalicelib/webhooks/sources.py"
+READERS = "python file=chalicelib/webhooks/receive.py"
 POLICY = "json file=.chalice/policies/api_handler.json"
 PROGRAM = "python run=program"
 ALARM = "yaml file=infra/alarms.yaml"
@@ -174,7 +174,7 @@ def deliver(
 @pytest.fixture
 def forge(secret: None) -> Iterator[None]:
     """The new source, as the page adds it."""
-    with added(webhooks, READER), added(receive_webhooks, READERS):
+    with added(sources, READER), added(receive, READERS):
         yield
 
 

@@ -9,10 +9,11 @@ from chalice.app import AuthRequest
 from chalice.test import HTTPResponse
 
 import app
-from chalicelib.domain import clock
-from chalicelib.domain.listing import encode_cursor
-from chalicelib.domain.requests import MAX_BODY_BYTES, MAX_HEADER_BYTES
-from chalicelib.domain.tokens import SCOPES, format_token, hash_secret
+from chalicelib.core import clock
+from chalicelib.core.paging import encode_cursor
+from chalicelib.tokens.model import format_token, hash_secret
+from chalicelib.web.callers import SCOPES
+from chalicelib.web.limits import MAX_BODY_BYTES, MAX_HEADER_BYTES
 from tests.factories import LambdaContext, make_id, unique
 from tests.functional.conftest import NAMES, Platform, Sender, sample
 from tests.functional.problems import MEMBERS, check_headers, check_problem

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib import wiring
-from chalicelib.services.ingest_events import ingest
+from chalicelib.events.ingest import ingest
 from tests.factories import make_submission
 from tests.faults import refusal
 from tests.functional.conftest import NAMES, BreakCall, Platform

@@ -13,12 +13,14 @@ import pytest
 from chalice.test import HTTPResponse
 
 import app
-from chalicelib import wiring, wiring_triggers
-from chalicelib.domain import alerts
-from chalicelib.domain.alert_groups import AlertGroup, GroupState
-from chalicelib.domain.events import Failure
-from chalicelib.domain.tokens import SCOPES
-from chalicelib.domain.uploads import ObjectRecord, object_id, upload_key
+from chalicelib import wiring
+from chalicelib.alerts.groups import AlertGroup, GroupState
+from chalicelib.alerts.model import Alert, read_message
+from chalicelib.core.config import settings
+from chalicelib.events.alerts import event_failed
+from chalicelib.events.model import Failure
+from chalicelib.uploads.model import ObjectRecord, object_id, upload_key
+from chalicelib.web.callers import SCOPES
 from tests.factories import make_event, make_id, unique
 from tests.functional.conftest import Platform, Sender
 from tests.functional.problems import check_problem
@@ -104,7 +106,7 @@ def make_things(platform: Platform, alice: Sender) -> Has:
     order = {"protocol": "email", "endpoint": f"{alice.owner}@example.com"}
     subscription = alice.post("/subscriptions", order)
     record = upload_of(alice.owner)
-    wiring_triggers.recording().store.add(record)
+    wiring.recording().store.add(record)
     groups = {owner: open_alert(owner) for owner in (alice.owner, None)}
     ids = {
         "event_id": event_id,
@@ -138,11 +140,11 @@ def open_alert(owner: str | None) -> str:
     message = "Terraform apply failed"
     if owner is not None:
         failure = Failure("permanent", "schema", "no amount")
-        message = alerts.event_failed(make_event(owner=owner), failure, AT)
-    alert = alerts.read_message(message)
-    assert isinstance(alert, alerts.Alert)
+        message = event_failed(make_event(owner=owner), failure, AT)
+    alert = read_message(message)
+    assert isinstance(alert, Alert)
     group = AlertGroup(make_id(), alert, AT, AT, 1, GroupState.DELIVERED, ("m",))
-    made, _ = wiring_triggers.reading_alerts().groups.open(group)
+    made, _ = wiring.reading_alerts().groups.open(group)
     assert made
     return group.group_id
 
@@ -264,7 +266,7 @@ def test_a_page_of_alerts_may_be_short_but_none_is_missed(platform: Platform) ->
 def test_a_group_from_before_owners_were_noted_concerns_everybody(platform: Platform) -> None:
     # Given a group as it was written then
     group_id = open_alert(unique("alice"))
-    table = wiring.settings().alerts_table
+    table = settings().alerts_table
     platform.aws("dynamodb").update_item(
         TableName=table,
         Key={"pk": {"S": f"ALERT#{group_id}"}},
@@ -272,7 +274,7 @@ def test_a_group_from_before_owners_were_noted_concerns_everybody(platform: Plat
         ExpressionAttributeNames={"#owner": "owner"},
     )
     # Then it is read, and shown
-    using = wiring_triggers.reading_alerts()
+    using = wiring.reading_alerts()
     assert using.groups.get_many([group_id])[group_id].alert.owner is None
     seen = [group["groupId"] for group in shown(platform.sender(), "/alerts")]
     assert seen == [group_id]

@@ -14,10 +14,10 @@ from botocore.exceptions import ClientError, ParamValidationError
 
 import app
 from chalicelib import wiring
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.observability import JsonFormatter, log
-from chalicelib.services.manage_tokens import issue_token
-from chalicelib.services.processors import PROCESSORS, Incoming
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.core.log import JsonFormatter, log
+from chalicelib.events.processors import PROCESSORS, Incoming
+from chalicelib.tokens.manage import issue_token
 from tests.conftest import STAGE_VARIABLES
 from tests.factories import LambdaContext
 from tests.functional.conftest import NAMES, BreakCall, Platform, sample

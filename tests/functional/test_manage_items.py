@@ -13,14 +13,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from chalicelib import decoding_items
-from chalicelib.adapters.item_bodies import ItemBodies
-from chalicelib.adapters.item_store import ItemStore
-from chalicelib.adapters.sharded_index import ShardedIndex
-from chalicelib.domain import clock
-from chalicelib.domain.items import MAX_ITEM_BYTES, Item, make_content, revisions_to_change
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import (
+from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.core import clock
+from chalicelib.core.errors import (
     EventlineError,
     ForbiddenError,
     IdempotencyConflictError,
@@ -32,9 +27,27 @@ from chalicelib.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
-from chalicelib.http import Call
-from chalicelib.services import manage_items
-from chalicelib.services.manage_items import Managing, NewItem
+from chalicelib.items import manage
+from chalicelib.items.decode import (
+    decode_if_match,
+    decode_item_change,
+    decode_new_item,
+    decode_owned_page,
+)
+from chalicelib.items.manage import (
+    Created,
+    Managing,
+    NewItem,
+    create_item,
+    delete_item,
+    list_items,
+    read_item,
+    replace_item,
+)
+from chalicelib.items.model import MAX_ITEM_BYTES, Item, make_content, revisions_to_change
+from chalicelib.items.store import ItemBodies, ItemStore
+from chalicelib.web.api import Call
+from chalicelib.web.callers import Caller
 from tests.factories import no_schema
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -141,13 +154,13 @@ def make_using(aws: Aws) -> Managing:
 
 def create(
     using: Managing, data: dict[str, Any], owner: str = "alice", key: str | None = None
-) -> manage_items.Created:
-    return manage_items.create_item(NewItem(owner, make_content(data), key), using)
+) -> Created:
+    return create_item(NewItem(owner, make_content(data), key), using)
 
 
 def change(using: Managing, item: Item, data: dict[str, Any], caller: Caller = ALICE) -> Item:
     revisions = revisions_to_change(item.etag)
-    return manage_items.replace_item(item.item_id, make_content(data), revisions, caller, using)
+    return replace_item(item.item_id, make_content(data), revisions, caller, using)
 
 
 def make_call(
@@ -173,7 +186,7 @@ def test_an_item_is_made_in_one_call_and_read_back(aws: Aws, using: Managing) ->
     assert not made.replayed
     assert made.item.version == 1
     assert made.item.created_at == made.item.updated_at == "2026-03-14T12:00:00.001Z"
-    assert manage_items.read_item(made.item.item_id, ALICE, using) == made.item
+    assert read_item(made.item.item_id, ALICE, using) == made.item
     assert made.item.to_dict()["data"] == data
 
 
@@ -184,7 +197,7 @@ def test_a_change_is_one_conditional_call_and_one_version_up(aws: Aws, using: Ma
     assert aws.calls == ["UpdateItem"]
     assert (changed.version, changed.data) == (2, {"n": 2})
     assert changed.created_at == item.created_at < changed.updated_at
-    assert manage_items.read_item(item.item_id, ALICE, using) == changed
+    assert read_item(item.item_id, ALICE, using) == changed
 
 
 def test_a_stale_etag_changes_and_removes_nothing(using: Managing) -> None:
@@ -193,10 +206,10 @@ def test_a_stale_etag_changes_and_removes_nothing(using: Managing) -> None:
     with pytest.raises(PreconditionFailedError):
         change(using, item, {"n": 3})
     with pytest.raises(PreconditionFailedError):
-        manage_items.delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+        delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
     with pytest.raises(PreconditionFailedError):
-        manage_items.delete_item(item.item_id, revisions_to_change('"foreign"'), ALICE, using)
-    assert manage_items.read_item(item.item_id, ALICE, using) == changed
+        delete_item(item.item_id, revisions_to_change('"foreign"'), ALICE, using)
+    assert read_item(item.item_id, ALICE, using) == changed
 
 
 def test_a_star_changes_whatever_there_is(using: Managing) -> None:
@@ -204,11 +217,11 @@ def test_a_star_changes_whatever_there_is(using: Managing) -> None:
     any_state = revisions_to_change("*")
     for number in (2, 3):
         content = make_content({"n": number})
-        manage_items.replace_item(item.item_id, content, any_state, ALICE, using)
-    assert manage_items.read_item(item.item_id, ALICE, using).version == 3
-    manage_items.delete_item(item.item_id, any_state, ALICE, using)
+        replace_item(item.item_id, content, any_state, ALICE, using)
+    assert read_item(item.item_id, ALICE, using).version == 3
+    delete_item(item.item_id, any_state, ALICE, using)
     with pytest.raises(NotFoundError):
-        manage_items.replace_item(item.item_id, make_content({}), any_state, ALICE, using)
+        replace_item(item.item_id, make_content({}), any_state, ALICE, using)
 
 
 @pytest.mark.parametrize("header", ['"foreign"', '"0-0000000000000000"', 'W/"1-0"'])
@@ -216,10 +229,10 @@ def test_an_etag_that_is_not_ours_matches_nothing(using: Managing, header: str) 
     item = create(using, {"n": 1}).item
     revisions = revisions_to_change(header)
     with pytest.raises(PreconditionFailedError):
-        manage_items.replace_item(item.item_id, make_content({}), revisions, ALICE, using)
+        replace_item(item.item_id, make_content({}), revisions, ALICE, using)
     with pytest.raises(PreconditionFailedError):
-        manage_items.delete_item(item.item_id, revisions, ALICE, using)
-    assert manage_items.read_item(item.item_id, ALICE, using) == item
+        delete_item(item.item_id, revisions, ALICE, using)
+    assert read_item(item.item_id, ALICE, using) == item
 
 
 def test_any_etag_of_a_list_will_do(using: Managing) -> None:
@@ -227,9 +240,9 @@ def test_any_etag_of_a_list_will_do(using: Managing) -> None:
     changed = change(using, item, {"n": 2})
     either = revisions_to_change(f'{item.etag}, "foreign", {changed.etag}')
     content = make_content({"n": 3})
-    assert manage_items.replace_item(item.item_id, content, either, ALICE, using).version == 3
+    assert replace_item(item.item_id, content, either, ALICE, using).version == 3
     with pytest.raises(PreconditionFailedError):
-        manage_items.replace_item(item.item_id, content, either, ALICE, using)
+        replace_item(item.item_id, content, either, ALICE, using)
 
 
 def test_of_concurrent_changes_one_wins(using: Managing) -> None:
@@ -247,19 +260,19 @@ def test_of_concurrent_changes_one_wins(using: Managing) -> None:
     with ThreadPoolExecutor(8) as pool:
         wins = list(pool.map(attempt, range(1, 9)))
     assert wins.count(True) == 1
-    kept = manage_items.read_item(item.item_id, ALICE, using)
+    kept = read_item(item.item_id, ALICE, using)
     assert (kept.version, kept.data) == (2, {"n": wins.index(True) + 1})
 
 
 def test_an_item_is_removed_and_then_gone(aws: Aws, using: Managing) -> None:
     item = create(using, {"n": 1}).item
     aws.calls.clear()
-    manage_items.delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+    delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
     assert aws.calls == ["DeleteItem"]
     for again in (
-        lambda: manage_items.read_item(item.item_id, ALICE, using),
+        lambda: read_item(item.item_id, ALICE, using),
         lambda: change(using, item, {"n": 2}),
-        lambda: manage_items.delete_item(item.item_id, None, ALICE, using),
+        lambda: delete_item(item.item_id, None, ALICE, using),
     ):
         with pytest.raises(NotFoundError):
             again()
@@ -270,22 +283,22 @@ def test_anothers_item_looks_as_if_it_were_not_there(using: Managing, data: dict
     item = create(using, data).item
     revisions = revisions_to_change(item.etag)
     with pytest.raises(NotFoundError):
-        manage_items.read_item(item.item_id, BOB, using)
+        read_item(item.item_id, BOB, using)
     for wanted in (revisions, None, revisions_to_change('"1-0000000000000000"')):
         with pytest.raises(NotFoundError):
-            manage_items.replace_item(item.item_id, make_content(data), wanted, BOB, using)
+            replace_item(item.item_id, make_content(data), wanted, BOB, using)
         with pytest.raises(NotFoundError):
-            manage_items.delete_item(item.item_id, wanted, BOB, using)
-    assert manage_items.read_item(item.item_id, ADMIN, using) == item
+            delete_item(item.item_id, wanted, BOB, using)
+    assert read_item(item.item_id, ADMIN, using) == item
     assert change(using, item, {**data, "by": "admin"}, ADMIN).owner == "alice"
 
 
 @pytest.mark.parametrize("item_id", ["x", "../a", "", "0195D2F0-6C00-7A11-8B22-4C33D455E666"])
 def test_what_is_no_id_is_not_found_without_a_call(aws: Aws, using: Managing, item_id: str) -> None:
     with pytest.raises(NotFoundError):
-        manage_items.read_item(item_id, ALICE, using)
+        read_item(item_id, ALICE, using)
     with pytest.raises(NotFoundError):
-        manage_items.delete_item(item_id, None, ALICE, using)
+        delete_item(item_id, None, ALICE, using)
     assert aws.calls == []
 
 
@@ -294,14 +307,14 @@ def test_large_data_live_in_s3_and_come_back_whole(aws: Aws, using: Managing) ->
     assert aws.calls == ["PutObject", "PutItem"]
     assert "data" not in stored(aws, item)
     assert item.body_key == f"items/alice/{item.item_id}/{item.data_sha256}.json"
-    assert manage_items.read_item(item.item_id, ALICE, using) == item
+    assert read_item(item.item_id, ALICE, using) == item
     aws.calls.clear()
     larger = change(using, item, {**LARGE, "n": 1})
     assert aws.calls == ["GetItem", "PutObject", "UpdateItem"]
-    assert manage_items.read_item(item.item_id, ALICE, using).data == {**LARGE, "n": 1}
+    assert read_item(item.item_id, ALICE, using).data == {**LARGE, "n": 1}
     small = change(using, larger, {"n": 2})
     assert "bodyKey" not in stored(aws, small)
-    assert manage_items.read_item(item.item_id, ALICE, using).data == {"n": 2}
+    assert read_item(item.item_id, ALICE, using).data == {"n": 2}
 
 
 def test_large_data_that_can_not_be_written_make_no_item(aws: Aws, using: Managing) -> None:
@@ -327,7 +340,7 @@ def test_data_that_are_gone_from_s3_are_told_as_unavailable(aws: Aws, using: Man
     item = create(using, LARGE).item
     aws.s3.delete_object(Bucket=BUCKET, Key=item.body_key)
     with pytest.raises(UnavailableError):
-        manage_items.read_item(item.item_id, ALICE, using)
+        read_item(item.item_id, ALICE, using)
 
 
 def test_a_key_gives_the_first_answer_again(using: Managing) -> None:
@@ -336,7 +349,7 @@ def test_a_key_gives_the_first_answer_again(using: Managing) -> None:
     again = create(using, {"m": 2, "n": 1}, key="k")
     assert again.replayed
     assert again.item == first.item
-    assert manage_items.read_item(first.item.item_id, ALICE, using).data == {"n": 5}
+    assert read_item(first.item.item_id, ALICE, using).data == {"n": 5}
 
 
 def test_a_key_with_other_data_is_refused(using: Managing) -> None:
@@ -345,7 +358,7 @@ def test_a_key_with_other_data_is_refused(using: Managing) -> None:
         create(using, {"n": 2}, key="k")
     with pytest.raises(IdempotencyConflictError):
         create(using, LARGE, key="k")
-    assert manage_items.read_item(first.item.item_id, ALICE, using) == first.item
+    assert read_item(first.item.item_id, ALICE, using) == first.item
 
 
 def test_a_key_is_its_owners(using: Managing) -> None:
@@ -356,7 +369,7 @@ def test_a_key_is_its_owners(using: Managing) -> None:
 def test_a_key_sent_at_once_makes_one_item(using: Managing) -> None:
     start = threading.Barrier(8)
 
-    def attempt(_: int) -> manage_items.Created:
+    def attempt(_: int) -> Created:
         start.wait()
         return create(using, {"n": 1}, key="k")
 
@@ -383,12 +396,12 @@ def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(
     assert stored(aws, item)["ttl"] == {"N": str(int(NOON.timestamp()) + 10)}
     late = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=10))
     with pytest.raises(NotFoundError):
-        manage_items.read_item(item.item_id, ALICE, late)
+        read_item(item.item_id, ALICE, late)
     with pytest.raises(NotFoundError):
         change(late, item, {"n": 1})
     with pytest.raises(NotFoundError):
-        manage_items.delete_item(item.item_id, None, ALICE, late)
-    assert manage_items.list_items("alice", 10, None, late) == ([], None)
+        delete_item(item.item_id, None, ALICE, late)
+    assert list_items("alice", 10, None, late) == ([], None)
     assert "ttl" in stored(aws, item)
 
 
@@ -410,7 +423,7 @@ def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, using: Manag
     pages = 0
     while pages == 0 or below:
         aws.calls.clear()
-        shown, below = manage_items.list_items("alice", 3, below, using)
+        shown, below = list_items("alice", 3, below, using)
         assert sorted(aws.calls) == ["BatchGetItem", *["Query"] * SHARDS]
         seen += shown
         pages += 1
@@ -420,7 +433,7 @@ def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, using: Manag
 
 def test_a_list_leaves_large_data_out(using: Managing) -> None:
     large = create(using, LARGE).item
-    (shown,), _ = manage_items.list_items("alice", 10, None, using)
+    (shown,), _ = list_items("alice", 10, None, using)
     assert shown == dataclasses.replace(large, data=None)
 
 
@@ -428,10 +441,10 @@ def test_a_page_of_bulky_items_ends_early_and_goes_on(
     using: Managing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = [create(using, {"t": "x" * 1000, "n": number}).item for number in range(5)]
-    monkeypatch.setattr(manage_items, "PAGE_BYTES", 2500)
-    first, below = manage_items.list_items("alice", 10, None, using)
-    second, below = manage_items.list_items("alice", 10, below, using)
-    third, below = manage_items.list_items("alice", 10, below, using)
+    monkeypatch.setattr(manage, "PAGE_BYTES", 2500)
+    first, below = list_items("alice", 10, None, using)
+    second, below = list_items("alice", 10, below, using)
+    third, below = list_items("alice", 10, below, using)
     assert [len(page) for page in (first, second, third)] == [2, 2, 1]
     assert [*first, *second, *third] == made[::-1]
     assert below is None
@@ -454,23 +467,21 @@ def test_what_was_put_by_hand_is_no_item_of_the_api(aws: Aws, using: Managing) -
         Item={"pk": {"S": f"ITEM#{item.item_id}"}, "owner": {"S": "alice"}, "price": {"N": "1.5"}},
     )
     with pytest.raises(NotFoundError):
-        manage_items.read_item(item.item_id, ALICE, using)
+        read_item(item.item_id, ALICE, using)
     with pytest.raises(NotFoundError):
-        manage_items.replace_item(item.item_id, make_content({}), None, ALICE, using)
-    assert manage_items.list_items("alice", 10, None, using) == ([], None)
+        replace_item(item.item_id, make_content({}), None, ALICE, using)
+    assert list_items("alice", 10, None, using) == ([], None)
 
 
 def test_a_request_for_an_item_is_decoded() -> None:
-    order = decoding_items.decode_new_item(
+    order = decode_new_item(
         make_call(
             {"n": 1},
             headers={"idempotency-key": "k", "content-type": "application/json; charset=utf-8"},
         )
     )
     assert (order.owner, order.content.data, order.idempotency_key) == ("alice", {"n": 1}, "k")
-    content, revisions = decoding_items.decode_item_change(
-        make_call({"n": 2}, headers={"if-match": "*"})
-    )
+    content, revisions = decode_item_change(make_call({"n": 2}, headers={"if-match": "*"}))
     assert (content.data, revisions) == ({"n": 2}, None)
 
 
@@ -491,31 +502,31 @@ def test_a_bad_request_is_refused(
     body: bytes, headers: dict[str, str], error: type[EventlineError]
 ) -> None:
     with pytest.raises(error):
-        decoding_items.decode_new_item(make_call(body, headers=headers))
+        decode_new_item(make_call(body, headers=headers))
 
 
 def test_the_largest_body_is_taken() -> None:
     body = b'{"t":"' + b"x" * (MAX_ITEM_BYTES - 8) + b'"}'
     assert len(body) == MAX_ITEM_BYTES
-    assert decoding_items.decode_new_item(make_call(body)).content.is_large
+    assert decode_new_item(make_call(body)).content.is_large
 
 
 def test_a_change_without_if_match_is_refused() -> None:
     with pytest.raises(PreconditionRequiredError):
-        decoding_items.decode_item_change(make_call({"n": 1}))
+        decode_item_change(make_call({"n": 1}))
     with pytest.raises(PreconditionRequiredError):
-        decoding_items.decode_if_match(make_call())
+        decode_if_match(make_call())
 
 
 def test_only_an_admin_lists_what_another_has() -> None:
-    assert decoding_items.decode_owned_page(make_call()) == ("alice", 50, None)
+    assert decode_owned_page(make_call()) == ("alice", 50, None)
     wanted = {"owner": ["bob"], "limit": ["7"]}
-    assert decoding_items.decode_owned_page(make_call(caller=ADMIN, query=wanted)) == (
+    assert decode_owned_page(make_call(caller=ADMIN, query=wanted)) == (
         "bob",
         7,
         None,
     )
     with pytest.raises(ForbiddenError):
-        decoding_items.decode_owned_page(make_call(query=wanted))
+        decode_owned_page(make_call(query=wanted))
     with pytest.raises(InvalidRequestError):
-        decoding_items.decode_owned_page(make_call(caller=ADMIN, query={"owner": ["a b"]}))
+        decode_owned_page(make_call(caller=ADMIN, query={"owner": ["a b"]}))

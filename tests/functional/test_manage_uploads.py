@@ -14,17 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from chalicelib.adapters.sharded_index import ShardedIndex
-from chalicelib.adapters.upload_bucket import UploadBucket
-from chalicelib.adapters.upload_store import UploadStore
-from chalicelib.decoding_uploads import decode_upload_order, decode_upload_page
-from chalicelib.domain.event_ids import is_event_id
-from chalicelib.domain.listing import decode_cursor, encode_cursor
-from chalicelib.domain.tokens import Caller
-from chalicelib.domain.uploads import ObjectRecord, UploadOrder, object_id, owner_of, upload_key
-from chalicelib.errors import InvalidJsonError, InvalidRequestError
-from chalicelib.http import Call
-from chalicelib.services.manage_uploads import Uploading, list_uploads, offer_upload
+from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.ids import is_event_id
+from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.uploads.decode import decode_upload_order, decode_upload_page
+from chalicelib.uploads.manage import Uploading, list_uploads, offer_upload
+from chalicelib.uploads.model import ObjectRecord, UploadOrder, object_id, owner_of, upload_key
+from chalicelib.uploads.store import UploadBucket, UploadStore
+from chalicelib.web.api import Call
+from chalicelib.web.callers import Caller
 
 TABLE = "eventline-test-S3ObjectEvents"
 BUCKET = "eventline-test-uploads"

@@ -14,16 +14,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from chalicelib.adapters.effect_store import KEPT, Claim, EffectStore
-from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.topic import Message, Refusal, Topic
-from chalicelib.errors import BatchIncompleteError, UnavailableError
-from chalicelib.services.notify_owners import (
-    LEASE_SECONDS,
-    MAX_DEAD_LETTER_BYTES,
-    Notifying,
-    notify_owners,
-)
+from chalicelib.aws.effects import KEPT, Claim, EffectStore
+from chalicelib.aws.sns import Message, Refusal, Topic
+from chalicelib.aws.sqs import Queue
+from chalicelib.core.errors import BatchIncompleteError, UnavailableError
+from chalicelib.items.notify import LEASE_SECONDS, MAX_DEAD_LETTER_BYTES, Notifying, notify_owners
 
 EVENTS = Path(__file__).parent.parent / "events"
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)

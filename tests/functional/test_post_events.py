@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 import app
-from chalicelib.domain.event_ids import is_event_id
+from chalicelib.core.ids import is_event_id
 from tests.factories import LambdaContext
 from tests.faults import no_answer, refusal
 from tests.functional.conftest import NAMES, BreakCall, Platform, sample

@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import pytest
 
-from chalicelib.domain.listing import encode_cursor
+from chalicelib.core.paging import encode_cursor
 from tests.factories import make_event, make_id
 from tests.faults import refusal
 from tests.functional.conftest import NAMES, BreakCall, Platform, Sender

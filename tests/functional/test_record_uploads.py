@@ -15,11 +15,11 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from chalicelib.adapters.attributes import from_item
-from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.upload_store import UploadStore
-from chalicelib.domain.uploads import ObjectRecord
-from chalicelib.services.record_uploads import Recording, record_uploads
+from chalicelib.aws.dynamodb import from_item
+from chalicelib.aws.sqs import Queue
+from chalicelib.uploads.model import ObjectRecord
+from chalicelib.uploads.record import Recording, record_uploads
+from chalicelib.uploads.store import UploadStore
 
 EVENTS = Path(__file__).parents[1] / "events"
 TABLE = "eventline-test-S3ObjectEvents"

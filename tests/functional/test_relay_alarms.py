@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.alarm_topic import AlarmTopic
-from chalicelib.adapters.queue import Queue
-from chalicelib.domain.alerts import Alert, Severity, read_message
-from chalicelib.errors import UnavailableError
-from chalicelib.services.relay_alarms import relay_alarms
+from chalicelib.alerts.model import Alert, Severity, read_message
+from chalicelib.alerts.relay import relay_alarms
+from chalicelib.aws.sns import AlarmTopic
+from chalicelib.aws.sqs import Queue
+from chalicelib.core.errors import UnavailableError
 
 EVENTS = Path(__file__).parent.parent / "events"
 

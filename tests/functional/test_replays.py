@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from chalicelib import wiring, wiring_recovery
-from chalicelib.domain import clock
-from chalicelib.domain.messages import ReplayMessage
-from chalicelib.domain.replays import Replay
+from chalicelib import wiring
+from chalicelib.core import clock
+from chalicelib.core.config import settings
+from chalicelib.events.message import ReplayMessage
+from chalicelib.replays.model import Replay
 from tests.factories import make_id
 from tests.faults import refusal
 from tests.functional.conftest import NAMES, BreakCall, Platform, Sender, without_delay
@@ -205,7 +206,7 @@ def test_an_abort_ends_it(platform: Platform) -> None:
         answer = alice.call("DELETE", f"/replays/{replay_id}")
         assert (answer.status_code, answer.json_body["status"]) == (200, "ABORTED")
     # Then its next step does nothing
-    using = wiring_recovery.replaying_many()
+    using = wiring.replaying_many()
     using.queue.send(ReplayMessage(replay_id, 1).encode())
     replay = work_through(platform, alice, replay_id)
     assert (replay["status"], replay["done"], len(replays_of(alice))) == ("ABORTED", 10, 10)
@@ -263,7 +264,7 @@ def test_live_traffic_goes_first(platform: Platform, monkeypatch: pytest.MonkeyP
     platform.work()
     replay_id = start(alice)
     step = platform.receive()
-    limited = replace(wiring.settings(), backlog_limit=1)
+    limited = replace(settings(), backlog_limit=1)
     monkeypatch.setattr(wiring, "settings", lambda: limited)
     for _ in range(2):
         alice.event_id({"eventType": "demo"})

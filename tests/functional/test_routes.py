@@ -9,7 +9,7 @@ import pytest
 
 import app
 from chalicelib import __version__, wiring
-from chalicelib.domain.tokens import SCOPES
+from chalicelib.web.callers import SCOPES
 from tests.factories import LambdaContext, make_id
 from tests.functional.conftest import Platform, sample
 from tests.functional.problems import check_headers, check_problem

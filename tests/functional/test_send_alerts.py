@@ -18,18 +18,16 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from chalicelib.adapters.alarm_topic import AlarmTopic
-from chalicelib.adapters.alert_store import AlertStore
-from chalicelib.adapters.queue import Queue
-from chalicelib.adapters.sharded_index import ShardedIndex
-from chalicelib.adapters.slack import Outcome, Slack, Verdict
-from chalicelib.domain import alerts, clock
-from chalicelib.domain.alert_groups import AlertGroup, candidate_ids
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.post_alerts import Sending
-from chalicelib.services.read_alerts import ReadingAlerts, list_alerts
-from chalicelib.services.send_alerts import process_batch
+from chalicelib.alerts.groups import AlertGroup, AlertStore, candidate_ids
+from chalicelib.alerts.model import summary
+from chalicelib.alerts.read import ReadingAlerts, list_alerts
+from chalicelib.alerts.send import Sending, process_batch
+from chalicelib.alerts.slack import Outcome, Slack, Verdict
+from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.aws.sns import AlarmTopic
+from chalicelib.aws.sqs import Delivery, Queue
+from chalicelib.core import clock
+from chalicelib.core.errors import BatchIncompleteError
 
 START = datetime(2026, 3, 14, 12, 0, 10, tzinfo=UTC)
 WINDOW = 300
@@ -689,7 +687,7 @@ def test_a_leader_that_never_comes_back_is_followed_by_an_equal_alert(world: Wor
 def test_a_summary_that_comes_twice_is_told_once(world: World) -> None:
     world.send(FAILED, FAILED)
     world.run()
-    world.send(*[alerts.summary(world.only_group.group_id)] * 3)
+    world.send(*[summary(world.only_group.group_id)] * 3)
     world.run_for(1200)
 
     assert len(world.slack.posts) == 2
@@ -702,7 +700,7 @@ def test_two_summaries_at_once_are_told_once(world: World) -> None:
     world.run()
     world.queue.messages.clear()
     world.clock.advance(WINDOW)
-    world.send(*[alerts.summary(world.only_group.group_id)] * 2)
+    world.send(*[summary(world.only_group.group_id)] * 2)
     first, second = world.queue.receive(1), world.queue.receive(1)
 
     def meanwhile() -> None:
@@ -745,7 +743,7 @@ def test_repeats_that_come_late_are_told_too(world: World) -> None:
 
 
 def test_a_summary_of_nothing_is_done_with(world: World) -> None:
-    world.send(alerts.summary(candidate_ids("none", clock.to_text(START), WINDOW)[0]))
+    world.send(summary(candidate_ids("none", clock.to_text(START), WINDOW)[0]))
     world.run()
 
     assert world.queue.messages == []
@@ -882,7 +880,7 @@ def test_a_summary_before_its_time_is_told_in_time(world: World) -> None:
     world.send(FAILED, FAILED)
     world.run()
     world.queue.messages.clear()
-    world.send(alerts.summary(world.only_group.group_id))
+    world.send(summary(world.only_group.group_id))
     world.run_for(WINDOW - 5)
     assert len(world.slack.posts) == 1
 
@@ -912,7 +910,7 @@ def test_a_summary_whose_repeats_another_has_just_reserved_waits(world: World) -
     world.run()
     world.queue.messages.clear()
     world.clock.advance(WINDOW)
-    world.send(*[alerts.summary(world.only_group.group_id)] * 2)
+    world.send(*[summary(world.only_group.group_id)] * 2)
     first, second = world.queue.receive(1), world.queue.receive(1)
     lease_summary = world.groups.lease_summary
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from chalicelib.adapters import slack
-from chalicelib.adapters.secrets import ABSENT_SECONDS, Secrets
-from chalicelib.adapters.slack import Slack, Verdict
+from chalicelib.alerts import slack
+from chalicelib.alerts.slack import Slack, Verdict
+from chalicelib.aws.ssm import ABSENT_SECONDS, Secrets
 
 pytestmark = pytest.mark.enable_socket
 MESSAGE = {"text": "CI failed", "blocks": []}

@@ -15,22 +15,26 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from chalicelib import decoding_items
-from chalicelib.adapters.sharded_index import ShardedIndex
-from chalicelib.adapters.subscription_store import Subscription, SubscriptionStore
-from chalicelib.adapters.topic import Message, Topic
-from chalicelib.domain import clock
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import (
+from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.aws.sns import Message, Topic
+from chalicelib.core import clock
+from chalicelib.core.errors import (
     ConflictError,
     EventlineError,
     InvalidRequestError,
     NotFoundError,
     UnsupportedMediaTypeError,
 )
-from chalicelib.http import Call
-from chalicelib.services import manage_subscriptions
-from chalicelib.services.manage_subscriptions import Subscribing, SubscriptionOrder
+from chalicelib.items import subscriptions
+from chalicelib.items.decode import decode_subscription_order
+from chalicelib.items.subscriptions import (
+    Subscribing,
+    Subscription,
+    SubscriptionOrder,
+    SubscriptionStore,
+)
+from chalicelib.web.api import Call
+from chalicelib.web.callers import Caller
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 TABLE, SHARDS = "items", 4
@@ -170,10 +174,10 @@ class Platform:
 
     def mail(self, endpoint: str = "a@example.com", owner: str = "alice") -> Subscription:
         order = SubscriptionOrder(owner, "email", endpoint)
-        return manage_subscriptions.subscribe(order, self.using)
+        return subscriptions.subscribe(order, self.using)
 
     def listed(self, owner: str = "alice") -> list[Subscription]:
-        return manage_subscriptions.list_subscriptions(owner, 50, None, self.using)[0]
+        return subscriptions.list_subscriptions(owner, 50, None, self.using)[0]
 
 
 @pytest.fixture(name="platform")
@@ -190,7 +194,7 @@ def arn_of(subscription: Subscription) -> str:
 def test_a_queue_is_confirmed_at_once_and_gets_its_owners_messages_only(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
     order = SubscriptionOrder("alice", "sqs", arn)
-    subscription = manage_subscriptions.subscribe(order, platform.using)
+    subscription = subscriptions.subscribe(order, platform.using)
     assert subscription.status == "confirmed"
     assert platform.sns.filter_of(arn_of(subscription)) == {"owner": ["alice"]}
     for owner in ("bob", "alice", "alicia"):
@@ -277,8 +281,8 @@ def test_a_list_is_answered_though_sns_is_not(platform: Platform) -> None:
 def test_lists_are_ones_own_newest_first_page_by_page(platform: Platform) -> None:
     made = [platform.mail(f"a{number}@example.com") for number in range(5)]
     other = platform.mail("b@example.com", owner="bob")
-    first, below = manage_subscriptions.list_subscriptions("alice", 3, None, platform.using)
-    rest, end = manage_subscriptions.list_subscriptions("alice", 3, below, platform.using)
+    first, below = subscriptions.list_subscriptions("alice", 3, None, platform.using)
+    rest, end = subscriptions.list_subscriptions("alice", 3, below, platform.using)
     assert [*first, *rest] == made[::-1]
     assert (len(first), end) == (3, None)
     assert platform.listed("bob") == [other]
@@ -287,18 +291,18 @@ def test_lists_are_ones_own_newest_first_page_by_page(platform: Platform) -> Non
 def test_a_confirmed_subscription_ends_with_its_record(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
     order = SubscriptionOrder("alice", "sqs", arn)
-    made = manage_subscriptions.subscribe(order, platform.using)
-    manage_subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    made = subscriptions.subscribe(order, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
     platform.topic.publish(Message("To alice", "text", {"owner": "alice"}))
     assert platform.received(url) == []
     assert platform.listed() == []
     with pytest.raises(NotFoundError):
-        manage_subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+        subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
 
 
 def test_an_unconfirmed_subscription_is_left_to_sns_and_its_record_ends(platform: Platform) -> None:
     made = platform.mail()
-    manage_subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
     assert platform.listed() == []
     # Whose address confirmed after all can have it back, or end it for good.
     platform.sns.confirm(arn_of(made))
@@ -309,7 +313,7 @@ def test_a_subscription_that_ended_in_sns_can_be_ended_here(platform: Platform) 
     made = platform.mail()
     platform.sns.forget(arn_of(made))
     platform.sns.error = ClientError({"Error": {"Code": "NotFound"}}, "Unsubscribe")
-    manage_subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
     platform.sns.error = None
     assert platform.listed() == []
 
@@ -319,7 +323,7 @@ def test_an_arn_that_sns_keeps_to_itself_is_found_out_later(platform: Platform) 
     made = platform.mail()
     assert (made.status, made.arn) == ("pending", None)
     platform.sns.hides_arn = False
-    manage_subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
     assert platform.sns.calls[-1] == "unsubscribe"
     assert platform.listed() == []
 
@@ -328,9 +332,9 @@ def test_anothers_subscription_looks_as_if_it_were_not_there(platform: Platform)
     made = platform.mail()
     for subscription_id in (made.subscription_id, "no id", "0195d2f0-6c00-7a11-8b22-4c33d455e666"):
         with pytest.raises(NotFoundError):
-            manage_subscriptions.unsubscribe(subscription_id, BOB, platform.using)
+            subscriptions.unsubscribe(subscription_id, BOB, platform.using)
     assert platform.listed() == [made]
-    manage_subscriptions.unsubscribe(made.subscription_id, ADMIN, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ADMIN, platform.using)
     assert platform.listed() == []
 
 
@@ -354,7 +358,7 @@ def test_the_api_does_not_show_the_arn(platform: Platform) -> None:
 
 def decode(body: Any, content_type: str = "application/json") -> SubscriptionOrder:
     call = Call(ALICE, "r1", {"content-type": content_type}, {}, json.dumps(body).encode())
-    return decoding_items.decode_subscription_order(call)
+    return decode_subscription_order(call)
 
 
 @pytest.mark.parametrize(

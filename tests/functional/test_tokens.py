@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.tokens import SCOPES
+from chalicelib.web.callers import SCOPES
 from tests.functional.conftest import NAMES, Platform, Sender
 from tests.functional.problems import check_headers, check_problem
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.observability import log_context
-from chalicelib.spread import in_threads
-from chalicelib.tracing import span
+from chalicelib.aws.threads import in_threads
+from chalicelib.core.log import log_context
+from chalicelib.core.tracing import span
 from tests.functional.conftest import Platform
 
 pytestmark = pytest.mark.enable_socket

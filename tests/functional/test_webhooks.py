@@ -14,7 +14,7 @@ from chalice.test import HTTPResponse
 from standardwebhooks import Webhook
 
 from chalicelib import wiring
-from chalicelib.domain.alerts import Alert, read_message
+from chalicelib.alerts.model import Alert, read_message
 from tests.conftest import STAGE_VARIABLES
 from tests.functional.conftest import NAMES, BreakCall, Platform, sample
 from tests.functional.problems import check_headers, check_problem

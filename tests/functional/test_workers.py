@@ -7,8 +7,8 @@ import pytest
 
 import app
 from chalicelib import wiring
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.manage_tokens import issue_token
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.tokens.manage import issue_token
 from tests.factories import LambdaContext
 from tests.faults import no_answer, refusal
 from tests.functional.conftest import ISSUED_AT, NAMES, BreakCall, Platform, sample

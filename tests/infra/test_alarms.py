@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib import metrics
-from chalicelib.domain.comparisons import MADE_AGAIN, NOT_MADE, Difference
+from chalicelib.core import metrics
+from chalicelib.recovery.model import MADE_AGAIN, NOT_MADE, Difference
 from infra import project, stack
 
 TEMPLATE = stack.read_template(stack.ALARMS)

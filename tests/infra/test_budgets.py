@@ -6,18 +6,17 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters import slack
-from chalicelib.aws_calls import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
-from chalicelib.deadline import ANSWER_SECONDS
-from chalicelib.services import (
-    ingest_batches,
-    notify_owners,
-    post_alerts,
-    process_events,
-    reconcile,
-    reconcile_units,
-)
-from chalicelib.spread import THREADS
+from chalicelib import wiring
+from chalicelib.alerts import send, slack
+from chalicelib.aws import clients
+from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
+from chalicelib.aws.threads import THREADS
+from chalicelib.core.config import TABLE
+from chalicelib.core.deadline import ANSWER_SECONDS
+from chalicelib.events import worker
+from chalicelib.events.ingest_batch import PATIENCE
+from chalicelib.items import notify
+from chalicelib.recovery import reconcile
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]
@@ -26,8 +25,8 @@ BACK_OFFS = [2**number for number in range(ATTEMPTS - 1)]
 """The longest waits between attempts (AWS SDKs and Tools Reference Guide, "Retry behavior")."""
 CALL_SECONDS = ATTEMPTS * ATTEMPT_SECONDS + sum(BACK_OFFS)
 MARGINS = {
-    "process_events": process_events.MARGIN_SECONDS,
-    "notify_owners": notify_owners.MARGIN_SECONDS,
+    "process_events": worker.MARGIN_SECONDS,
+    "notify_owners": notify.MARGIN_SECONDS,
     "reconcile": reconcile.MARGIN_SECONDS,
 }
 
@@ -72,41 +71,37 @@ def test_a_function_has_time_for_two_calls_that_hang(stage: str, function: str) 
 
 @every_stage
 def test_a_lease_outlasts_the_run_that_took_it(stage: str) -> None:
-    assert timeout(stage, "notify_owners") <= notify_owners.LEASE_SECONDS
-    assert timeout(stage, "alert_ci_event") <= post_alerts.LEASE_SECONDS
+    assert timeout(stage, "notify_owners") <= notify.LEASE_SECONDS
+    assert timeout(stage, "alert_ci_event") <= send.LEASE_SECONDS
 
 
 def test_a_post_is_begun_only_with_time_for_it_and_a_note() -> None:
     slack_seconds = slack.CONNECT_SECONDS + slack.READ_SECONDS
-    assert slack_seconds + ATTEMPT_SECONDS <= post_alerts.POST_SECONDS
+    assert slack_seconds + ATTEMPT_SECONDS <= send.POST_SECONDS
 
 
 @every_stage
 def test_a_batch_that_loses_patience_can_still_be_sent(stage: str) -> None:
     # The call at which it lost patience, and then the first attempt at the queue.
-    used = ingest_batches.PATIENCE.total_seconds() + ATTEMPT_SECONDS
+    used = PATIENCE.total_seconds() + ATTEMPT_SECONDS
     assert used + ATTEMPT_SECONDS <= timeout(stage, "api_handler") - ANSWER_SECONDS
 
 
 @every_stage
 def test_a_request_is_over_before_reconcile_looks_at_its_unit(stage: str) -> None:
-    assert reconcile_units.UNIT_SETTLED.total_seconds() >= 2 * timeout(stage, "api_handler")
+    assert reconcile.UNIT_SETTLED.total_seconds() >= 2 * timeout(stage, "api_handler")
 
 
 def test_every_thread_has_a_connection() -> None:
-    from chalicelib import wiring
-
     wiring.reset()
     try:
-        assert wiring.aws("s3").meta.config.max_pool_connections >= THREADS
+        assert clients.aws("s3").meta.config.max_pool_connections >= THREADS
     finally:
         wiring.reset()
 
 
 @every_stage
 def test_reconcile_is_done_before_it_comes_again(stage: str) -> None:
-    from chalicelib.settings import TABLE
-
     defaults = {entry.name: entry.default for entry in TABLE}
     variables = STAGES[stage]["environment_variables"]
     minutes = variables.get("RECONCILE_MINUTES", defaults["RECONCILE_MINUTES"])

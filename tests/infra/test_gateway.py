@@ -6,8 +6,8 @@ from typing import Any
 import boto3
 import pytest
 
-from chalicelib import errors
-from chalicelib.domain.browsers import SECURITY_HEADERS
+from chalicelib.core import errors
+from chalicelib.web.browsers import SECURITY_HEADERS
 from infra import gateway
 
 

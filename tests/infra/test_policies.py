@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.dead_letters import QUEUES, WHY_NOT
-from chalicelib.domain.webhooks import SOURCES
+from chalicelib.recovery.model import QUEUES, WHY_NOT
+from chalicelib.webhooks.sources import SOURCES
 from infra import event_sources, policies, project, provision, stack
 from infra.policies import Place
 

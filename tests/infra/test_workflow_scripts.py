@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chalicelib.domain import alerts
+from chalicelib.alerts.model import Alert, Severity, read_message
 from infra import project
 
 FOLDER = project.ROOT / ".github"
@@ -65,10 +65,10 @@ def test_a_failure_is_put_on_the_stages_queue_as_an_alert_that_can_be_read(recor
     calls = (recorded / "calls").read_text().splitlines()
     assert calls[:4] == ["sqs", "get-queue-url", "--queue-name", "eventline-dev-ci-events-queue"]
     body = calls[calls.index("--message-body") + 1]
-    alert = alerts.read_message(body)
-    assert isinstance(alert, alerts.Alert)
+    alert = read_message(body)
+    assert isinstance(alert, Alert)
     assert alert.title == HOSTILE
-    assert alert.severity is alerts.Severity.ERROR
+    assert alert.severity is Severity.ERROR
     assert alert.repository == "example/eventline"
     assert alert.link == "https://github.com/example/eventline/actions/runs/7"
     assert not (recorded / "pwned").exists()

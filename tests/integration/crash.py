@@ -4,10 +4,10 @@ import os
 from dataclasses import dataclass, field
 from typing import Any
 
-from chalicelib.domain import clock
-from chalicelib.domain.event_ids import keyed_event_id, new_event_id
-from chalicelib.domain.events import Status
-from chalicelib.services.ingest_events import Ingest, Submission
+from chalicelib.core import clock
+from chalicelib.core.ids import keyed_event_id, new_event_id
+from chalicelib.events.ingest import Ingest, Submission
+from chalicelib.events.model import Status
 from tests.factories import make_submission, no_schema
 from tests.integration.stage import Stage, unique, wait_for
 

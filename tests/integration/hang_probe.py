@@ -12,7 +12,7 @@ import time
 from typing import Any
 
 import app
-from chalicelib.domain.tokens import SCOPES
+from chalicelib.web.callers import SCOPES
 
 KNOWN = {"source": "github", "token_id": "t0000001"}
 

@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 
 import requests
 
-from chalicelib.adapters.bus import Bus
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.lake import Lake
-from chalicelib.adapters.queue import Queue
-from chalicelib.domain.events import Event, Record, Status
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.settings import Settings, load
+from chalicelib.aws.sqs import Queue
+from chalicelib.core.config import Settings, load
+from chalicelib.events.bus import Bus
+from chalicelib.events.keys import silver_key
+from chalicelib.events.lake import Lake
+from chalicelib.events.ledger import EventStore
+from chalicelib.events.model import Event, Record, Status
 from tests.emulator import Emulator, run_python
 
 PATIENCE_SECONDS = 60.0

@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from app import AUTHORIZER_CACHE_SECONDS
-from chalicelib.domain.browsers import SECURITY_HEADERS
-from chalicelib.domain.clock import to_text
+from chalicelib.core.clock import to_text
+from chalicelib.web.browsers import SECURITY_HEADERS
 from tests.integration.stage import Stage, unique, wait_for
 from tests.integration.test_rest_api import assert_problem
 

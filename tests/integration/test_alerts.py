@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Status
+from chalicelib.events.model import Status
 from tests.integration.mailbox import mailbox_of, open_mailbox, reason_of
 from tests.integration.slack_receiver import RESET, Answer, SlackReceiver
 from tests.integration.stage import Stage, unique, wait_for

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.event_ids import is_event_id
-from chalicelib.domain.events import Status
+from chalicelib.core.ids import is_event_id
+from chalicelib.events.model import Status
 from tests.integration.stage import Stage, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Record, Status
-from chalicelib.domain.messages import UnitMessage
+from chalicelib.events.message import UnitMessage
+from chalicelib.events.model import Record, Status
 from tests.integration.stage import Stage, unique, wait_for
 from tests.integration.test_aws_cli import CLI
 

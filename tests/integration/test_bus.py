@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from chalicelib.domain.events import Status
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.domain.messages import EventMessage
+from chalicelib.events.keys import silver_key
+from chalicelib.events.message import EventMessage
+from chalicelib.events.model import Status
 from tests.integration.mailbox import Mailbox, open_mailbox
 from tests.integration.stage import Stage, unique, wait_for
 

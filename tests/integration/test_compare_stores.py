@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain import clock
-from chalicelib.domain.events import Record, Status
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.services.reconcile_units import UNIT_SETTLED
+from chalicelib.core import clock
+from chalicelib.events.keys import silver_key
+from chalicelib.events.model import Record, Status
+from chalicelib.recovery.reconcile import UNIT_SETTLED
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Status
+from chalicelib.events.model import Status
 from local.follow import FunctionLogs
 from tests.integration.slack_receiver import SlackReceiver
 from tests.integration.stage import Stage, unique, wait_for

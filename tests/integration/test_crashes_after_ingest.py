@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.checkpoint_store import CheckpointStore
-from chalicelib.adapters.event_index import EventIndex
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services import ingest_events, reconcile
-from chalicelib.services.end_events import Processing
-from chalicelib.services.process_events import process_batch
-from chalicelib.services.processors import PROCESSORS
-from chalicelib.services.reconcile import Reconciling
+from chalicelib.aws.effects import CheckpointStore
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events import ingest
+from chalicelib.events.finish import Processing
+from chalicelib.events.ledger import EventIndex
+from chalicelib.events.processors import PROCESSORS
+from chalicelib.events.worker import process_batch
+from chalicelib.recovery import reconcile
+from chalicelib.recovery.reconcile import Reconciling
 from tests.integration.crash import (
     SMALL,
     CrashError,
@@ -89,7 +90,7 @@ def test_a_worker_that_dies_is_followed_by_one_that_ends_the_work(
         # Given: a message, with the ledger's entry or without
         attempt = prepare(local, CrashPoint(3 if recorded else 2), body, None)
         with pytest.raises(CrashError):
-            ingest_events.ingest(attempt.submission, attempt.using)
+            ingest.ingest(attempt.submission, attempt.using)
         delivery, message = receive(local)
         point = CrashPoint(calls)
 
@@ -113,7 +114,7 @@ def test_two_workers_with_the_same_message_write_one_document(local: Stage) -> N
         # Given: the first worker stops between its document and its entry in the ledger
         attempt = prepare(local, CrashPoint(3), SMALL, None)
         with pytest.raises(CrashError):
-            ingest_events.ingest(attempt.submission, attempt.using)
+            ingest.ingest(attempt.submission, attempt.using)
         delivery, _ = receive(local)
         with pytest.raises(CrashError):
             process_batch([delivery], processing(local, CrashPoint(1)))
@@ -143,7 +144,7 @@ def test_a_reconcile_that_dies_over_an_orphan_is_followed_by_one_that_ends_the_w
     # Given
     attempt = prepare(local, CrashPoint(1), SMALL, None)
     with pytest.raises(CrashError):
-        ingest_events.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.using)
 
     # When
     assert_reconcile_dies(local, operation)
@@ -161,7 +162,7 @@ def test_a_reconcile_that_dies_over_a_stuck_event_is_followed_by_one_that_ends_t
     # Given
     attempt = prepare(local, CrashPoint(2), SMALL, unique("key"))
     with pytest.raises(CrashError):
-        ingest_events.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.using)
 
     # When
     assert_reconcile_dies(local, operation)

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from chalicelib.domain.events import Status
-from chalicelib.domain.messages import EventMessage
+from chalicelib.events.message import EventMessage
+from chalicelib.events.model import Status
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from chalicelib.domain.requests import MAX_HEADER_BYTES
+from chalicelib.web.limits import MAX_HEADER_BYTES
 from tests.hostile import BAD_EVENTS, BAD_JSON, CONTEXT, ODD_TYPES
 from tests.integration.stage import Stage, unique, wait_for
 

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from chalicelib.domain.events import Status
+from chalicelib.events.model import Status
 from tests.integration.stage import Stage, unique
 from tests.integration.test_rest_api import assert_problem
 

@@ -4,10 +4,10 @@ import os
 
 import pytest
 
-from chalicelib.domain import clock
-from chalicelib.domain.event_ids import new_event_id
-from chalicelib.domain.events import Event, Status, Step, sha256
-from chalicelib.domain.lake_keys import bronze_key
+from chalicelib.core import clock
+from chalicelib.core.ids import new_event_id, sha256
+from chalicelib.events.keys import bronze_key
+from chalicelib.events.model import Event, Status, Step
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.replay_store import ReplayStore
-from chalicelib.domain.events import Failure, Handover, Status
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.domain.messages import ReplayMessage
+from chalicelib.events.keys import silver_key
+from chalicelib.events.message import ReplayMessage
+from chalicelib.events.model import Failure, Handover, Status
+from chalicelib.replays.store import ReplayStore
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator

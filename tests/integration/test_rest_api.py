@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from chalicelib.domain.events import Status
+from chalicelib.events.model import Status
 from tests.integration.stage import Stage, unique, wait_for
 
 pytestmark = pytest.mark.emulator

@@ -20,9 +20,9 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from chalicelib.domain.tokens import SCOPES
 from chalicelib.openapi import document
-from chalicelib.openapi.parts import CURSOR
+from chalicelib.web.callers import SCOPES
+from chalicelib.web.describe import CURSOR
 from tests.emulator import ROOT
 from tests.integration.stage import Stage, unique, wait_for
 from tests.openapi_contract import Contract, Operation, operations

@@ -14,7 +14,7 @@ import pytest
 import requests
 from standardwebhooks import Webhook
 
-from chalicelib.domain.events import Status
+from chalicelib.events.model import Status
 from tests.integration.slack_receiver import SlackReceiver
 from tests.integration.stage import Stage, wait_for
 from tests.integration.test_rest_api import assert_problem

@@ -4,12 +4,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from chalicelib.domain.batches import Form
-from chalicelib.domain.messages import UnitMessage, decode_message
-from chalicelib.domain.verdicts import Verdict
-from chalicelib.errors import FieldError, SchemaViolationError
-from chalicelib.services.ingest_batches import Batch, Batching, ingest_batch
-from chalicelib.spread import in_turn
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import FieldError, SchemaViolationError
+from chalicelib.events.batch import Form, Verdict
+from chalicelib.events.ingest_batch import Batch, Batching, ingest_batch
+from chalicelib.events.message import UnitMessage, decode_message
 from tests.factories import Clock, unique
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

@@ -4,14 +4,14 @@ import json
 from datetime import timedelta
 from typing import Any
 
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Event
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.compare_stores import Comparing
-from chalicelib.services.reconcile import Reconciling, Report, reconcile
-from chalicelib.services.remake_silver import Remaking
-from chalicelib.services.run_processors import run_processor
-from chalicelib.spread import in_turn
+from chalicelib.aws.sqs import Delivery
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events.finish import run_processor
+from chalicelib.events.model import Event
+from chalicelib.recovery.compare import Comparing
+from chalicelib.recovery.reconcile import Reconciling, Report, reconcile
+from chalicelib.recovery.remake import Remaking
 from tests.factories import make_body, make_event, make_message
 from tests.fake_results import FakeResultStore
 from tests.fakes import FakeCheckpointStore, FakeEventIndex

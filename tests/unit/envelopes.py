@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.cloudevents import read_structured, to_cloud_event
-from chalicelib.domain.drafts import Draft
-from chalicelib.errors import InvalidRequestError
+from chalicelib.core.errors import InvalidRequestError
+from chalicelib.events.cloudevents import read_structured, to_cloud_event
+from chalicelib.events.model import Draft
 from tests.factories import make_event
 
 TYPE = "com.example.order.placed"

@@ -4,18 +4,16 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Status
-from chalicelib.domain.listing import Listing
-from chalicelib.domain.messages import ReplayMessage
-from chalicelib.domain.replays import Selection
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import ConflictError, IdempotencyConflictError
-from chalicelib.services.dead_letters import Choice, Recovering, redrive_events
-from chalicelib.services.replay_many import Order, ReplayingMany, abort, start
-from chalicelib.services.restart_replays import Restarting, restart_replays
-from chalicelib.services.step_replays import SteppingReplays, take_step
-from chalicelib.spread import in_turn
+from chalicelib.aws.sqs import Delivery
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import ConflictError, IdempotencyConflictError
+from chalicelib.events.message import ReplayMessage
+from chalicelib.events.model import Listing, Status
+from chalicelib.recovery.dead_letters import Choice, Recovering, redrive_events
+from chalicelib.replays.model import Selection
+from chalicelib.replays.start import Order, ReplayingMany, abort, start
+from chalicelib.replays.steps import Restarting, SteppingReplays, restart_replays, take_step
+from chalicelib.web.callers import Caller
 from tests.factories import no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from chalicelib.domain.events import Event, Record, Status, Step
-from chalicelib.services.reconcile import Reconciling, Report, reconcile
-from chalicelib.spread import in_turn
+from chalicelib.aws.threads import in_turn
+from chalicelib.events.model import Event, Record, Status, Step
+from chalicelib.recovery.reconcile import Reconciling, Report, reconcile
 from tests.factories import Clock, decode_event, make_body, make_event
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

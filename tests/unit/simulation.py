@@ -9,21 +9,20 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from chalicelib.domain.batches import Form
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import OPEN, Record, Status
-from chalicelib.domain.lake_keys import parse_bronze_key
-from chalicelib.domain.messages import ReplayMessage, UnitMessage, decode_message
-from chalicelib.domain.units import read_unit
-from chalicelib.domain.verdicts import Outcome
-from chalicelib.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
-from chalicelib.services.end_events import Processing
-from chalicelib.services.ingest_batches import Batch, Batching, ingest_batch
-from chalicelib.services.ingest_events import Ingest, Receipt, ingest
-from chalicelib.services.process_events import process_batch
-from chalicelib.services.processors import PROCESSORS
-from chalicelib.services.reconcile import Reconciling, reconcile
-from chalicelib.spread import in_turn
+from chalicelib.aws.sqs import Delivery
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
+from chalicelib.events.batch import Form, Outcome
+from chalicelib.events.finish import Processing
+from chalicelib.events.ingest import Ingest, Receipt, ingest
+from chalicelib.events.ingest_batch import Batch, Batching, ingest_batch
+from chalicelib.events.keys import parse_bronze_key
+from chalicelib.events.message import ReplayMessage, UnitMessage, decode_message
+from chalicelib.events.model import OPEN, Record, Status
+from chalicelib.events.processors import PROCESSORS
+from chalicelib.events.unit import read_unit
+from chalicelib.events.worker import process_batch
+from chalicelib.recovery.reconcile import Reconciling, reconcile
 from tests.factories import Clock, make_submission, no_schema
 from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake

@@ -9,16 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import alerts
-from chalicelib.domain.alert_groups import (
-    AlertGroup,
-    GroupState,
-    candidate_ids,
-    choose_group,
-    window_end,
+from chalicelib.alerts.groups import AlertGroup, GroupState, candidate_ids, choose_group, window_end
+from chalicelib.alerts.model import (
+    TEXT_LIMIT,
+    TITLE_LIMIT,
+    Alert,
+    Severity,
+    SummaryDue,
+    alarm,
+    read_message,
+    summary,
 )
-from chalicelib.domain.alerts import Alert, Severity, SummaryDue, read_message
-from chalicelib.domain.events import Event, Failure
+from chalicelib.events.alerts import event_failed
+from chalicelib.events.model import Event, Failure
 
 EVENTS = Path(__file__).parent.parent / "events"
 NOON = "2026-03-14T12:00:00.000Z"
@@ -159,7 +162,7 @@ def test_other_json_is_shown_shortened(value: Any) -> None:
 
     assert alert.kind == "json"
     assert json.loads(alert.text) == value
-    assert len(read({"a": {"b": ["x" * 9000]}}).text) <= alerts.TEXT_LIMIT
+    assert len(read({"a": {"b": ["x" * 9000]}}).text) <= TEXT_LIMIT
 
 
 @given(st.text() | st.recursive(st.none() | st.text() | st.integers(), st.lists).map(json.dumps))
@@ -168,8 +171,8 @@ def test_reading_never_fails_and_keeps_the_limits(body: str) -> None:
 
     assert isinstance(message, Alert)
     assert message.title
-    assert len(message.title) <= alerts.TITLE_LIMIT
-    assert len(message.text) <= alerts.TEXT_LIMIT
+    assert len(message.title) <= TITLE_LIMIT
+    assert len(message.text) <= TEXT_LIMIT
     assert Alert.from_dict(message.to_dict()) == replace(message, same=())
 
 
@@ -191,25 +194,21 @@ def test_a_message_of_ours_that_is_malformed_is_shown_and_not_lost(ours: Any) ->
 def test_a_summary_is_read_back() -> None:
     group_id = candidate_ids("key", NOON, WINDOW)[0]
 
-    assert read_message(alerts.summary(group_id)) == SummaryDue(group_id)
+    assert read_message(summary(group_id)) == SummaryDue(group_id)
 
 
 def test_failed_events_are_equal_by_owner_type_class_and_code() -> None:
     # Given two failures that differ in event, time and message, and others
     failure = Failure("permanent", "schema", "no amount")
-    first = read(alerts.event_failed(make_event(), failure, NOON))
+    first = read(event_failed(make_event(), failure, NOON))
     other_event = replace(make_event("0195a000-0000-7000-8000-000000000002"), subject="s")
     same = read(
-        alerts.event_failed(
-            other_event, replace(failure, message="no id"), "2026-03-14T12:04:00.000Z"
-        )
+        event_failed(other_event, replace(failure, message="no id"), "2026-03-14T12:04:00.000Z")
     )
-    other_code = read(alerts.event_failed(make_event(), replace(failure, code="limit"), NOON))
-    other_type = read(
-        alerts.event_failed(replace(make_event(), event_type="order.paid"), failure, NOON)
-    )
+    other_code = read(event_failed(make_event(), replace(failure, code="limit"), NOON))
+    other_type = read(event_failed(replace(make_event(), event_type="order.paid"), failure, NOON))
 
-    other_owner = read(alerts.event_failed(replace(make_event(), owner="bob"), failure, NOON))
+    other_owner = read(event_failed(replace(make_event(), owner="bob"), failure, NOON))
 
     # Then only those of one owner, type, class and code are equal
     assert first.group_key == same.group_key
@@ -228,8 +227,8 @@ def test_alarm_and_ok_are_told_apart() -> None:
         "account": "123456789012",
         "metric": "AWS/SQS Age",
     }
-    raised = read(alerts.alarm("Queue is old", "ALARM", NOON, **told))
-    resolved = read(alerts.alarm("Queue is old", "OK", NOON, **told))
+    raised = read(alarm("Queue is old", "ALARM", NOON, **told))
+    resolved = read(alarm("Queue is old", "OK", NOON, **told))
 
     assert raised.title == "ALARM: Queue is old"
     assert resolved.title == "Resolved: Queue is old"
@@ -243,7 +242,7 @@ def test_alarm_and_ok_are_told_apart() -> None:
 
 def test_an_alarm_of_another_region_or_name_is_another_alert() -> None:
     keys = {
-        read(alerts.alarm(name, "ALARM", NOON, region=region)).group_key
+        read(alarm(name, "ALARM", NOON, region=region)).group_key
         for name in ("Queue-1", "Queue-2")
         for region in ("us-east-1", "eu-west-1")
     }

@@ -7,8 +7,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.adapters.attributes import from_attribute, from_item, to_attribute, to_item
-from chalicelib.domain.events import Status
+from chalicelib.aws.dynamodb import from_attribute, from_item, to_attribute, to_item
+from chalicelib.events.model import Status
 
 names = st.text(min_size=1, max_size=10)
 values = st.recursive(

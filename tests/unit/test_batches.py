@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.batches import MAX_ITEMS, Form, as_kept, one_line, read_item, split
-from chalicelib.domain.drafts import Identity
-from chalicelib.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.events.batch import MAX_ITEMS, Form, as_kept, one_line, read_item, split
+from chalicelib.events.model import Identity
 
 WORST_SECONDS = 3.0
 json_values = st.recursive(

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.callers import Door, caller_of
-from chalicelib.domain.direct_invocations import as_request, direct_caller, is_direct
-from chalicelib.domain.tokens import SCOPES, Caller, is_owner
-from chalicelib.errors import ForbiddenError, UnauthenticatedError
-from chalicelib.settings import AuthMode
+from chalicelib.core.config import AuthMode
+from chalicelib.core.errors import ForbiddenError, UnauthenticatedError
+from chalicelib.core.names import is_owner
+from chalicelib.web.callers import SCOPES, Caller, Door, caller_of
+from chalicelib.web.request import as_request, direct_caller, is_direct
 
 ACCOUNT = "123456789012"
 SUB = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.changes import (
+from chalicelib.items.changes import (
     MAX_LINES,
     MAX_SUBJECT,
     MAX_TEXT_BYTES,

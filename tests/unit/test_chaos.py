@@ -57,7 +57,7 @@ def test_a_safeguard_can_be_taken_out_of_the_code(name: str, project: Path) -> N
 def test_a_text_that_is_not_there_just_once_is_an_error(project: Path) -> None:
     for text in ("no such text", "import"):
         with pytest.raises(ValueError, match="not just once"):
-            alter(project, [Change("chalicelib/adapters/lake.py", text, "")], "local")
+            alter(project, [Change("chalicelib/events/lake.py", text, "")], "local")
 
 
 def test_an_unknown_safeguard_is_an_error() -> None:

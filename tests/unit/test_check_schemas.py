@@ -5,24 +5,23 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain import schemas
-from chalicelib.domain.schema_versions import Schema
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import (
+from chalicelib.core.errors import (
     InvalidRequestError,
     NotFoundError,
     SchemaViolationError,
     UnavailableError,
 )
-from chalicelib.services import check_schemas
-from chalicelib.services.check_schemas import SchemaCheck
-from chalicelib.services.manage_schemas import (
+from chalicelib.schemas import compiler
+from chalicelib.schemas.check import MAX_ABSENT, MAX_COMPILED, SchemaCheck
+from chalicelib.schemas.manage import (
     ManagingSchemas,
     delete_schema,
     get_schema,
     list_schemas,
     put_schema,
 )
+from chalicelib.schemas.store import Schema
+from chalicelib.web.callers import Caller
 from tests.fake_schemas import FakeSchemaStore
 from tests.fakes import FakeAws
 from tests.faults import Fault
@@ -119,7 +118,7 @@ def test_a_schema_that_did_not_change_is_not_compiled_again(
     def refuse(_schema: Any) -> Any:
         raise AssertionError("compiled again")
 
-    monkeypatch.setattr(schemas, "compile_schema", refuse)
+    monkeypatch.setattr(compiler, "compile_schema", refuse)
     process.seconds += 60
     assert process.check("n", 1) == 1
     assert process.aws.calls == ["BatchGetItem"]
@@ -168,20 +167,20 @@ def test_many_types_are_loaded_in_one_call(process: Process) -> None:
 def test_ever_new_types_push_no_schema_out_and_fill_no_memory(process: Process) -> None:
     process.put("n", INTEGER)
     process.check("n", 1)
-    for number in range(check_schemas.MAX_ABSENT + 100):
+    for number in range(MAX_ABSENT + 100):
         process.schemas.check(f"new{number}", 1, is_json=True)
     assert process.check("n", 1) == 1
     assert process.aws.calls == []
-    assert len(process.schemas._absent) == check_schemas.MAX_ABSENT
-    for number in range(check_schemas.MAX_COMPILED + 5):
+    assert len(process.schemas._absent) == MAX_ABSENT
+    for number in range(MAX_COMPILED + 5):
         process.put(f"s{number}", INTEGER)
         process.check(f"s{number}", 1)
-    assert len(process.schemas._compiled) == check_schemas.MAX_COMPILED
+    assert len(process.schemas._compiled) == MAX_COMPILED
     assert process.check("n", 1) == 1
 
 
 def test_more_types_than_are_kept_can_be_loaded_at_once(process: Process) -> None:
-    names = [f"s{n}" for n in range(check_schemas.MAX_COMPILED + 10)]
+    names = [f"s{n}" for n in range(MAX_COMPILED + 10)]
     for name in names:
         process.put(name, INTEGER)
     process.schemas.load_many(names)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.clock import from_millis, from_text, to_text
+from chalicelib.core.clock import from_millis, from_text, to_text
 from tests.factories import NOON
 
 moments = st.integers(0, 4 * 10**12)

@@ -11,7 +11,9 @@ from cloudevents.core.bindings.http import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.cloudevents import (
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.strict_json import MAX_DEPTH, dump_json
+from chalicelib.events.cloudevents import (
     STRUCTURED,
     read_data,
     read_structured,
@@ -19,9 +21,7 @@ from chalicelib.domain.cloudevents import (
     silver_context,
     to_cloud_event,
 )
-from chalicelib.domain.drafts import Draft, Identity
-from chalicelib.domain.payloads import MAX_DEPTH, dump_json
-from chalicelib.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.events.model import Draft, Identity
 from tests.factories import make_event
 from tests.unit.envelopes import TYPE, encoded, faults_of, make_envelope, read
 

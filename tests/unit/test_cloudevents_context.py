@@ -4,10 +4,14 @@ import time
 
 import pytest
 
-from chalicelib.domain.cloudevents import read_structured_value, silver_context
-from chalicelib.domain.cloudevents_context import MAX_CONTEXT_BYTES, MAX_FAULTS
-from chalicelib.domain.payloads import dump_json
-from chalicelib.errors import InvalidRequestError
+from chalicelib.core.errors import InvalidRequestError
+from chalicelib.core.strict_json import dump_json
+from chalicelib.events.cloudevents import (
+    MAX_CONTEXT_BYTES,
+    MAX_FAULTS,
+    read_structured_value,
+    silver_context,
+)
 from tests.unit.envelopes import faults_of, make_envelope, read
 
 

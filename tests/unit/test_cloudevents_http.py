@@ -7,12 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.cloudevents import STRUCTURED, read_data
-from chalicelib.domain.cloudevents_context import MAX_CONTEXT_BYTES
-from chalicelib.domain.cloudevents_http import is_binary, read_binary
-from chalicelib.domain.drafts import Draft, Identity
-from chalicelib.domain.payloads import dump_json
-from chalicelib.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.strict_json import dump_json
+from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, STRUCTURED, read_data
+from chalicelib.events.cloudevents_http import is_binary, read_binary
+from chalicelib.events.model import Draft, Identity
 from tests.unit.envelopes import TYPE, encoded, give_back, make_headers
 
 

@@ -18,10 +18,9 @@ from cloudevents.v1.http import from_http as old_from_http
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.cloudevents import STRUCTURED, read_structured
-from chalicelib.domain.cloudevents_context import MAX_CONTEXT_BYTES
-from chalicelib.domain.cloudevents_http import is_binary, read_binary
-from chalicelib.domain.payloads import dump_json
+from chalicelib.core.strict_json import dump_json
+from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, STRUCTURED, read_structured
+from chalicelib.events.cloudevents_http import is_binary, read_binary
 from tests.unit.envelopes import TYPE, encoded, give_back, make_headers
 
 # What the type system lets a string hold; noncharacters are unassigned (Cn) too.

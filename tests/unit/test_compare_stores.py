@@ -4,15 +4,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.comparisons import EXAMPLES, Comparison, Difference
-from chalicelib.domain.events import Status
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.domain.listing import Entry
-from chalicelib.metrics import measured
-from chalicelib.services.processors import Incoming
-from chalicelib.services.reconcile import MARGIN_SECONDS
-from chalicelib.services.remake_silver import LONGEST_SECONDS
-from chalicelib.services.stored_keys import StoredKeys
+from chalicelib.core.metrics import measured
+from chalicelib.core.paging import Entry
+from chalicelib.events.keys import silver_key
+from chalicelib.events.model import Status
+from chalicelib.events.processors import Incoming
+from chalicelib.recovery.compare import StoredKeys
+from chalicelib.recovery.model import EXAMPLES, Comparison, Difference
+from chalicelib.recovery.reconcile import MARGIN_SECONDS
+from chalicelib.recovery.remake import LONGEST_SECONDS
 from tests.factories import NOON
 from tests.fakes import FakeEventIndex, StoredObject
 from tests.faults import Fault, ProcessKilledError

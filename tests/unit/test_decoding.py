@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib import decoding
-from chalicelib.domain.drafts import Identity
-from chalicelib.domain.events import Status
-from chalicelib.domain.listing import NEWEST, OLDEST, encode_cursor
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import InvalidRequestError, UnsupportedMediaTypeError
-from chalicelib.http import Call
+from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.core.paging import NEWEST, OLDEST, encode_cursor
+from chalicelib.events.decode import decode_listing, decode_submission, wants_cloud_event
+from chalicelib.events.model import Identity, Status
+from chalicelib.tokens.decode import decode_token_order, decode_token_page
+from chalicelib.web.api import Call
+from chalicelib.web.callers import Caller
+from chalicelib.web.parse import DEFAULT_LIMIT
 from tests.factories import NOON, make_body, make_id
 
 ALICE = Caller("alice", frozenset({"events:read"}), "t")
@@ -31,7 +32,7 @@ def call(
 
 def test_a_submission_is_the_body_as_it_is() -> None:
     body = make_body()
-    submission = decoding.decode_submission(
+    submission = decode_submission(
         call(body=body, content_type="Application/JSON; charset=UTF-8", idempotency_key="k")
     )
     assert submission.payload is body
@@ -41,14 +42,14 @@ def test_a_submission_is_the_body_as_it_is() -> None:
 
 
 def test_no_key_is_no_identity() -> None:
-    submission = decoding.decode_submission(call(body=make_body()))
+    submission = decode_submission(call(body=make_body()))
     assert submission.read().identity is None
 
 
 @pytest.mark.parametrize("key", ["", "x" * 256, "ü", "a\nb", "a\x00", "\x7f"])
 def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        decoding.decode_submission(call(body=make_body(), idempotency_key=key))
+        decode_submission(call(body=make_body(), idempotency_key=key))
     assert caught.value.errors[0].pointer == "/header/Idempotency-Key"
 
 
@@ -56,7 +57,7 @@ STRUCTURED = b'{"specversion":"1.0","id":"1","source":"/shop","type":"order","da
 
 
 def test_a_cloud_event_is_known_by_its_media_type() -> None:
-    submission = decoding.decode_submission(
+    submission = decode_submission(
         call(body=STRUCTURED, content_type="Application/CloudEvents+JSON; charset=utf-8")
     )
     draft = submission.read()
@@ -68,13 +69,13 @@ def test_a_cloud_event_is_known_by_its_media_type() -> None:
 def test_a_cloud_event_is_known_by_its_headers() -> None:
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order"}
     request = Call(ALICE, "request", {**headers, "content-type": "text/plain"}, {}, b"hello")
-    draft = decoding.decode_submission(request).read()
+    draft = decode_submission(request).read()
     assert (draft.event_type, draft.data, draft.payload) == ("order", "hello", b"hello")
     assert draft.identity == Identity("cloudevents", "/shop\x001")
 
 
 def test_a_key_in_the_header_goes_before_that_of_a_cloud_event() -> None:
-    submission = decoding.decode_submission(
+    submission = decode_submission(
         call(body=STRUCTURED, content_type="application/cloudevents+json", idempotency_key="k")
     )
     assert submission.read().identity == Identity("idempotency", "k")
@@ -91,7 +92,7 @@ def test_a_key_in_the_header_goes_before_that_of_a_cloud_event() -> None:
     ],
 )
 def test_a_cloud_event_is_answered_to_who_asks_for_one(accept: str, wanted: bool) -> None:
-    assert decoding.wants_cloud_event(call(accept=accept)) is wanted
+    assert wants_cloud_event(call(accept=accept)) is wanted
 
 
 @pytest.mark.parametrize(
@@ -100,18 +101,18 @@ def test_a_cloud_event_is_answered_to_who_asks_for_one(accept: str, wanted: bool
 )
 def test_a_submission_in_another_format_is_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError):
-        decoding.decode_submission(call(content_type=content_type))
+        decode_submission(call(content_type=content_type))
 
 
 def test_a_listing_without_a_query_is_the_callers_newest() -> None:
-    listing, resume = decoding.decode_listing(call())
-    assert (listing.owner, listing.limit, resume) == ("alice", decoding.DEFAULT_LIMIT, None)
+    listing, resume = decode_listing(call())
+    assert (listing.owner, listing.limit, resume) == ("alice", DEFAULT_LIMIT, None)
     assert (listing.start, listing.end) == (OLDEST, NEWEST)
     assert (listing.event_type, listing.status) == (None, None)
 
 
 def test_an_admins_listing_is_everyones() -> None:
-    assert decoding.decode_listing(call(caller=ADMIN))[0].owner is None
+    assert decode_listing(call(caller=ADMIN))[0].owner is None
 
 
 def test_a_listing_takes_every_filter() -> None:
@@ -124,7 +125,7 @@ def test_a_listing_takes_every_filter() -> None:
         "limit": ["7"],
         "cursor": [encode_cursor(list_key)],
     }
-    listing, resume = decoding.decode_listing(call(query))
+    listing, resume = decode_listing(call(query))
     assert (listing.event_type, listing.status) == ("order.created", Status.FAILED)
     assert listing.start == "2026-03-14T00:00:00.000Z"
     assert listing.end == "2026-03-14T12:00:00.000Z"
@@ -133,7 +134,7 @@ def test_a_listing_takes_every_filter() -> None:
 
 def test_every_unknown_parameter_is_named() -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        decoding.decode_listing(call({"a": ["1"], "limit": ["1", "2"], "b": ["2"]}))
+        decode_listing(call({"a": ["1"], "limit": ["1", "2"], "b": ["2"]}))
     assert [(fault.pointer, fault.detail) for fault in caught.value.errors] == [
         ("/query/a", "is not known here"),
         ("/query/limit", "comes twice"),
@@ -143,7 +144,7 @@ def test_every_unknown_parameter_is_named() -> None:
 
 def test_a_token_order_is_read_whole() -> None:
     body = b'{"owner":"bob","scopes":["events:read","admin"],"expiresAt":"2026-03-14T13:00+01:00"}'
-    order = decoding.decode_token_order(call(body=body), NOON - timedelta(milliseconds=1))
+    order = decode_token_order(call(body=body), NOON - timedelta(milliseconds=1))
     assert order.owner == "bob"
     assert order.scopes == ["events:read", "admin"]
     assert order.expires_at == "2026-03-14T12:00:00.000Z"
@@ -152,11 +153,11 @@ def test_a_token_order_is_read_whole() -> None:
 def test_a_token_that_has_expired_is_not_issued() -> None:
     body = b'{"owner":"bob","scopes":["admin"],"expiresAt":"2026-03-14T12:00:00Z"}'
     with pytest.raises(InvalidRequestError) as caught:
-        decoding.decode_token_order(call(body=body), NOON)
+        decode_token_order(call(body=body), NOON)
     assert [fault.pointer for fault in caught.value.errors] == ["/expiresAt"]
 
 
 def test_a_page_of_tokens_goes_on_after_an_id() -> None:
-    assert decoding.decode_token_page(call()) == (decoding.DEFAULT_LIMIT, None)
+    assert decode_token_page(call()) == (DEFAULT_LIMIT, None)
     query = {"limit": ["3"], "cursor": ["abc123"]}
-    assert decoding.decode_token_page(call(query)) == (3, "abc123")
+    assert decode_token_page(call(query)) == (3, "abc123")

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain import lake_keys
-from chalicelib.domain.events import TRANSITIONS, Status
-from chalicelib.domain.tokens import SCOPES
+from chalicelib.events.keys import bronze_key, silver_key, unit_bronze_key, unit_silver_key
+from chalicelib.events.model import TRANSITIONS, Status
+from chalicelib.web.callers import SCOPES
 from infra import policies, project
 from tests.factories import make_event
 
@@ -42,14 +42,14 @@ def test_every_status_is_explained() -> None:
 @pytest.mark.parametrize(
     ("what", "made"),
     [
-        ("bronze key", lake_keys.bronze_key("order", "2026-01-31T00:00:00.000Z", "ID")),
+        ("bronze key", bronze_key("order", "2026-01-31T00:00:00.000Z", "ID")),
         (
             "bronze key of a unit",
-            lake_keys.unit_bronze_key("2026-01-31T00:00:00.000Z", "ID"),
+            unit_bronze_key("2026-01-31T00:00:00.000Z", "ID"),
         ),
         (
             "silver key of a unit",
-            lake_keys.unit_silver_key("order", "2026-01-31T00:00:00.000Z", "ID"),
+            unit_silver_key("order", "2026-01-31T00:00:00.000Z", "ID"),
         ),
     ],
 )
@@ -59,7 +59,7 @@ def test_keys_look_as_the_page_says(what: str, made: str) -> None:
 
 def test_a_silver_key_looks_as_the_page_says() -> None:
     event = make_event(event_id="ID", event_type="order", at=datetime(2026, 1, 31, tzinfo=UTC))
-    assert filled(rows(CONCEPTS)["silver key"][0]) == lake_keys.silver_key(event)
+    assert filled(rows(CONCEPTS)["silver key"][0]) == silver_key(event)
 
 
 def filled(shape: str) -> str:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from chalicelib.settings import TABLE
+from chalicelib.core.config import TABLE
 from infra import project, write_configuration
 from infra.generated import NoSuchPartError, replaced, table
 from infra.provision import ENVIRONMENT

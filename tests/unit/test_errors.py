@@ -5,8 +5,8 @@ import re
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
-from chalicelib import errors
-from chalicelib.errors import (
+from chalicelib.core import errors
+from chalicelib.core.errors import (
     EventlineError,
     InvalidRequestError,
     PermanentError,

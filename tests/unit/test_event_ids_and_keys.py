@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.clock import from_millis
-from chalicelib.domain.event_ids import is_event_id, keyed_event_id, new_event_id
-from chalicelib.domain.events import MAX_TYPE_BYTES, name_fault
-from chalicelib.domain.lake_keys import bronze_key, parse_bronze_key, silver_key
+from chalicelib.core.clock import from_millis
+from chalicelib.core.ids import is_event_id, keyed_event_id, new_event_id
+from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.events.keys import bronze_key, parse_bronze_key, silver_key
 from tests.factories import NOON, make_event, make_id
 
 RECEIVED_AT = "2026-03-14T12:00:00.000Z"

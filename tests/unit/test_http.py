@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from chalice.app import Response
 
-from chalicelib.domain.browsers import SECURITY_HEADERS
-from chalicelib.domain.callers import Door
-from chalicelib.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
-from chalicelib.http import PROBLEM, Api, answer, no_content, problem, stored
-from chalicelib.settings import AuthMode
+from chalicelib.core.config import AuthMode
+from chalicelib.core.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
+from chalicelib.web.api import PROBLEM, Api, answer, no_content, problem, stored
+from chalicelib.web.browsers import SECURITY_HEADERS
+from chalicelib.web.callers import Door
 from tests.faults import no_answer, refusal
 
 

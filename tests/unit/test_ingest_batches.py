@@ -6,13 +6,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.domain.batches import Form
-from chalicelib.domain.event_ids import is_event_id, keyed_event_id
-from chalicelib.domain.events import Handover, Record, Status
-from chalicelib.domain.messages import EventMessage, decode_message
-from chalicelib.domain.verdicts import Verdict
-from chalicelib.errors import InvalidJsonError, InvalidRequestError, UnavailableError
-from chalicelib.services.ingest_events import Ingest, ingest
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError, UnavailableError
+from chalicelib.core.ids import is_event_id, keyed_event_id
+from chalicelib.events.batch import Form, Verdict
+from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.message import EventMessage, decode_message
+from chalicelib.events.model import Handover, Record, Status
 from tests.factories import make_submission, no_schema
 from tests.faults import Fault, suffer
 from tests.unit.batching import Platform, body_of, told

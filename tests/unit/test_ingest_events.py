@@ -7,11 +7,8 @@ from datetime import timedelta
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.domain import clock
-from chalicelib.domain.event_ids import keyed_event_id
-from chalicelib.domain.events import Handover, Status, sha256
-from chalicelib.domain.messages import EventMessage
-from chalicelib.errors import (
+from chalicelib.core import clock
+from chalicelib.core.errors import (
     EventlineError,
     FieldError,
     IdempotencyConflictError,
@@ -20,7 +17,10 @@ from chalicelib.errors import (
     PayloadTooLargeError,
     SchemaViolationError,
 )
-from chalicelib.services.ingest_events import Ingest, ingest
+from chalicelib.core.ids import keyed_event_id, sha256
+from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.message import EventMessage
+from chalicelib.events.model import Handover, Status
 from tests.factories import NOON, Clock, decode_event, make_body, make_submission, no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.adapters.item_store import ItemStore
-from chalicelib.domain.items import Guard
-from chalicelib.errors import NotFoundError
+from chalicelib.core.errors import NotFoundError
+from chalicelib.items.model import Guard
+from chalicelib.items.store import ItemStore
 
 
 class RefusingClient:

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from chalicelib.domain.items import (
+from chalicelib.core.errors import InvalidRequestError
+from chalicelib.items.model import (
     MAX_ENTITY_TAGS,
     MAX_INLINE_BYTES,
     Guard,
@@ -18,7 +19,6 @@ from chalicelib.domain.items import (
     new_item,
     revisions_to_change,
 )
-from chalicelib.errors import InvalidRequestError
 
 NOW = "2026-03-14T12:00:00.000Z"
 ITEM_ID = "0195d2f0-6c00-7a11-8b22-4c33d455e666"

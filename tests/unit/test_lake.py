@@ -8,9 +8,9 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.adapters.lake import Lake
-from chalicelib.domain.events import MAX_NAME_BYTES, name_fault
-from chalicelib.errors import UnavailableError
+from chalicelib.core.errors import UnavailableError
+from chalicelib.core.names import MAX_NAME_BYTES, name_fault
+from chalicelib.events.lake import Lake
 from tests.factories import make_event
 from tests.faults import refusal
 

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.batches import one_line
-from chalicelib.domain.events import TRANSITIONS, Record, Status, sha256
-from chalicelib.observability import log
+from chalicelib.core.ids import sha256
+from chalicelib.core.log import log
+from chalicelib.events.batch import one_line
+from chalicelib.events.model import TRANSITIONS, Record, Status
 from tests.factories import NOON
 from tests.faults import Fault
 from tests.unit.simulation import Job, Reconcile, Send, SendBatch, Together, Wait, Work, World

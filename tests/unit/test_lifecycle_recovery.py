@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from chalicelib.domain.events import Record, Status
-from chalicelib.domain.replays import ReplayStatus
+from chalicelib.events.model import Record, Status
+from chalicelib.replays.model import ReplayStatus
 from tests.factories import NOON
 from tests.faults import Fault
 from tests.unit.operating import AbortReplays, Redrive, ReplayMany

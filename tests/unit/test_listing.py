@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.clock import to_text
-from chalicelib.domain.event_ids import keyed_event_id, new_event_id
-from chalicelib.domain.listing import (
+from chalicelib.core.clock import to_text
+from chalicelib.core.ids import keyed_event_id, new_event_id
+from chalicelib.core.paging import (
     NEWEST,
     OLDEST,
     Entry,

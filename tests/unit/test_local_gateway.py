@@ -15,8 +15,8 @@ from chalice import (
 from chalice.app import AuthRequest
 from chalice.config import Config
 
-from chalicelib.domain.browsers import SECURITY_HEADERS
-from chalicelib.domain.requests import MAX_HEADER_BYTES
+from chalicelib.web.browsers import SECURITY_HEADERS
+from chalicelib.web.limits import MAX_HEADER_BYTES
 from infra.gateway import PROBLEMS
 from local.gateway import Gateway, HttpReply, HttpRequest
 from local.serve import ThreadSafeChalice

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.events import MAX_NAME_BYTES, MAX_TYPE_BYTES
-from chalicelib.domain.messages import MAX_MESSAGE_BYTES, EventMessage
-from chalicelib.errors import ForeignMessageError
+from chalicelib.core.errors import ForeignMessageError
+from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES
+from chalicelib.events.message import MAX_MESSAGE_BYTES, EventMessage
 from tests.factories import decode_event, make_event
 
 PAYLOAD = b'{"eventType":"demo"}'

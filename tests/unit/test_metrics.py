@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib import metrics
-from chalicelib.domain.events import Status
-from chalicelib.errors import BatchIncompleteError, InvalidRequestError
-from chalicelib.metrics import MOST_VALUES, Run, measured
-from chalicelib.observability import JsonFormatter, log
-from chalicelib.services.ingest_events import Ingest, ingest
+from chalicelib.core import metrics
+from chalicelib.core.errors import BatchIncompleteError, InvalidRequestError
+from chalicelib.core.log import JsonFormatter, log
+from chalicelib.core.metrics import MOST_VALUES, Run, measured
+from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.model import Status
 from tests.factories import (
     make_body,
     make_delivery,

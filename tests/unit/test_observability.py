@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from chalicelib.observability import JsonFormatter, configure, correlation, log, log_context
+from chalicelib.core.log import JsonFormatter, configure, correlation, log, log_context
 
 
 @pytest.fixture

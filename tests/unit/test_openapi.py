@@ -10,9 +10,10 @@ import jsonschema_rs
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 
-from chalicelib import errors
-from chalicelib.domain.tokens import SCOPES
-from chalicelib.openapi import document, problems
+from chalicelib.core import errors
+from chalicelib.openapi import document
+from chalicelib.web import problems
+from chalicelib.web.callers import SCOPES
 from infra import gateway
 from infra.write_openapi import COPY, as_text
 from tests.openapi_contract import Operation, faults, operations, resolve, walk

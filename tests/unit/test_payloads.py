@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.payloads import MAX_DEPTH, MAX_VALUES, dump_json, parse_json
-from chalicelib.errors import InvalidJsonError
+from chalicelib.core.errors import InvalidJsonError
+from chalicelib.core.strict_json import MAX_DEPTH, MAX_VALUES, dump_json, parse_json
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)

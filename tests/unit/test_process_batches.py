@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Status
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.process_events import MARGIN_SECONDS
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events.model import Status
+from chalicelib.events.worker import MARGIN_SECONDS
 from tests.factories import decode_event, make_delivery
 from tests.faults import Fault, ProcessKilledError
 from tests.unit.worker import Worker, again, refusing

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Status, Step
-from chalicelib.errors import BatchIncompleteError
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events.model import Status, Step
 from tests.factories import make_body, make_delivery, make_event, make_message
 from tests.fake_queue import FakeQueue
 from tests.unit.worker import MAX_ATTEMPTS, Worker, again, refusing

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Event, Failure, Status
-from chalicelib.domain.messages import UnitMessage
-from chalicelib.domain.units import part, silver_file_key, unpack
-from chalicelib.errors import BatchIncompleteError
-from chalicelib.services.process_events import MARGIN_SECONDS
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events.message import UnitMessage
+from chalicelib.events.model import Event, Failure, Status
+from chalicelib.events.unit import part, silver_file_key, unpack
+from chalicelib.events.worker import MARGIN_SECONDS
 from tests.factories import make_body, make_delivery, make_event, make_message
 from tests.faults import Fault, ProcessKilledError, suffer
 from tests.unit.worker import MAX_ATTEMPTS, WEBHOOK_OWNER, Worker, again, refusing

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from chalicelib.errors import PermanentError, TransientError
-from chalicelib.services.processors import (
+from chalicelib.core.errors import PermanentError, TransientError
+from chalicelib.events.processors import (
     PROCESSORS,
     Incoming,
     Processor,

@@ -14,10 +14,7 @@ import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from standardwebhooks import Webhook
 
-from chalicelib.domain import signatures
-from chalicelib.domain.event_ids import keyed_event_id
-from chalicelib.domain.events import Record, Status
-from chalicelib.errors import (
+from chalicelib.core.errors import (
     EventlineError,
     IdempotencyConflictError,
     InvalidJsonError,
@@ -26,8 +23,11 @@ from chalicelib.errors import (
     UnauthenticatedError,
     UnsupportedMediaTypeError,
 )
-from chalicelib.services.ingest_events import Ingest, Receipt
-from chalicelib.services.receive_webhooks import Receiving, receive
+from chalicelib.core.ids import keyed_event_id
+from chalicelib.events.ingest import Ingest, Receipt
+from chalicelib.events.model import Record, Status
+from chalicelib.webhooks import signatures
+from chalicelib.webhooks.receive import Receiving, receive
 from tests.factories import Clock, no_schema, unique
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.domain.events import Failure, Handover, Status
+from chalicelib.events.model import Failure, Handover, Status
 from tests.factories import decode_event
 from tests.unit.reconciling import MAX_REQUEUES, STUCK_AFTER, Platform
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from chalicelib.domain.batches import Form, read_item
-from chalicelib.domain.events import Event, Failure, Handover, Status, Step
-from chalicelib.domain.lake_keys import rejected_unit_key
-from chalicelib.domain.messages import EventMessage, UnitMessage, decode_message
-from chalicelib.domain.units import Checked, Unit, make_events, pack, to_metadata
-from chalicelib.services.reconcile_units import UNIT_SETTLED
+from chalicelib.events.batch import Form, read_item
+from chalicelib.events.keys import rejected_unit_key
+from chalicelib.events.message import EventMessage, UnitMessage, decode_message
+from chalicelib.events.model import Event, Failure, Handover, Status, Step
+from chalicelib.events.unit import Checked, Unit, make_events, pack, to_metadata
+from chalicelib.recovery.reconcile import UNIT_SETTLED
 from tests.factories import NOON, make_id
 from tests.fakes import StoredObject
 from tests.unit.reconciling import MAX_REQUEUES, STUCK_AFTER, Platform

@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain.events import Event, Record, Status
-from chalicelib.domain.tokens import Caller
-from chalicelib.errors import (
+from chalicelib.core.errors import (
     ConflictError,
     FieldError,
     InvalidRequestError,
     NotFoundError,
     SchemaViolationError,
 )
-from chalicelib.services.ingest_events import Ingest, ingest
-from chalicelib.services.read_events import Reading
-from chalicelib.services.replay_events import Replaying, replay
+from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.model import Event, Record, Status
+from chalicelib.events.read import Reading
+from chalicelib.replays.start import Replaying, replay
+from chalicelib.web.callers import Caller
 from tests.factories import Clock, decode_event, make_submission, no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue

@@ -7,12 +7,17 @@ from typing import Any
 
 import pytest
 
-from chalicelib.domain import schemas
-from chalicelib.domain.payloads import parse_json
-from chalicelib.domain.schema_versions import Schema
-from chalicelib.domain.schema_work import MAX_WORK, bound_work, measure
-from chalicelib.domain.schemas import DIALECT, Compiled, check_schema, violations
-from chalicelib.errors import InvalidRequestError
+from chalicelib.core.errors import InvalidRequestError
+from chalicelib.core.strict_json import parse_json
+from chalicelib.schemas.bounds import MAX_WORK, bound_work, measure
+from chalicelib.schemas.compiler import (
+    DIALECT,
+    MAX_SCHEMA_BYTES,
+    Compiled,
+    check_schema,
+    violations,
+)
+from chalicelib.schemas.store import Schema
 
 MEBIBYTE = 1 << 20
 NUMBERS = [1] * (MEBIBYTE // 2)
@@ -152,9 +157,9 @@ def test_a_long_chain_in_place_is_refused_without_exhausting_the_stack() -> None
 
 
 def test_size_is_that_of_what_was_sent() -> None:
-    check_schema({}, schemas.MAX_SCHEMA_BYTES)
+    check_schema({}, MAX_SCHEMA_BYTES)
     with pytest.raises(InvalidRequestError, match="65536"):
-        check_schema({}, schemas.MAX_SCHEMA_BYTES + 1)
+        check_schema({}, MAX_SCHEMA_BYTES + 1)
 
 
 def test_patterns_together_are_bounded() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from chalicelib.domain.tokens import is_owner
-from chalicelib.errors import ConfigurationError
-from chalicelib.settings import TABLE, AuthMode, load, queue_url
+from chalicelib.core.config import TABLE, AuthMode, load, queue_url
+from chalicelib.core.errors import ConfigurationError
+from chalicelib.core.names import is_owner
 from tests.conftest import STAGE_VARIABLES
 
 REQUIRED = [entry.name for entry in TABLE if entry.default is None]

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as some
 from standardwebhooks import Webhook
 
-from chalicelib.domain import signatures
-from chalicelib.domain.signatures import (
+from chalicelib.webhooks import signatures
+from chalicelib.webhooks.signatures import (
+    _NO_KEY,
     MAX_SECRETS,
     MAX_SIGNATURES,
     parse_secrets,
@@ -134,8 +135,7 @@ def test_without_a_secret_nothing_is_right(secrets: list[str], guess: str) -> No
     assert not verify_github(secrets, github_headers(guess, BODY), BODY)
     # Nor what is signed with the key that the work is done with.
     stand_in = {
-        "x-hub-signature-256": "sha256="
-        + hmac.new(signatures._NO_KEY, BODY, hashlib.sha256).hexdigest()
+        "x-hub-signature-256": "sha256=" + hmac.new(_NO_KEY, BODY, hashlib.sha256).hexdigest()
     }
     assert not verify_github(secrets, stand_in, BODY)
 
@@ -300,7 +300,7 @@ def test_a_secret_that_is_not_base64_is_no_key(secret: str) -> None:
 )
 def test_without_a_usable_secret_no_standard_webhook_is_right(secrets: list[str]) -> None:
     timestamp = str(int(NOON.timestamp()))
-    for key in (b"", signatures._NO_KEY, b"a", "é".encode()):
+    for key in (b"", _NO_KEY, b"a", "é".encode()):
         headers = sign_by_hand(key, "msg_1", timestamp, BODY)
         assert not verify_standard(secrets, headers, BODY, NOON)
 

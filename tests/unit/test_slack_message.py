@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.alert_groups import AlertGroup, GroupState
-from chalicelib.domain.alerts import Alert, Severity
-from chalicelib.domain.slack_message import escape, first_message, link, repeat_message
+from chalicelib.alerts.groups import AlertGroup, GroupState
+from chalicelib.alerts.model import Alert, Severity
+from chalicelib.alerts.slack import escape, first_message, link, repeat_message
 
 AT = "2026-03-14T12:00:00.000Z"
 

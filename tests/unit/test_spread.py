@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from chalicelib.observability import _context, log_context
-from chalicelib.spread import THREADS, Each, in_threads, in_turn
+from chalicelib.aws.threads import THREADS, Each, in_threads, in_turn
+from chalicelib.core.log import _context, log_context
 
 
 @pytest.mark.parametrize("each", [in_threads, in_turn])

@@ -5,12 +5,13 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain import clock
-from chalicelib.domain.events import Event, Record, Status, Step, sha256
-from chalicelib.domain.messages import ReplayMessage, decode_message
-from chalicelib.domain.replays import Replay, ReplayStatus, Selection
-from chalicelib.services.replay_many import Order, start
-from chalicelib.services.step_replays import WAIT_SECONDS
+from chalicelib.core import clock
+from chalicelib.core.ids import sha256
+from chalicelib.events.message import ReplayMessage, decode_message
+from chalicelib.events.model import Event, Record, Status, Step
+from chalicelib.replays.model import Replay, ReplayStatus, Selection
+from chalicelib.replays.start import Order, start
+from chalicelib.replays.steps import WAIT_SECONDS
 from tests.factories import NOON, Clock, decode_event, make_delivery, make_event
 from tests.fake_queue import FakeQueue
 from tests.fakes import FakeAws

@@ -5,12 +5,10 @@ from typing import Any
 
 import pytest
 
-from chalicelib.adapters.event_index import EventIndex
-from chalicelib.adapters.event_store import EventStore
-from chalicelib.adapters.queue import Queue
-from chalicelib.domain.events import Handover, Status, Step
-from chalicelib.domain.listing import Listing
-from chalicelib.errors import UnavailableError
+from chalicelib.aws.sqs import Queue
+from chalicelib.core.errors import UnavailableError
+from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.events.model import Handover, Listing, Status, Step
 from tests.factories import make_event, make_id
 from tests.faults import refusal
 

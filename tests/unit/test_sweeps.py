@@ -4,8 +4,8 @@ from datetime import timedelta
 
 import pytest
 
-from chalicelib.domain.events import Handover, Status
-from chalicelib.domain.sweeps import Sweep
+from chalicelib.events.model import Handover, Status
+from chalicelib.recovery.model import Sweep
 from tests.factories import NOON, decode_event, make_event
 from tests.fakes import StoredObject
 from tests.faults import Fault, ProcessKilledError

@@ -4,18 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.tokens import (
-    SCOPES,
-    Caller,
-    format_token,
-    hash_secret,
-    is_owner,
-    is_token_id,
-    is_valid,
-    parse_token,
-)
-from chalicelib.errors import ForbiddenError, NotFoundError, UnauthenticatedError
-from chalicelib.services.manage_tokens import authenticate, issue_token, revoke_token
+from chalicelib.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from chalicelib.core.names import is_owner
+from chalicelib.tokens.manage import authenticate, issue_token, revoke_token
+from chalicelib.tokens.model import format_token, hash_secret, is_token_id, is_valid, parse_token
+from chalicelib.web.callers import SCOPES, Caller
 from tests.factories import make_token
 from tests.fakes import FakeAws, FakeTokenStore
 

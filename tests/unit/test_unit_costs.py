@@ -3,9 +3,9 @@
 import json
 from collections import Counter
 
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Status
-from chalicelib.services.ingest_events import Ingest, ingest
+from chalicelib.aws.sqs import Delivery
+from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.model import Status
 from tests.factories import make_submission, no_schema
 from tests.unit.batching import Platform
 from tests.unit.worker import Worker

@@ -7,19 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain import clock
-from chalicelib.domain.batches import Form, read_item
-from chalicelib.domain.event_ids import is_event_id, keyed_event_id, unit_event_id
-from chalicelib.domain.events import Status
-from chalicelib.domain.lake_keys import (
+from chalicelib.core import clock
+from chalicelib.core.errors import ForeignMessageError
+from chalicelib.core.ids import is_event_id, keyed_event_id, unit_event_id
+from chalicelib.events.batch import Form, read_item
+from chalicelib.events.keys import (
     is_rejected_unit,
     parse_bronze_key,
     parse_unit_key,
     rejected_unit_key,
 )
-from chalicelib.domain.messages import MAX_MESSAGE_BYTES, MAX_UNIT_BYTES, UnitMessage
-from chalicelib.domain.messages import decode_message as decode
-from chalicelib.domain.units import (
+from chalicelib.events.message import MAX_MESSAGE_BYTES, MAX_UNIT_BYTES, UnitMessage
+from chalicelib.events.message import decode_message as decode
+from chalicelib.events.model import Status
+from chalicelib.events.unit import (
     MAX_EVENTS,
     Checked,
     Unit,
@@ -33,7 +34,6 @@ from chalicelib.domain.units import (
     to_metadata,
     unpack,
 )
-from chalicelib.errors import ForeignMessageError
 from tests.factories import NOON, make_event, make_id, make_record
 
 UNIT = Unit(make_id(), "a@b-c", clock.to_text(NOON), Form.PLAIN)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.domain.event_ids import is_event_id
-from chalicelib.domain.tokens import is_owner
-from chalicelib.domain.uploads import (
+from chalicelib.core.errors import PermanentError
+from chalicelib.core.ids import is_event_id
+from chalicelib.core.names import is_owner
+from chalicelib.uploads.model import (
     MALFORMED,
     ObjectRecord,
     comparable_sequencer,
@@ -23,7 +24,6 @@ from chalicelib.domain.uploads import (
     read_notification,
     upload_key,
 )
-from chalicelib.errors import PermanentError
 
 EVENTS = Path(__file__).parents[1] / "events"
 NOW = datetime(2026, 3, 14, 12, 0, 0, 999_000, tzinfo=UTC)

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from chalicelib.domain.alerts import Alert, Severity, read_message
-from chalicelib.domain.drafts import Identity
-from chalicelib.domain.events import sha256
-from chalicelib.domain.slack_message import first_message
-from chalicelib.domain.webhooks import alert_of, read_github, read_standard
-from chalicelib.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.alerts.model import Alert, Severity, read_message
+from chalicelib.alerts.slack import first_message
+from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.ids import sha256
+from chalicelib.events.alerts import alert_of
+from chalicelib.events.model import Identity
+from chalicelib.webhooks.sources import read_github, read_standard
 
 SAMPLE = json.loads(
     (Path(__file__).parent.parent / "events" / "github_workflow_run.json").read_text()

@@ -5,17 +5,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from chalicelib.domain.batches import Form, read_item
-from chalicelib.domain.deliveries import Delivery
-from chalicelib.domain.events import Event, Status, Step
-from chalicelib.domain.lake_keys import silver_key
-from chalicelib.domain.messages import EventMessage, UnitMessage
-from chalicelib.domain.units import Checked, Unit, make_events, pack, to_metadata
-from chalicelib.errors import PermanentError, TransientError
-from chalicelib.services.end_events import Processing
-from chalicelib.services.process_events import process_batch
-from chalicelib.services.processors import Incoming, Processor
-from chalicelib.spread import in_turn
+from chalicelib.aws.sqs import Delivery
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import PermanentError, TransientError
+from chalicelib.events.batch import Form, read_item
+from chalicelib.events.finish import Processing
+from chalicelib.events.keys import silver_key
+from chalicelib.events.message import EventMessage, UnitMessage
+from chalicelib.events.model import Event, Status, Step
+from chalicelib.events.processors import Incoming, Processor
+from chalicelib.events.unit import Checked, Unit, make_events, pack, to_metadata
+from chalicelib.events.worker import process_batch
 from tests.factories import (
     Clock,
     decode_event,

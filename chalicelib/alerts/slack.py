@@ -1,0 +1,295 @@
+"""Posting to a Slack incoming webhook: one attempt, and what its outcome means.
+
+Sources: Slack, "Sending messages using incoming webhooks" and "Improving error conditions for
+incoming webhooks" (400, 403, 404 and 410 say that the same message will never be taken), "Rate
+limits" (429 with Retry-After in seconds). The webhook's URL is a secret: it is in no log line, and
+neither are the client's error messages, which quote it.
+
+Alerts as Slack messages (Block Kit).
+
+What comes from outside can show, but not act: `&`, `<` and `>` are escaped, so nothing mentions a
+channel or a person; text that Slack would format is either `plain_text` or `verbatim`; and only
+http and https addresses become links. Sources: Slack, "Formatting text for app surfaces", "Block
+Kit: blocks" (a header holds 150 characters, a section 3,000, a context block 10 elements, a message
+50 blocks).
+"""
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from chalicelib.alerts.groups import AlertGroup
+from chalicelib.alerts.model import Alert, Severity
+from chalicelib.core import clock
+from chalicelib.core.log import log
+from chalicelib.core.strict_json import dump_json
+
+CONNECT_SECONDS, READ_SECONDS = 2.0, 5.0
+FRESH_SECONDS = 5.0
+"""A URL that was read this lately is not read again because it was refused."""
+_RETRY_AFTER_LIMIT = 3600
+_REPLY_BYTES = 200
+_TRANSIENT_4XX = frozenset(
+    (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+)
+_REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+WebhookUrl = Callable[[float | None], str | None]
+"""Gives the webhook's URL, at most so many seconds old (None: as cached); None if there is none."""
+
+
+class Verdict(StrEnum):
+    """How an attempt ended."""
+
+    DELIVERED = "delivered"
+    RETRY = "retry"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The end of an attempt: `code` for programs, `reason` for people, and the seconds that Slack
+    asked to wait, if it did."""
+
+    verdict: Verdict
+    code: str
+    reason: str
+    retry_after: int | None = None
+
+
+def make_pool() -> Any:
+    """The HTTP client that `Slack` takes: bounded in time, following nothing, retrying nothing."""
+    import urllib3
+
+    return urllib3.PoolManager(
+        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False
+    )
+
+
+class Slack:
+    """One webhook. `loopback` allows plain HTTP to this machine, for stage local."""
+
+    def __init__(
+        self,
+        pool: Any,
+        url: WebhookUrl,
+        *,
+        loopback: bool = False,
+        now: Callable[[], datetime] = clock.utc_now,
+    ) -> None:
+        self._pool = pool
+        self._url = url
+        self._loopback = loopback
+        self._now = now
+
+    def post(self, message: Mapping[str, Any]) -> Outcome:
+        """Post a message: one request, and one more if a URL that was read some time ago is refused
+        and another has taken its place. At most 2 s to connect and 5 s for an answer, each.
+
+        Never raises for what Slack or the network does; reading the URL may raise an AWS error.
+        """
+        url = self._url(None)
+        fault = self._fault(url)
+        if url is None or fault:
+            return _not_set(fault or "there is no parameter with the webhook's URL")
+        status, outcome = self._attempt(url, message)
+        if status in _REFUSALS:
+            fresh = self._url(FRESH_SECONDS)
+            if fresh is not None and fresh != url and not self._fault(fresh):
+                log.info("Slack webhook replaced")
+                _, outcome = self._attempt(fresh, message)
+        return outcome
+
+    def _attempt(self, url: str, message: Mapping[str, Any]) -> tuple[int, Outcome]:
+        from urllib3 import exceptions
+
+        # A connection of its own: one that was kept may have died while the process was frozen,
+        # and a reset would leave open whether Slack has the message.
+        headers = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
+        try:
+            response = self._pool.request(
+                "POST",
+                url,
+                body=dump_json(message).encode(),
+                headers=headers,
+                redirect=False,
+                preload_content=False,
+            )
+        except exceptions.HTTPError as error:
+            return 0, _no_answer(error)
+        try:
+            reply = response.read(_REPLY_BYTES)
+        except exceptions.HTTPError:
+            reply = b""  # The status has said it all.
+        finally:
+            response.close()
+        outcome = self._outcome(response.status, response.headers.get("Retry-After"), reply)
+        return response.status, outcome
+
+    def _outcome(self, status: int, retry_after: str | None, reply: bytes) -> Outcome:
+        said = "".join(c for c in reply.decode("utf-8", "replace") if c.isprintable()).strip()
+        reason = f"Slack answered {status}: {said}" if said else f"Slack answered {status}"
+        code = f"http-{status}"
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return Outcome(Verdict.DELIVERED, code, reason)
+        is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+        if is_refused and status not in _TRANSIENT_4XX:
+            return Outcome(Verdict.GONE, code, reason)
+        wait = None if retry_after is None else _seconds(retry_after, self._now())
+        return Outcome(Verdict.RETRY, code, reason, wait)
+
+    def _fault(self, url: str | None) -> str:
+        """What is wrong with a webhook's URL; empty when nothing is."""
+        if url is None:
+            return ""
+        try:
+            parts = urlsplit(url.strip())
+            host, _ = parts.hostname or "", parts.port
+        except ValueError:
+            return "the webhook's URL is no URL"
+        if url != url.strip() or not url.isascii() or not host or parts.username is not None:
+            return "the webhook's URL is no URL of a webhook"
+        if parts.scheme == "https":
+            return ""
+        if parts.scheme == "http" and self._loopback and _is_loopback(host):
+            return ""
+        return "the webhook's URL is not https"
+
+
+def _not_set(reason: str) -> Outcome:
+    # Not the alert's fault, and soon put right: so it waits.
+    log.error("Slack webhook not usable; alerts wait until it is", extra={"reason": reason})
+    return Outcome(Verdict.RETRY, "webhook-not-set", reason)
+
+
+def _no_answer(error: Exception) -> Outcome:
+    from urllib3 import exceptions
+
+    # A refused connection counts as a time-out among urllib3's classes.
+    is_refused = isinstance(error, exceptions.NewConnectionError)
+    if isinstance(error, exceptions.TimeoutError) and not is_refused:
+        return Outcome(Verdict.RETRY, "time-out", "Slack did not answer in time")
+    return Outcome(Verdict.RETRY, "no-connection", f"no answer from Slack: {type(error).__name__}")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _seconds(retry_after: str, now: datetime) -> int | None:
+    """Retry-After (RFC 9110, section 10.2.3), in seconds, at most an hour; None if unreadable."""
+    text = retry_after.strip()
+    if text.isascii() and text.isdecimal():
+        return min(int(text[:9]), _RETRY_AFTER_LIMIT)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return min(max(round((moment - now).total_seconds()), 0), _RETRY_AFTER_LIMIT)
+
+
+_HEADER_LIMIT, _SECTION_LIMIT, _ELEMENT_LIMIT, _ELEMENTS = 150, 3000, 300, 10
+_FALLBACK_LIMIT = 300
+_LINK_LIMIT = 2000
+_SYMBOLS = {
+    Severity.INFO: "🔵",
+    Severity.WARNING: "🟡",
+    Severity.ERROR: "🔴",
+    Severity.CRITICAL: "🚨",
+}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_UNSAFE_IN_LINK = re.compile(r"[\x00-\x20<>|\"`\x7f-\U0010ffff]")
+
+
+def first_message(alert: Alert, at: str) -> dict[str, Any]:
+    """The message for an alert that happened at `at`, unless it says otherwise itself."""
+    return _message(alert, alert.title, alert.text, alert.at or at)
+
+
+def repeat_message(group: AlertGroup, repeats: int) -> dict[str, Any]:
+    """The message that tells that an alert came `repeats` more times."""
+    times = "once more" if repeats == 1 else f"{repeats} times"
+    more = "" if group.reported == 0 else " since the last count"
+    text = f"Repeated {times}{more}: first {group.first}, last {group.last}."
+    return _message(group.alert, f"Repeated {times}: {group.alert.title}", text, group.last)
+
+
+def escape(text: str, limit: int) -> str:
+    """`text` for Slack: control characters are spaces, markup is escaped, at most `limit`
+    characters long, cut between characters and never inside an entity."""
+    parts: list[str] = []
+    length = 0
+    for character in text:
+        shown = character if character.isprintable() or character == "\n" else " "
+        part = _ENTITIES.get(shown, shown)
+        length += len(part)
+        if length > limit:
+            break
+        parts.append(part)
+    else:
+        return "".join(parts)
+    while parts and sum(map(len, parts)) >= limit:
+        parts.pop()
+    return "".join(parts) + "…"
+
+
+def link(url: str | None, label: str) -> str | None:
+    """Slack's markup for a link; None for what is no http or https address."""
+    if not url or len(url) > _LINK_LIMIT or _UNSAFE_IN_LINK.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    return f"<{url.replace('&', '&amp;')}|{label}>"
+
+
+def _message(alert: Alert, title: str, text: str, at: str) -> dict[str, Any]:
+    word = alert.severity.upper()
+    header = escape(f"{_SYMBOLS[alert.severity]} {word}: {title}", _HEADER_LIMIT)
+    blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(header)}]
+    if text.strip():
+        blocks.append({"type": "section", "text": _plain(escape(text, _SECTION_LIMIT))})
+    blocks.append({"type": "context", "elements": _context(alert, at)})
+    place = " ".join(part for part in (alert.repository, alert.branch) if part)
+    fallback = f"{word}: {title} ({place})" if place else f"{word}: {title}"
+    return {
+        "text": escape(fallback.replace("\n", " "), _FALLBACK_LIMIT),
+        "blocks": blocks,
+        "unfurl_links": False,
+        "unfurl_media": False,
+    }
+
+
+def _context(alert: Alert, at: str) -> list[dict[str, Any]]:
+    """Repository, branch, link, time, and as many facts as there is room for."""
+    elements = [
+        _plain(escape(f"{label}: {value}".replace("\n", " "), _ELEMENT_LIMIT))
+        for label, value in (("Repository", alert.repository), ("Branch", alert.branch))
+        if value
+    ]
+    target = link(alert.link, "Open the alarm" if alert.kind == "alarm" else "Open the run")
+    if target:
+        elements.append({"type": "mrkdwn", "text": target, "verbatim": True})
+    elements.append(_plain(escape(f"Time: {at}", _ELEMENT_LIMIT)))
+    elements += [
+        _plain(escape(f"{label}: {value}".replace("\n", " "), _ELEMENT_LIMIT))
+        for label, value in alert.facts
+    ]
+    return elements[:_ELEMENTS]
+
+
+def _plain(text: str) -> dict[str, Any]:
+    return {"type": "plain_text", "text": text, "emoji": False}

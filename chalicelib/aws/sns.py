@@ -1,0 +1,178 @@
+"""A topic: publishing, one message or in batches whose entries are checked one by one, and the
+subscriptions to it.
+
+Source: Amazon SNS API Reference, "PublishBatch" (an answer of 200 may hold `Failed` entries),
+"Subscribe", "Unsubscribe"; Amazon SNS Developer Guide, "Amazon SNS message filtering".
+
+The topic of alarms, for what Eventline itself has to say there.
+
+`relay_alarm` listens on the same topic, so what we publish carries a mark that makes it look away.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chalicelib.core.errors import ConflictError, InvalidRequestError
+
+BATCH_LIMIT = 10
+_BAD_CONTENT = frozenset(
+    {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationError"}
+)
+"""Codes of a batch refused whole for what is in it: then its messages are tried one by one."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What is published: `subject` of less than 100 ASCII characters, string attributes."""
+
+    subject: str
+    text: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why one message was not published; `sender_fault`: the message itself is to blame, so that
+    sending it again can not help."""
+
+    code: str
+    sender_fault: bool
+
+
+class Topic:
+    """One SNS topic."""
+
+    def __init__(self, client: Any, arn: str) -> None:
+        self._client = client
+        self._arn = arn
+
+    def publish(self, message: Message) -> None:
+        """Publish one message; one call."""
+        self._client.publish(TopicArn=self._arn, **_entry(message))
+
+    def publish_batch(self, messages: Sequence[Message]) -> list[Refusal | None]:
+        """Publish at most ten messages; what became of each, in order: None when it was published.
+
+        One call; one more for each message when SNS refuses the batch for what one of them holds.
+        Any other error of the whole call passes through.
+        """
+        try:
+            answer = self._client.publish_batch(
+                TopicArn=self._arn,
+                PublishBatchRequestEntries=[
+                    {"Id": str(number), **_entry(message)}
+                    for number, message in enumerate(messages)
+                ],
+            )
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code not in _BAD_CONTENT:
+                raise
+            if len(messages) == 1:
+                return [Refusal(code, sender_fault=True)]
+            return [self.publish_batch([message])[0] for message in messages]
+        published = {entry["Id"] for entry in answer.get("Successful", [])}
+        failed = {entry["Id"]: entry for entry in answer.get("Failed", [])}
+        outcomes: list[Refusal | None] = []
+        for number in range(len(messages)):
+            failure = failed.get(str(number), {})
+            refusal = Refusal(
+                str(failure.get("Code", "no-answer")), failure.get("SenderFault") is True
+            )
+            outcomes.append(None if str(number) in published else refusal)
+        return outcomes
+
+    def subscribe(self, protocol: str, endpoint: str, owner: str) -> str | None:
+        """Subscribe an endpoint to the messages whose attribute `owner` is `owner`; one call.
+
+        Returns the subscription's ARN; None when SNS keeps it to itself until the endpoint has
+        confirmed. Subscribing again changes nothing. Raises `InvalidRequestError` for an endpoint
+        that SNS refuses, `ConflictError` for one that is subscribed with another filter.
+
+        RawMessageDelivery is left off: raw, a queue gets the text alone, without its subject.
+        """
+        try:
+            answer = self._client.subscribe(
+                TopicArn=self._arn,
+                Protocol=protocol,
+                Endpoint=endpoint,
+                Attributes={"FilterPolicy": json.dumps({"owner": [owner]})},
+                ReturnSubscriptionArn=True,
+            )
+        except ClientError as error:
+            fault = error.response["Error"]
+            if "already exists" in fault.get("Message", ""):
+                raise ConflictError("the endpoint is subscribed already") from error
+            if fault["Code"] in _BAD_CONTENT:
+                raise InvalidRequestError.at("/endpoint", "SNS refuses it") from error
+            raise
+        arn: str = answer.get("SubscriptionArn", "")
+        return arn if arn.startswith("arn:") else None
+
+    def is_confirmed(self, subscription_arn: str) -> bool | None:
+        """Whether the endpoint has confirmed; None when SNS knows no such subscription (any more).
+        One call."""
+        try:
+            answer = self._client.get_subscription_attributes(SubscriptionArn=subscription_arn)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("NotFound", "NotFoundException"):
+                return None
+            raise
+        return bool(answer["Attributes"].get("PendingConfirmation", "false") != "true")
+
+    def unsubscribe(self, subscription_arn: str) -> bool:
+        """End a subscription; one call. False when SNS refuses because the endpoint has not
+        confirmed: SNS then forgets it by itself within days."""
+        try:
+            self._client.unsubscribe(SubscriptionArn=subscription_arn)
+        except ClientError as error:
+            fault = error.response["Error"]
+            if fault["Code"] in ("NotFound", "NotFoundException"):
+                return True
+            if fault["Code"] in _BAD_CONTENT and "pending" in fault.get("Message", "").lower():
+                return False
+            raise
+        return True
+
+
+def _entry(message: Message) -> dict[str, Any]:
+    return {
+        "Subject": message.subject,
+        "Message": message.text,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in message.attributes.items()
+        },
+    }
+
+
+_MARK = "eventline"
+_OPENING = "Eventline could not deliver an alert: "
+_SUBJECT_LIMIT = 100
+
+
+class AlarmTopic:
+    """One SNS topic."""
+
+    def __init__(self, client: Any, arn: str) -> None:
+        self._client = client
+        self._arn = arn
+
+    def publish(self, text: str) -> None:
+        """Tell whoever subscribes that an alert was not delivered; one call."""
+        self._client.publish(
+            TopicArn=self._arn,
+            Subject=f"{_OPENING.rstrip(': ')}"[:_SUBJECT_LIMIT],
+            Message=_OPENING + text,
+            MessageAttributes={_MARK: {"DataType": "String", "StringValue": "undelivered"}},
+        )
+
+
+def is_own(notification: Mapping[str, Any]) -> bool:
+    """Whether `publish` wrote this notification, as Lambda gets it (`Records[].Sns`)."""
+    marked = _MARK in (notification.get("MessageAttributes") or {})
+    return marked or str(notification.get("Message", "")).startswith(_OPENING)

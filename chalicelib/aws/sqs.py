@@ -1,0 +1,261 @@
+"""A message as SQS delivers it to a worker, and how long a failed one waits.
+
+A queue: sending, and for its worker, deleting and putting off in batches.
+
+Source: Amazon SQS API Reference, batch actions: an answer of 200 may hold `Failed` entries.
+
+A dead-letter queue: looking into it, and taking messages out of it.
+
+SQS has no way to look without receiving. A peek receives with a visibility time-out of a few
+seconds and gives back at once, so messages are hidden for a moment only; what it changes is
+the count of receipts, which means nothing here, since nothing is behind these queues. Source:
+Amazon SQS API Reference, "ReceiveMessage", "ChangeMessageVisibilityBatch".
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chalicelib.core import clock
+from chalicelib.core.log import log
+
+
+@dataclass(frozen=True)
+class DeadMessage:
+    """A message in a dead-letter queue. `attributes` are the reasons that whoever set it aside
+    gave; SQS itself gives none. `handle` is that of its last receipt."""
+
+    message_id: str
+    body: str
+    sent_at: str
+    handle: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+_IDS = ("requestId", "eventId")
+_ID = r"[A-Za-z0-9-]{1,64}"
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One message as it was delivered; `attempt` counts its deliveries from 1."""
+
+    body: str
+    receipt_handle: str
+    message_id: str
+    attempt: int
+    sent_at: str
+    about: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The `requestId` and `eventId` that it was sent with, for the log; message attributes."""
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> "Delivery":
+        """Read a record of a Lambda SQS event."""
+        attributes = record["attributes"]
+        return cls(
+            body=record["body"],
+            receipt_handle=record["receiptHandle"],
+            message_id=record["messageId"],
+            attempt=int(attributes["ApproximateReceiveCount"]),
+            sent_at=clock.to_text(clock.from_millis(int(attributes["SentTimestamp"]))),
+            about=_ids(record.get("messageAttributes")),
+        )
+
+
+def _ids(attributes: Any) -> dict[str, str]:
+    """The ids among message attributes. Anybody may have sent them, so only what can be an id."""
+    given = attributes if isinstance(attributes, Mapping) else {}
+    found = {name: given[name] for name in _IDS if isinstance(given.get(name), Mapping)}
+    texts = {name: value.get("stringValue") for name, value in found.items()}
+    return {
+        name: text
+        for name, text in texts.items()
+        if isinstance(text, str) and re.fullmatch(_ID, text)
+    }
+
+
+def back_off(attempt: int, base: int, longest: int, jitter: float) -> int:
+    """Seconds to wait after `attempt` failed: `base`, doubling, at most `longest`, and up to half
+    as much again by `jitter` (0 to 1), so that what failed together does not come back together."""
+    wait = base * 2.0 ** min(attempt - 1, 20) * (1 + jitter / 2)
+    return min(round(wait), longest)
+
+
+_BATCH_LIMIT = 10
+_BATCH_BYTES = 256 * 1024
+"""The longest that the messages of one call may be together."""
+
+
+class Queue:
+    """One SQS queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def send(
+        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+    ) -> None:
+        """Send one message; `attributes` become string message attributes, `delay` (seconds, up to
+        900) hides it at first. One call."""
+        extra: dict[str, Any] = {} if delay is None else {"DelaySeconds": delay}
+        if attributes:
+            extra["MessageAttributes"] = {
+                name: {"DataType": "String", "StringValue": value}
+                for name, value in attributes.items()
+            }
+        self._client.send_message(QueueUrl=self._url, MessageBody=body, **extra)
+
+    def send_many(self, bodies: Sequence[str], delays: Sequence[int] = ()) -> list[str | None]:
+        """Send messages, each hidden at first for its delay (seconds, up to 900), if `delays` are
+        given; one call for ten, or for 256 KB.
+
+        Returns, for each in order, None when it was taken, else SQS's error code. An error ends
+        it: of what comes after, nothing was sent.
+        """
+        codes: list[str | None] = [None] * len(bodies)
+        entries: list[dict[str, Any]] = [{"MessageBody": body} for body in bodies]
+        for entry, delay in zip(entries, delays, strict=False):
+            entry["DelaySeconds"] = delay
+        for start, end in parcels([len(body.encode()) for body in bodies]):
+            sent = self._in_batches(self._client.send_message_batch, entries[start:end])
+            for position, failed in sent:
+                codes[start + position] = failed.get("Code") or "Unknown"
+        return codes
+
+    def delete(self, receipt_handles: Sequence[str]) -> None:
+        """Delete messages; one call for ten. One that stays will be delivered again, harmlessly."""
+        self._in_batches(
+            self._client.delete_message_batch,
+            [{"ReceiptHandle": handle} for handle in receipt_handles],
+        )
+
+    def put_off(self, waits: Sequence[tuple[str, int]]) -> None:
+        """Hide messages, given as (receipt handle, seconds); one call for ten.
+
+        One that could not be put off comes back after the queue's visibility time-out.
+        """
+        self._in_batches(
+            self._client.change_message_visibility_batch,
+            [{"ReceiptHandle": handle, "VisibilityTimeout": wait} for handle, wait in waits],
+        )
+
+    def visible(self) -> int:
+        """About how many messages wait to be received; one call."""
+        name = "ApproximateNumberOfMessages"
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
+    def _in_batches(
+        self, operation: Any, entries: list[dict[str, Any]]
+    ) -> list[tuple[int, dict[str, Any]]]:
+        """Carry out a batch action; what failed, as (position, SQS's entry)."""
+        failures: list[tuple[int, dict[str, Any]]] = []
+        for start in range(0, len(entries), _BATCH_LIMIT):
+            batch = entries[start : start + _BATCH_LIMIT]
+            answer = operation(
+                QueueUrl=self._url,
+                Entries=[{"Id": str(number), **entry} for number, entry in enumerate(batch)],
+            )
+            for failed in answer.get("Failed", []):
+                log.warning("queue batch entry failed", extra={"code": failed.get("Code")})
+                failures.append((start + int(failed["Id"]), failed))
+        return failures
+
+
+def parcels(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, end) of each call that sends bodies of these `sizes`."""
+    found: list[tuple[int, int]] = []
+    start, total = 0, 0
+    for number, size in enumerate(sizes):
+        if number > start and (number - start == _BATCH_LIMIT or total + size > _BATCH_BYTES):
+            found.append((start, number))
+            start, total = number, 0
+        total += size
+    return [*found, (start, len(sizes))] if sizes else []
+
+
+PEEK_SECONDS = 5
+"""How long a peek that dies in the middle hides what it saw."""
+TAKE_SECONDS = 60
+"""How long what was taken stays hidden, if it is neither deleted nor given back."""
+_BATCH = 10
+
+
+class DeadLetterQueue:
+    """One dead-letter queue."""
+
+    def __init__(self, client: Any, url: str) -> None:
+        self._client = client
+        self._url = url
+
+    def waiting(self) -> int:
+        """About how many messages it has; one call."""
+        name = "ApproximateNumberOfMessages"
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
+        return int(answer["Attributes"][name])
+
+    def peek(self) -> list[DeadMessage]:
+        """Up to ten messages, which stay; two calls."""
+        seen = self._receive(_BATCH, PEEK_SECONDS)
+        self.give_back([message.handle for message in seen])
+        return seen
+
+    def take(self, limit: int) -> list[DeadMessage]:
+        """Up to `limit` messages, hidden from others for `TAKE_SECONDS`; one call for ten."""
+        found: dict[str, DeadMessage] = {}
+        while len(found) < limit:
+            some = self._receive(min(_BATCH, limit - len(found)), TAKE_SECONDS)
+            new = {one.message_id: one for one in some if one.message_id not in found}
+            if not new:
+                break
+            found |= new
+        return list(found.values())
+
+    def give_back(self, handles: Sequence[str]) -> None:
+        """Make messages visible again; one call for ten. If that fails, they come by themselves."""
+        for some in _in_tens(handles):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for number, handle in enumerate(some)
+            ]
+            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+    def delete(self, handles: Sequence[str]) -> None:
+        """Delete messages; one call for ten. One that stays can be redriven again, harmlessly."""
+        for some in _in_tens(handles):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(some)
+            ]
+            self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+
+    def _receive(self, limit: int, seconds: int) -> list[DeadMessage]:
+        answer = self._client.receive_message(
+            QueueUrl=self._url,
+            MaxNumberOfMessages=limit,
+            VisibilityTimeout=seconds,
+            # Zero asks a few of SQS's servers only, and may miss what there is.
+            WaitTimeSeconds=1,
+            AttributeNames=["SentTimestamp"],
+            MessageAttributeNames=["All"],
+        )
+        return [_read(message) for message in answer.get("Messages", [])]
+
+
+def _read(message: dict[str, Any]) -> DeadMessage:
+    return DeadMessage(
+        message_id=message["MessageId"],
+        body=message["Body"],
+        sent_at=clock.to_text(clock.from_millis(int(message["Attributes"]["SentTimestamp"]))),
+        handle=message["ReceiptHandle"],
+        attributes={
+            name: value["StringValue"]
+            for name, value in message.get("MessageAttributes", {}).items()
+            if "StringValue" in value
+        },
+    )
+
+
+def _in_tens(handles: Sequence[str]) -> list[Sequence[str]]:
+    return [handles[start : start + _BATCH] for start in range(0, len(handles), _BATCH)]

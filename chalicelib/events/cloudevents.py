@@ -1,0 +1,415 @@
+"""The context attributes of a CloudEvent: what each may be, whichever mode it came in.
+
+CloudEvents 1.0.2, "Context Attributes", "Type System" and "Naming Conventions". Faults are
+collected, not raised: a sender is told all of them at once.
+
+CloudEvents 1.0.2 in the JSON event format: read from a request, read for the worker, written.
+
+What is kept of a structured event is its bytes as they were sent; of a binary one (see
+`cloudevents_http`), its body, with the attributes beside it. `to_cloud_event` gives either back,
+and makes a CloudEvent of an event that was none.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import quote
+
+from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
+from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
+from chalicelib.core.strict_json import dump_json, parse_json
+from chalicelib.events.model import Draft, Event, Identity
+
+SPEC_VERSION = "1.0"
+REQUIRED = ("specversion", "id", "source", "type")
+MAX_CONTEXT_BYTES = 1024
+"""Limit of a draft's `cloud_event` as compact ASCII JSON: it is kept in the metadata of an S3
+object, which hold 2,048 bytes (Amazon S3 User Guide, "Object metadata")."""
+MAX_ATTRIBUTE_NAME = 64
+"""The specification advises against names longer than 20 characters, but allows them."""
+MAX_FAULTS = 20
+"""How many faults are told: the answer must not grow with a hostile event."""
+_INT32 = 2**31
+_QUOTED_CHARACTERS = 20
+_NAME = re.compile(r"[a-z0-9]+")
+_RESERVED = frozenset({"data", "data_base64"})
+# Control characters, surrogates and noncharacters: the last two code points of every plane are.
+_PLANE_ENDS = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
+_FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
+_TIME = re.compile(
+    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?"
+    r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
+)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, no secret
+_PARAMETER = rf'{_TOKEN}=(?:{_TOKEN}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
+# RFC 9110, section 8.3.1.
+MEDIA_TYPE = re.compile(rf"({_TOKEN}/{_TOKEN})((?:[ \t]*;(?:[ \t]*{_PARAMETER})?)*[ \t]*)")
+# RFC 3986, appendix A.
+_PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
+_NO_COLON = r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
+_NAMED_HOST = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*"
+_HOST = rf"(?:\[(?:[0-9A-Fa-f:.]+|[vV][0-9A-Fa-f]+\.[A-Za-z0-9._~!$&'()*+,;=:-]+)\]|{_NAMED_HOST})"
+_USER = r"(?:(?:[A-Za-z0-9._~!$&'()*+,;=:-]|%[0-9A-Fa-f]{2})*@)?"
+_ROOTED = rf"//{_USER}{_HOST}(?::[0-9]*)?(?:/{_PCHAR}*)*|/(?:{_PCHAR}+(?:/{_PCHAR}*)*)?"
+_TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
+_ABSOLUTE = rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_ROOTED}|(?:{_PCHAR}+(?:/{_PCHAR}*)*)?){_TAIL}"
+_RELATIVE = rf"(?:{_ROOTED}|(?:{_NO_COLON}+(?:/{_PCHAR}*)*)?){_TAIL}"
+URI = re.compile(_ABSOLUTE)
+URI_REFERENCE = re.compile(rf"{_ABSOLUTE}|{_RELATIVE}")
+
+
+def context_faults(attributes: Mapping[str, Any], place: Callable[[str], str]) -> list[FieldError]:
+    """Everything wrong with `attributes` (those that are set; no data); `place` makes the pointer
+    of an attribute's escaped name."""
+    faults = [FieldError(place(name), "is required") for name in REQUIRED if name not in attributes]
+    for name, value in attributes.items():
+        check = _CHECKS.get(name)
+        fault = check(value) if check else _extension_name_fault(name) or _extension_fault(value)
+        if fault:
+            faults.append(FieldError(place(escape(name)), fault))
+    if not faults:
+        size = len(dump_json(_cloud_event(attributes)))
+        if size > MAX_CONTEXT_BYTES:
+            detail = (
+                f"id, time, datacontenttype, dataschema and extensions take {size} bytes of ASCII"
+                f" JSON together; at most {MAX_CONTEXT_BYTES} are kept"
+            )
+            faults.append(FieldError("", detail))
+    return faults
+
+
+def make_draft(
+    attributes: Mapping[str, Any],
+    payload: bytes,
+    content_type: str,
+    data: tuple[Any, bool],
+    identity: Identity | None,
+) -> Draft:
+    """The draft of an event whose attributes have no fault. The specification's own identity,
+    source and id, is used where the sender gave no key."""
+    source, event_id = attributes["source"], attributes["id"]
+    return Draft(
+        payload=payload,
+        content_type=content_type,
+        event_type=attributes["type"],
+        source=source,
+        subject=attributes.get("subject"),
+        data=data[0],
+        data_is_base64=data[1],
+        identity=identity or Identity("cloudevents", f"{source}\0{event_id}"),
+        cloud_event=_cloud_event(attributes),
+    )
+
+
+def escape(name: str) -> str:
+    """A name as part of a JSON Pointer (RFC 6901), cut when no attribute can be as long."""
+    return name[:MAX_ATTRIBUTE_NAME].replace("~", "~0").replace("/", "~1")
+
+
+def _cloud_event(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("id", "time", "datacontenttype", "dataschema")
+    context = {name: attributes[name] for name in kept if name in attributes}
+    extensions = {name: value for name, value in attributes.items() if name not in _CHECKS}
+    return {**context, "extensions": extensions} if extensions else context
+
+
+def _version_fault(value: object) -> str | None:
+    if value == SPEC_VERSION:
+        return None
+    named = f", not {dump_json(value[:_QUOTED_CHARACTERS])}" if isinstance(value, str) else ""
+    return f'must be "{SPEC_VERSION}"{named}'
+
+
+def _name_fault(value: object) -> str | None:
+    return name_fault(value, MAX_NAME_BYTES)
+
+
+def _type_fault(value: object) -> str | None:
+    return name_fault(value, MAX_TYPE_BYTES)
+
+
+def _source_fault(value: object) -> str | None:
+    fault = name_fault(value, MAX_NAME_BYTES)
+    if fault is None and not URI_REFERENCE.fullmatch(str(value)):
+        return "must be a URI reference (RFC 3986)"
+    return fault
+
+
+def _schema_fault(value: object) -> str | None:
+    # A fragment is let pass, though the specification's absolute URI has none: it is how one
+    # schema of a document is named.
+    if not isinstance(value, str) or not URI.fullmatch(value):
+        return "must be an absolute URI (RFC 3986)"
+    return None
+
+
+def _media_type_fault(value: object) -> str | None:
+    fault = name_fault(value, MAX_NAME_BYTES)
+    if fault is None and not MEDIA_TYPE.fullmatch(str(value)):
+        return "must be a media type (RFC 9110)"
+    return fault
+
+
+def _time_fault(value: object) -> str | None:
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    return None if match and _is_moment(match) else "must be a timestamp (RFC 3339)"
+
+
+def _is_moment(match: re.Match[str]) -> bool:
+    """Whether the numbers of a timestamp can be. A second 60 is one only at the end of a month in
+    UTC (RFC 3339, section 5.7)."""
+    year, month, day, hour, minute, second = (int(part) for part in match.groups()[:6])
+    sign, hours, minutes = match[7], int(match[8] or 0), int(match[9] or 0)
+    if hours > 23 or minutes > 59 or second > 60:  # noqa: PLR2004 - a clock's numbers
+        return False
+    try:
+        # The calendar repeats every 400 years; these lie within what datetime can hold.
+        moment = datetime(2000 + year % 400, month, day, hour, minute)  # noqa: DTZ001 - moved below
+    except ValueError:
+        return False
+    offset = timedelta(hours=hours, minutes=minutes)
+    next_minute = moment + (offset if sign == "-" else -offset) + timedelta(minutes=1)
+    at_month_end = (next_minute.day, next_minute.hour, next_minute.minute) == (1, 0, 0)
+    return second < 60 or at_month_end  # noqa: PLR2004
+
+
+def _extension_name_fault(name: str) -> str | None:
+    if name in _RESERVED:
+        return "is reserved for the data of an event"
+    if not _NAME.fullmatch(name):
+        return "an attribute's name must be of lower-case letters a-z and digits"
+    if len(name) > MAX_ATTRIBUTE_NAME:
+        return f"an attribute's name must have at most {MAX_ATTRIBUTE_NAME} characters"
+    return None
+
+
+def _extension_fault(value: object) -> str | None:
+    if isinstance(value, str):
+        bad = _FORBIDDEN.search(value)
+        return "must be Unicode text without control characters" if bad else None
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if -_INT32 <= value < _INT32 else "must be an integer of 32 bits"
+    return "must be a string, a boolean or an integer"
+
+
+_CHECKS: Mapping[str, Callable[[object], str | None]] = {
+    "specversion": _version_fault,
+    "id": _name_fault,
+    "source": _source_fault,
+    "type": _type_fault,
+    "subject": _name_fault,
+    "time": _time_fault,
+    "datacontenttype": _media_type_fault,
+    "dataschema": _schema_fault,
+}
+STRUCTURED = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+_DATA_MEMBERS = ("data", "data_base64")
+_URI_CHARACTERS = ":/?#[]@!$&'()*+,;=%-._~"
+_UNREADABLE = "the CloudEvent can not be understood"
+
+
+def read_structured(body: bytes, identity: Identity | None = None) -> Draft:
+    """One event in the JSON format; `body` is kept as its payload. Raises `InvalidJsonError`, or
+    one `InvalidRequestError` with every fault."""
+    return read_structured_value(parse_json(body), body, identity)
+
+
+def read_structured_value(value: Any, payload: bytes, identity: Identity | None = None) -> Draft:
+    """The same of a `value` that was parsed before, an element of a batch: pointers lead from the
+    element, `payload` is what is kept of it."""
+    if not isinstance(value, dict):
+        raise InvalidRequestError.at("", "must be a JSON object")
+    # An attribute that is null is not set (JSON event format, section 2.2).
+    attributes = {
+        name: member
+        for name, member in value.items()
+        if name not in _DATA_MEMBERS and member is not None
+    }
+    faults = context_faults(attributes, _pointer)
+    data, data_faults = _structured_data(value)
+    refuse(faults + data_faults)
+    draft = make_draft(attributes, payload, STRUCTURED, data, identity)
+    return replace(draft, data_pointer="/data")
+
+
+def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
+    """The data of a stored event and whether it is base64 text: of a structured CloudEvent what
+    its envelope holds, of all others the payload. Raises `InvalidRequestError` for a payload that
+    is not what its content type says."""
+    if media_type(content_type) != STRUCTURED:
+        return read_content(content_type, payload)
+    value = parse_json(payload)
+    if not isinstance(value, dict):
+        raise InvalidRequestError.at("", "must be a JSON object")
+    data, faults = _structured_data(value)
+    refuse(faults)
+    return data
+
+
+def read_content(content_type: str | None, content: bytes) -> tuple[Any, bool]:
+    """`content` as data, and whether that is base64 text: a JSON value, text where it is text in
+    UTF-8, base64 of anything else. None for no content at all."""
+    if not content:
+        return None, False
+    if is_json(content_type):
+        return parse_json(content), False
+    text = _text(content_type, content)
+    return (_base64(content), True) if text is None else (text, False)
+
+
+def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload: bytes) -> bytes:
+    """A stored event in the JSON format (`application/cloudevents+json`).
+
+    A structured event is its payload, byte for byte. JSON data are written as they were sent,
+    text in UTF-8 as a string, everything else as base64. Of an event that was no CloudEvent
+    (`cloud_event` is None), the id is ours and the time is that of receipt.
+    """
+    if media_type(event.content_type) == STRUCTURED:
+        return payload
+    if cloud_event is None:
+        cloud_event = {
+            "id": event.event_id,
+            "time": event.received_at,
+            "datacontenttype": event.content_type,
+        }
+    attributes = {
+        "specversion": SPEC_VERSION,
+        "id": cloud_event["id"],
+        "source": _uri_reference(event.source),
+        "type": event.event_type,
+        "subject": event.subject,
+        "time": cloud_event.get("time"),
+        "datacontenttype": cloud_event.get("datacontenttype"),
+        "dataschema": cloud_event.get("dataschema"),
+        **cloud_event.get("extensions", {}),
+    }
+    head = dump_json({name: value for name, value in attributes.items() if value is not None})
+    return head[:-1].encode() + _data_member(event.content_type, payload) + b"}"
+
+
+def silver_context(cloud_event: Mapping[str, Any] | None, received_at: str) -> dict[str, Any]:
+    """What the silver document says of an event's origin: `time`, as the sender wrote it or else
+    that of receipt; and `cloudEvent` (id, and where sent time, datacontenttype, dataschema and
+    extensions) when the event is one."""
+    if cloud_event is None:
+        return {"time": received_at}
+    return {"time": cloud_event.get("time", received_at), "cloudEvent": dict(cloud_event)}
+
+
+def media_type(content_type: str | None) -> str | None:
+    """`type/subtype` in lower case, without parameters; None for what is no media type."""
+    match = MEDIA_TYPE.fullmatch((content_type or "").strip(" \t"))
+    return match[1].lower() if match else None
+
+
+def is_json(content_type: str | None) -> bool:
+    """Whether content of this type is JSON (JSON event format, section 3.1.1)."""
+    return (media_type(content_type) or "").endswith(("/json", "+json"))
+
+
+def refuse(faults: list[FieldError]) -> None:
+    """Raise one error for all `faults`, up to a number; nothing when there are none."""
+    if len(faults) == 1:
+        raise InvalidRequestError.at(faults[0].pointer, faults[0].detail)
+    if faults:
+        raise InvalidRequestError(_UNREADABLE, faults[:MAX_FAULTS])
+
+
+def _pointer(name: str) -> str:
+    return f"/{name}"
+
+
+def _structured_data(value: Mapping[str, Any]) -> tuple[tuple[Any, bool], list[FieldError]]:
+    """The data of an envelope (JSON event format, section 3.1.2), and what is wrong with it."""
+    none = None, False
+    encoded = value.get("data_base64")
+    if encoded is not None:
+        if "data" in value:
+            return none, [FieldError("/data_base64", "can not come together with data")]
+        return _encoded_data(value, encoded)
+    data, content_type = value.get("data"), value.get("datacontenttype")
+    if data is None or isinstance(data, str):
+        return (data, False), []
+    if isinstance(content_type, str) and media_type(content_type) and not is_json(content_type):
+        return none, [FieldError("/data", "must be a string, as datacontenttype is not JSON")]
+    return (data, False), []
+
+
+def _encoded_data(
+    value: Mapping[str, Any], encoded: object
+) -> tuple[tuple[Any, bool], list[FieldError]]:
+    none = None, False
+    content = _decoded(encoded)
+    if content is None:
+        return none, [FieldError("/data_base64", "must be base64 (RFC 4648, section 4)")]
+    content_type = value.get("datacontenttype")
+    try:
+        return read_content(content_type if isinstance(content_type, str) else None, content), []
+    except InvalidJsonError as error:
+        return none, [FieldError("/data_base64", fault.detail) for fault in error.errors]
+
+
+def _decoded(encoded: object) -> bytes | None:
+    """The bytes that base64 text stands for; None when it is not how we would write them."""
+    if not isinstance(encoded, str):
+        return None
+    try:
+        content = base64.b64decode(encoded)
+    except (binascii.Error, ValueError):
+        return None
+    return content if _base64(content) == encoded else None
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _text(content_type: str | None, content: bytes) -> str | None:
+    """`content` as text if its type says so, in no other character set than UTF-8."""
+    match = MEDIA_TYPE.fullmatch((content_type or "").strip(" \t"))
+    if match is None or not match[1].lower().startswith("text/"):
+        return None
+    for parameter in match[2].lower().split(";"):
+        name, _, charset = parameter.strip(" \t").partition("=")
+        if name == "charset" and charset.strip('"') not in {"utf-8", "us-ascii"}:
+            return None
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _data_member(content_type: str, payload: bytes) -> bytes:
+    """The member for the data, with the comma before it; nothing for no data."""
+    if not payload:
+        return b""
+    if is_json(content_type):
+        try:
+            parse_json(payload)
+        except InvalidJsonError:
+            # A payload that was refused is kept too; its bytes are all there is to tell.
+            return _member("data_base64", _base64(payload))
+        return b',"data":' + payload
+    text = _text(content_type, payload)
+    if text is None:
+        return _member("data_base64", _base64(payload))
+    return _member("data", text)
+
+
+def _member(name: str, value: str) -> bytes:
+    return f',"{name}":{dump_json(value)}'.encode()
+
+
+def _uri_reference(source: str) -> str:
+    """A plain event's source may be any name; a CloudEvent's is a URI reference."""
+    if URI_REFERENCE.fullmatch(source):
+        return source
+    partly = quote(source, safe=_URI_CHARACTERS)
+    return partly if URI_REFERENCE.fullmatch(partly) else quote(source, safe="")

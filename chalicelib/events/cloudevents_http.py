@@ -1,0 +1,127 @@
+"""CloudEvents 1.0.2 over HTTP in the binary mode: attributes in headers, data in the body.
+
+HTTP protocol binding, section 3.1. Header values are unquoted, then percent-decoded once
+(section 3.1.3.2). Every value is a string: the binding carries no other type.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from chalicelib.core.errors import FieldError, InvalidJsonError
+from chalicelib.core.strict_json import parse_json
+from chalicelib.events.cloudevents import (
+    REQUIRED,
+    context_faults,
+    escape,
+    make_draft,
+    read_content,
+    refuse,
+)
+from chalicelib.events.model import JSON, Draft, Identity
+
+PREFIX = "ce-"
+OCTETS = "application/octet-stream"
+_FORMATS = "application/cloudevents"
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+
+
+def is_binary(headers: Mapping[str, str]) -> bool:
+    """Whether a request is meant as a CloudEvent in binary mode: it has one of the required
+    attributes as a header, and its Content-Type names no event format, which would make it
+    structured or batched whatever else it carries (section 3)."""
+    names = {name.lower() for name in headers}
+    if _content_type(headers).lower().startswith(_FORMATS):
+        return False
+    return any(PREFIX + name in names for name in REQUIRED)
+
+
+def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | None = None) -> Draft:
+    """The event of `headers` (names in lower case) and `body`, which is its payload.
+
+    The Content-Type header is `datacontenttype` and the draft's content type. Without one there
+    is no datacontenttype, and as the specification's own SDKs do, a body that is JSON counts as
+    JSON (SDKs send none for their default), any other as bytes. Raises `InvalidRequestError` with
+    every fault, of a header at `/header/<name>`; `InvalidJsonError` if the body alone is at fault.
+    """
+    attributes, faults = _attributes(headers)
+    told = {fault.pointer for fault in faults}
+    faults += [one for one in context_faults(attributes, _place) if one.pointer not in told]
+    content_type = attributes.get("datacontenttype") or _guess(body)
+    try:
+        data = read_content(content_type, body)
+    except InvalidJsonError as error:
+        if not faults:
+            raise
+        refuse([*faults, *error.errors])
+        raise
+    refuse(faults)
+    return make_draft(attributes, body, content_type, data, identity)
+
+
+def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+    """The attributes that could be decoded, and what is wrong with the rest."""
+    attributes: dict[str, Any] = {}
+    faults: list[FieldError] = []
+    content_type = _content_type(headers)
+    if content_type.lower().startswith(_FORMATS):
+        detail = "names an event format, which the binary mode has none of"
+        faults.append(FieldError("/header/content-type", detail))
+    if content_type:
+        attributes["datacontenttype"] = content_type
+    for header, value in headers.items():
+        name = header.lower().removeprefix(PREFIX)
+        if not header.lower().startswith(PREFIX):
+            continue
+        try:
+            attributes[_new(name, attributes)] = decode_value(value)
+        except ValueError as error:
+            faults.append(FieldError(f"/header/{PREFIX}{escape(name)}", str(error)))
+    return attributes, faults
+
+
+def _new(name: str, attributes: Mapping[str, Any]) -> str:
+    if name == "datacontenttype":
+        raise ValueError("must not be sent: the Content-Type header is this attribute")
+    if name in attributes:
+        raise ValueError("comes twice")
+    return name
+
+
+def decode_value(value: str) -> str:
+    """The text that a header's value stands for (section 3.1.3.2); ValueError says what is wrong
+    with it. Spaces that earlier versions of the binding let pass are read too."""
+    if not value.isascii():
+        raise ValueError("must be ASCII, with other characters percent-encoded as UTF-8")
+    text = value.strip(" \t")
+    if '"' in _QUOTED.sub("", text):
+        raise ValueError("has a double quote without its counterpart")
+    text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), text)
+    if _BAD_PERCENT.search(text):
+        raise ValueError("has a percent sign that two hexadecimal digits do not follow")
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeDecodeError as error:
+        raise ValueError("percent-encodes what is not UTF-8") from error
+
+
+def _content_type(headers: Mapping[str, str]) -> str:
+    for header, value in headers.items():
+        if header.lower() == "content-type":
+            return value.strip(" \t")
+    return ""
+
+
+def _guess(body: bytes) -> str:
+    try:
+        parse_json(body)
+    except InvalidJsonError:
+        return OCTETS
+    return JSON
+
+
+def _place(name: str) -> str:
+    return "/header/content-type" if name == "datacontenttype" else f"/header/{PREFIX}{name}"

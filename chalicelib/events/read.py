@@ -1,0 +1,78 @@
+"""Reading events: one, its payload, its result, and pages of many; only what the caller may see."""
+
+from dataclasses import dataclass, replace
+
+from chalicelib.core.errors import ConflictError, NotFoundError, NotReadyError
+from chalicelib.core.ids import is_event_id
+from chalicelib.core.paging import just_below
+from chalicelib.events.cloudevents import to_cloud_event
+from chalicelib.events.lake import Lake
+from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.events.model import Listing, Record, Status
+from chalicelib.web.callers import Caller
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The collaborators of the functions below."""
+
+    ledger: EventStore
+    index: EventIndex
+    lake: Lake
+
+
+def read_event(event_id: str, caller: Caller, using: Reading) -> Record:
+    """The record of one event; `NotFoundError` unless it exists and is the caller's. One call."""
+    record = using.ledger.get(event_id) if is_event_id(event_id) else None
+    if record is None:
+        raise NotFoundError("no such event")
+    caller.check_owner(record.event.owner, "event")
+    return record
+
+
+def read_cloud_event(event_id: str, caller: Caller, using: Reading) -> bytes:
+    """The event as a CloudEvent in JSON; `ConflictError` for what was rejected, which need not be
+    one. Two calls."""
+    record = read_event(event_id, caller, using)
+    if record.status is Status.REJECTED:
+        raise ConflictError("the event was rejected: see its record and its payload")
+    event = record.event
+    payload = using.lake.get_bronze(event.s3_key, event.s3_range)
+    return to_cloud_event(event, event.cloud_event, payload)
+
+
+def read_payload(event_id: str, caller: Caller, using: Reading) -> tuple[bytes, str]:
+    """(bytes, content type) as they were sent; two calls."""
+    record = read_event(event_id, caller, using)
+    event = record.event
+    return using.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
+
+
+def read_result(event_id: str, caller: Caller, using: Reading) -> bytes:
+    """The silver document; `NotReadyError` while there is none. Two calls."""
+    record = read_event(event_id, caller, using)
+    if record.status is not Status.PROCESSED or record.silver_key is None:
+        raise NotReadyError(f"the event is {record.status}, so it has no result")
+    return using.lake.get_silver(record.silver_key, record.silver_range)
+
+
+def list_events(
+    listing: Listing, resume_below: str | None, using: Reading
+) -> tuple[list[Record], str | None]:
+    """(records, where to go on below) of one page, newest first.
+
+    Calls: those of `EventIndex.newest`, and one to read the records of the page. An index trails
+    the table by a moment, so records are checked against the filters once more.
+    """
+    if resume_below is not None:
+        listing = replace(listing, end=min(listing.end, just_below(resume_below)))
+    if listing.start > listing.end:
+        return [], None
+    page = using.index.newest(listing)
+    records = using.ledger.get_many([entry.event_id for entry in page.entries])
+    shown = [
+        record
+        for entry in page.entries
+        if (record := records.get(entry.event_id)) and listing.status in (None, record.status)
+    ]
+    return shown, page.resume_below

@@ -1,0 +1,238 @@
+"""Processing: from queue messages to one silver document an event, whatever comes how often.
+
+Three steps for an event: its silver document is written, the bus is told, the ledger says
+PROCESSED. A message ends in one of three ways: done, to be retried, or set aside (not ours). If all
+are done the batch returns and SQS deletes it. Otherwise the worker deletes what is done, puts the
+rest off with back-off, and raises: right whether or not the event source reports partial batches
+(ADR 0003). Messages of many events are `process_units`' part, steps of bulk replays those of
+`step_replays`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core import clock, metrics
+from chalicelib.core.errors import (
+    BatchIncompleteError,
+    ForeignMessageError,
+    NotFoundError,
+    aws_code,
+)
+from chalicelib.core.log import log, log_context
+from chalicelib.core.tracing import span
+from chalicelib.events.finish import (
+    BUSY_SECONDS,
+    Processing,
+    Written,
+    check_payload,
+    end_written,
+    missing_payload,
+    record_failure,
+    run_processor,
+    wait_after,
+)
+from chalicelib.events.keys import silver_key
+from chalicelib.events.message import (
+    EventMessage,
+    Message,
+    ReplayMessage,
+    UnitMessage,
+    decode_message,
+)
+from chalicelib.events.model import Event, Handover, Status
+from chalicelib.events.process_unit import process_unit
+
+MARGIN_SECONDS = 4.0
+"""Time kept at the end of an invocation for deleting and putting off messages."""
+
+
+@dataclass(frozen=True)
+class _Open:
+    """An event that was written and is still to be told of, and the message that brought it."""
+
+    delivery: Delivery
+    written: Written
+    repeats: list[Delivery] = field(default_factory=list)
+    """Other messages of the batch for the same event: they end as this one does."""
+
+
+@dataclass
+class _Batch:
+    """How far a batch has come; the lists hold receipt handles."""
+
+    written: list[_Open] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    retries: list[tuple[str, int]] = field(default_factory=list)
+
+    def settle(self, delivery: Delivery, wait: int | None) -> None:
+        """Note that a message is done with, or the seconds it has to wait."""
+        if wait is None:
+            self.done.append(delivery.receipt_handle)
+        else:
+            self.retries.append((delivery.receipt_handle, wait))
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """A delivery and the message in it."""
+
+    delivery: Delivery
+    message: EventMessage | UnitMessage | ForeignMessageError
+
+    @property
+    def events(self) -> int:
+        return len(self.message.events) if isinstance(self.message, UnitMessage) else 1
+
+
+def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
+    """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
+    finish when all went well, else one to delete and one to put off. For what a unit costs, see
+    `process_unit`.
+
+    Messages that were delivered before come last, one by one, after the others have been finished
+    and deleted: should one of them kill the process, it kills no neighbour. Steps of replays come
+    after all events. Raises `BatchIncompleteError` when some are to be retried.
+    """
+    metrics.sample("BatchSize", len(deliveries))
+    batch = _Batch()
+    in_order: list[_Taken] = []
+    steps: list[tuple[ReplayMessage, Delivery]] = []
+    for delivery in sorted(deliveries, key=lambda one: one.attempt):
+        message = _read(delivery)
+        if isinstance(message, ReplayMessage):
+            steps.append((message, delivery))
+        else:
+            in_order.append(_Taken(delivery, message))
+    left = sum(taken.events for taken in in_order)
+    for taken in in_order:
+        if taken.delivery.attempt > 1:
+            _finish(batch, using)
+            using.queue.delete(batch.done)
+            batch.done.clear()
+        # A fair share of the time left, so that one event that hangs leaves some to the others.
+        share = (using.remaining() - MARGIN_SECONDS) * taken.events / left
+        left -= taken.events
+        _begin(taken, share, batch, using)
+    _finish(batch, using)
+    _step_replays(steps, batch, using)
+    if batch.retries:
+        using.queue.delete(batch.done)
+        using.queue.put_off(batch.retries)
+        raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
+
+
+def _read(delivery: Delivery) -> Message | ForeignMessageError:
+    try:
+        return decode_message(delivery.body)
+    except ForeignMessageError as error:
+        return error
+
+
+def _step_replays(
+    steps: Sequence[tuple[ReplayMessage, Delivery]], batch: _Batch, using: Processing
+) -> None:
+    """Take the steps of replays that a batch brings, with all events of it out of the way."""
+    for number, (message, delivery) in enumerate(steps):
+        using.queue.delete(batch.done)
+        batch.done.clear()
+        seconds = (using.remaining() - MARGIN_SECONDS) / (len(steps) - number)
+        wait = 0 if seconds <= 0 else using.step_replay(message, delivery, seconds)
+        batch.settle(delivery, wait)
+
+
+def _begin(taken: _Taken, seconds: float, batch: _Batch, using: Processing) -> None:
+    """Take one message as far as its silver document, or to its end."""
+    delivery, message = taken.delivery, taken.message
+    if seconds <= 0:
+        batch.settle(delivery, wait=0)
+    elif isinstance(message, ForeignMessageError):
+        batch.settle(delivery, _set_aside(delivery, message, using))
+    elif isinstance(message, UnitMessage):
+        batch.settle(delivery, process_unit(message, delivery, seconds, using))
+    else:
+        _begin_one(delivery, message, seconds, batch, using)
+
+
+def _begin_one(
+    delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, using: Processing
+) -> None:
+    event = message.event
+    leader = next((one for one in batch.written if one.written.event == event), None)
+    if leader is not None:
+        leader.repeats.append(delivery)
+        return
+    attempt = message.attempts + delivery.attempt
+    # What the API did not note, the first attempt does.
+    handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
+    with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
+        try:
+            now = clock.to_text(using.now())
+            payload = _payload(message, using)
+            with span("processor", namespace=None):
+                result = run_processor(event, payload, attempt, seconds, now, using)
+            with span("silver"):
+                is_new = using.lake.put_silver(silver_key(event), result.document)
+            if not is_new and _is_processed(event, using):
+                log.info("event was processed before", extra={"attempt": attempt})
+                batch.settle(delivery, wait=None)
+            elif not is_new and delivery.attempt == 1:
+                # Another delivery is at work on it, or died at it; then the next attempt goes on.
+                batch.settle(delivery, wait=BUSY_SECONDS)
+            else:
+                written = Written(
+                    event=event,
+                    attempt=attempt,
+                    handover=handover,
+                    request_id=message.request_id,
+                    processed_at=now,
+                    at=now,
+                    silver_key=silver_key(event),
+                    alert=result.alert,
+                )
+                batch.written.append(_Open(delivery, written))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
+            batch.settle(delivery, record_failure(event, handover, attempt, error, using))
+
+
+def _is_processed(event: Event, using: Processing) -> bool:
+    record = using.ledger.get(event.event_id)
+    return record is not None and record.status is Status.PROCESSED
+
+
+def _payload(message: EventMessage, using: Processing) -> bytes:
+    if message.payload is not None:
+        return message.payload
+    try:
+        with span("bronze"):
+            payload = using.lake.get_bronze(message.event.s3_key, message.event.s3_range)
+    except NotFoundError as error:
+        raise missing_payload() from error
+    return check_payload(message.event, payload)
+
+
+def _finish(batch: _Batch, using: Processing) -> None:
+    """Tell the bus of what was written, then the ledger; what either refuses is retried."""
+    open_ones, batch.written = batch.written, []
+    errors = end_written([one.written for one in open_ones], using)
+    for one, error in zip(open_ones, errors, strict=True):
+        wait = None
+        if error is not None:
+            written, event = one.written, one.written.event
+            fields = {"eventId": event.event_id, "owner": event.owner}
+            with log_context(**fields, requestId=written.request_id):
+                wait = record_failure(event, written.handover, written.attempt, error, using)
+        for delivery in (one.delivery, *one.repeats):
+            batch.settle(delivery, wait)
+
+
+def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing) -> int | None:
+    """Put a message that is not ours on the dead-letter queue, with the reason."""
+    log.warning("foreign message", extra={"messageId": delivery.message_id})
+    reason = {"reason": error.detail, "code": error.code, "messageId": delivery.message_id}
+    try:
+        using.dead_letters.send(delivery.body, reason)
+    except Exception as fault:  # noqa: BLE001 - SQS delivers it again
+        log.error("foreign message not set aside", extra={"code": aws_code(fault)})
+        return wait_after(delivery.attempt, using)
+    return None

@@ -1,0 +1,337 @@
+"""Which keys a bucket has, from lists of its folders: a call for a thousand, not one for each.
+
+The proof: the ledger, bronze and silver are compared with each other, and differences told.
+
+Once after each full sweep of `reconcile`, over the days that it sweeps and up to its `until`, in
+three phases: bronze is counted; every event of the ledger is looked for in bronze and, if it is
+PROCESSED, in silver; every document of silver is looked for in the ledger. A document that was lost
+is made again (`remake_silver`); what can not be made good is told in a report, in metrics and in
+the log.
+
+It works from lists, which cost one call for a thousand objects, and asks for a single object only
+where a list does not have it. Where a run ends it stops, and the next one goes on.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from chalicelib.aws.effects import CheckpointStore
+from chalicelib.core import clock, metrics
+from chalicelib.core.errors import NotFoundError
+from chalicelib.core.log import log
+from chalicelib.events.keys import (
+    is_rejected_unit,
+    parse_bronze_key,
+    parse_silver_key,
+    parse_unit_key,
+)
+from chalicelib.events.lake import Lake
+from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.events.model import Record, Status
+from chalicelib.events.unit import Member, read_members
+from chalicelib.recovery.model import (
+    MADE_AGAIN,
+    NOT_MADE,
+    Comparison,
+    Difference,
+    Phase,
+    report_key,
+)
+from chalicelib.recovery.remake import LONGEST_SECONDS, Remaking, remake
+
+ROOM = 400_000
+"""Keys that are remembered, at some 120 bytes each; beyond that each is asked for by itself."""
+
+
+class StoredKeys:
+    """Answers whether a bucket has a key. `list_keys(folder, after)` lists a folder, `has` asks for
+    one key. Only folders whose name ends with one of `days` are listed: of others few are asked."""
+
+    def __init__(
+        self,
+        list_keys: Callable[[str, str], Iterator[list[tuple[str, Any]]]],
+        has: Callable[[str], bool],
+        days: Sequence[str],
+        room: int = ROOM,
+    ) -> None:
+        self._list_keys = list_keys
+        self._has = has
+        self._days = tuple(days)
+        self._folders: dict[str, set[str] | None] = {}
+        self._room = room
+
+    def has(self, key: str) -> bool:
+        """Whether the key is there. A key that its list lacks is asked for, since it may be younger
+        than the list: so a no is never a guess."""
+        folder, _, name = key.rpartition("/")
+        names = self._names(f"{folder}/")
+        return (names is not None and name in names) or (bool(key) and self._has(key))
+
+    def _names(self, folder: str) -> set[str] | None:
+        """The names in a folder; None for one that is not listed."""
+        if not folder.endswith(self._days):
+            return None
+        if folder not in self._folders:
+            self._folders[folder] = self._list(folder)
+        return self._folders[folder]
+
+    def _list(self, folder: str) -> set[str] | None:
+        names: set[str] = set()
+        for page in self._list_keys(folder, ""):
+            names.update(key.removeprefix(folder) for key, _ in page)
+            if len(names) > self._room:
+                return None
+        self._room -= len(names)
+        return names
+
+
+CHECKPOINT = "comparison"
+PAGE = 100
+_FILES_KEPT = 64
+Keys = list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Comparing:
+    """The collaborators of `compare`; `remaining` gives the seconds left to this run."""
+
+    ledger: EventStore
+    index: EventIndex
+    lake: Lake
+    checkpoints: CheckpointStore
+    remaking: Remaking
+    stage: str
+    remaining: Callable[[], float]
+    now: Callable[[], datetime] = clock.utc_now
+
+
+def compare(
+    sweep: tuple[str, str], days: int, orphans: Iterable[str], margin: float, using: Comparing
+) -> dict[str, Any] | None:
+    """Go on with the comparison that belongs to a full sweep, given as (when it began, up to when
+    it looks), while there is time for one more document before the last `margin` seconds; the
+    report if it came to its end.
+
+    `orphans` are the events that this run found without an entry. Calls: one for a thousand objects
+    of bronze and, twice, of silver; one for a hundred events, twice; two for each file of a unit;
+    three for each document that is made again.
+    """
+    begun, until = sweep
+    state = Comparison.from_state(using.checkpoints.get(CHECKPOINT))
+    if state.phase is Phase.DONE:
+        if state.sweep == begun:
+            return None
+        state = Comparison.of(begun, until, using.now(), days)
+    state.counts["runs"] += 1
+    for name in orphans:
+        state.differ(Difference.BRONZE_WITHOUT_LEDGER, name)
+    run = _Run(state, using, margin + LONGEST_SECONDS)
+    is_done = run.count_bronze() and run.check_ledger() and run.check_silver()
+    # Kept last: a run that dies before does the end again, and its report has another name.
+    report = _keep_report(state, using) if is_done else None
+    using.checkpoints.put(CHECKPOINT, state.to_state())
+    return report
+
+
+def _keep_report(state: Comparison, using: Comparing) -> dict[str, Any]:
+    ended = clock.to_text(using.now())
+    report = state.report(ended, using.stage)
+    using.lake.put_report(report_key(ended), json.dumps(report, indent=1))
+    differences = state.differences()
+    log.info("stores compared", extra={"clean": report["clean"], **differences})
+    metrics.add("ComparedEvents", sum(report["ledger"].values()))
+    metrics.add("ComparedDocuments", report["silver"]["documents"])
+    metrics.add("UnrepairedDifferences", state.unrepaired())
+    for name, count in differences.items():
+        metrics.add(name[0].upper() + name[1:], count)
+    return report
+
+
+@dataclass
+class _Run:
+    """One run's part of a comparison. Each phase returns whether it is through."""
+
+    state: Comparison
+    using: Comparing
+    margin: float
+    _members: dict[str, dict[str, Member]] = field(default_factory=dict)
+    """Of the last files of units that were read: who is in them."""
+
+    def count_bronze(self) -> bool:
+        """Phase one: how much there is."""
+        lake, state = self.using.lake, self.state
+        if state.phase is not Phase.BRONZE:
+            return True
+        folders = (
+            f"{folder}{day:%Y/%m/%d}/" for folder in lake.bronze_types() for day in state.days()
+        )
+        for page in _pages(folders, lake.bronze_keys, state.position):
+            for key, modified in page:
+                if clock.to_text(modified) <= state.until:
+                    state.counts[f"bronze.{_kind_in_bronze(key)}"] += 1
+            state.position = page[-1][0]
+            if self._is_over():
+                return False
+        state.advance()
+        return True
+
+    def check_ledger(self) -> bool:
+        """Phase two: is there in bronze and silver what the ledger says?"""
+        using, state = self.using, self.state
+        if state.phase is not Phase.LEDGER:
+            return True
+        bronze = StoredKeys(using.lake.bronze_keys, using.lake.has_bronze, self._folder_days())
+        silver = StoredKeys(using.lake.silver_keys, using.lake.has_silver, self._folder_days())
+        # `until` itself is no key, so an event of that very moment is of the next comparison.
+        for page in using.index.between(state.position or state.since, state.until, PAGE):
+            keys = {entry.event_id: entry.list_key for entry in page}
+            records = using.ledger.get_many(list(keys))
+            for event_id, list_key in keys.items():
+                if event_id in records and list_key > state.position:
+                    self._check_record(records[event_id], list_key, bronze, silver)
+                state.position = max(state.position, list_key)
+                if self._is_over():
+                    return False
+        state.advance()
+        return True
+
+    def check_silver(self) -> bool:
+        """Phase three: is there in the ledger what silver has?"""
+        lake, state = self.using.lake, self.state
+        if state.phase is not Phase.SILVER:
+            return True
+        folders = (
+            f"{folder}dt={day:%Y-%m-%d}/" for folder in lake.silver_types() for day in state.days()
+        )
+        for page in _pages(folders, lake.silver_keys, state.position):
+            for start in range(0, len(page), PAGE):
+                some = page[start : start + PAGE]
+                self._check_documents(some)
+                state.position = some[-1][0]
+                if self._is_over():
+                    return False
+        state.advance()
+        return True
+
+    def _check_record(
+        self, record: Record, list_key: str, bronze: StoredKeys, silver: StoredKeys
+    ) -> None:
+        state, event = self.state, record.event
+        has_payload = bronze.has(event.s3_key)
+        is_missing = record.status is Status.PROCESSED and not self._has_document(record, silver)
+        before = state.to_state() if is_missing else {}
+        state.counts[f"ledger.{record.status}"] += 1
+        if not has_payload:
+            self._differ(Difference.LEDGER_WITHOUT_BRONZE, event.event_id)
+        if is_missing:
+            self._differ(Difference.SILVER_MISSING, event.event_id)
+            state.position = list_key
+            self._remake(record, before)
+
+    def _remake(self, record: Record, before: dict[str, str]) -> None:
+        """Make a document again. Its event is passed before it is touched, so that one whose
+        processor kills the process stops no other: the next comparison tries it again. If only AWS
+        failed, the next run does, from the state `before`."""
+        state, checkpoints = self.state, self.using.checkpoints
+        state.counts[NOT_MADE] += 1
+        try:
+            checkpoints.put(CHECKPOINT, state.to_state())
+            is_made = remake(record, self.using.remaking)
+        except Exception:
+            checkpoints.put(CHECKPOINT, before)
+            raise
+        if is_made:
+            state.counts[NOT_MADE] -= 1
+            state.counts[MADE_AGAIN] += 1
+
+    def _has_document(self, record: Record, silver: StoredKeys) -> bool:
+        key = record.silver_key or ""
+        if not silver.has(key):
+            return False
+        if record.silver_range is None:
+            return True
+        member = self._members_of(key).get(record.event.event_id)
+        return member is not None and member.within == record.silver_range
+
+    def _check_documents(self, objects: Keys) -> None:
+        """Look up the events of some silver objects."""
+        told: list[tuple[str, str, bool]] = []
+        for key, modified in objects:
+            is_settled = clock.to_text(modified) <= self.state.until
+            parsed = parse_silver_key(key)
+            if parsed is None:
+                self.state.counts["silver.foreign"] += 1
+            elif parsed[1]:
+                self.state.counts["silver.units"] += is_settled
+                told += [(event_id, key, is_settled) for event_id in self._members_of(key)]
+            else:
+                told.append((parsed[0], key, is_settled))
+        records = self.using.ledger.get_many(sorted({event_id for event_id, _, _ in told}))
+        for event_id, key, is_settled in told:
+            self._check_document(event_id, records.get(event_id), key, is_settled=is_settled)
+
+    def _check_document(
+        self, event_id: str, record: Record | None, key: str, *, is_settled: bool
+    ) -> None:
+        """What is young, and not the document of an event of the window, is for the next time."""
+        state, difference = self.state, None
+        if record is None:
+            if not is_settled:
+                return
+            difference = Difference.SILVER_WITHOUT_LEDGER
+        elif record.event.received_at >= state.until:
+            return
+        elif record.status is not Status.PROCESSED:
+            # What moved since is on its way: an entry that was made again, for one.
+            if record.updated_at <= state.until:
+                difference = Difference.SILVER_NOT_PROCESSED
+        elif record.silver_key != key:
+            difference = Difference.SILVER_ELSEWHERE
+        state.counts["silver.documents"] += 1
+        if difference is not None:
+            self._differ(difference, event_id)
+
+    def _members_of(self, key: str) -> dict[str, Member]:
+        """Who is in the file of a unit; nobody, if it is no such file any more. One call, none if
+        it was among the last ones read."""
+        if key not in self._members:
+            try:
+                members = read_members(self.using.lake.get_silver(key))
+            except (NotFoundError, ValueError, KeyError, TypeError):
+                members = {}
+            while len(self._members) >= _FILES_KEPT:
+                del self._members[next(iter(self._members))]
+            self._members[key] = members
+        return self._members[key]
+
+    def _folder_days(self) -> list[str]:
+        days = self.state.days()
+        return [f"/{day:%Y/%m/%d}/" for day in days] + [f"/dt={day:%Y-%m-%d}/" for day in days]
+
+    def _differ(self, difference: Difference, event_id: str) -> None:
+        self.state.differ(difference, event_id)
+        log.warning("stores differ", extra={"difference": difference, "eventId": event_id})
+
+    def _is_over(self) -> bool:
+        return self.using.remaining() < self.margin
+
+
+def _pages(
+    folders: Iterable[str], keys: Callable[[str, str], Iterator[Keys]], position: str
+) -> Iterator[Keys]:
+    """The pages of keys of folders that come in order, after the key `position`."""
+    for folder in folders:
+        is_here = position.startswith(folder)
+        if is_here or folder > position:
+            yield from (page for page in keys(folder, position if is_here else "") if page)
+
+
+def _kind_in_bronze(key: str) -> str:
+    if parse_bronze_key(key):
+        return "events"
+    if parse_unit_key(key):
+        return "units"
+    return "refusedUnits" if is_rejected_unit(key) else "foreign"

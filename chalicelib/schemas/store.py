@@ -1,0 +1,241 @@
+"""The versions of an event type's schema, as they are kept. Apart from `schemas`, which compiles
+them: a type without a schema needs none of that.
+
+Schemas in DynamoDB, one partition an event type: `pk` = `SCHEMA#<eventType>`.
+
+`sk` = `head` is the newest version, so that the schema of a type is one get and those of several
+are one batch get; `sk` = `version#<ten digits>` is each version, never changed. Head and version
+are written in one transaction, on the condition that the head is still the one that was read: two
+writers never take the same number, and neither is lost. A type whose schema was ended keeps its
+head, which counts on, but leaves the sparse index `by-type` (`listed`, `eventType`), which lists
+the types without reading any schema.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from chalicelib.aws.dynamodb import from_item, to_item
+from chalicelib.core.errors import UnavailableError
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One version of the schema of an event type. `text` is the JSON as it was sent."""
+
+    event_type: str
+    version: int
+    text: str
+    created_at: str
+    created_by: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The schema as the API shows it."""
+        return {
+            "eventType": self.event_type,
+            "version": self.version,
+            "schema": json.loads(self.text),
+            "createdAt": self.created_at,
+        }
+
+    def is_same(self, schema: Any) -> bool:
+        """Whether `schema` says the same, whatever its blanks and the order of its members."""
+        return _canonical(json.loads(self.text)) == _canonical(schema)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+
+
+_LISTED = "schemas"
+_HEAD = "head"
+_BATCH, _BATCH_GET_ROUNDS = 100, 5
+_RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
+
+
+class Head(NamedTuple):
+    """The newest version of a type, and whether it is enforced."""
+
+    schema: Schema
+    active: bool
+
+
+class Listed(NamedTuple):
+    """A type that has a schema, as it is listed: without the schema itself."""
+
+    event_type: str
+    version: int
+    created_at: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The type as the API lists it."""
+        return {
+            "eventType": self.event_type,
+            "version": self.version,
+            "createdAt": self.created_at,
+        }
+
+
+class SchemaStore:
+    """Reads and writes schemas."""
+
+    def __init__(self, client: Any, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    def head(self, event_type: str) -> Head | None:
+        """The newest version, ended or not, read consistently. One call."""
+        item = self._get(event_type, _HEAD)
+        return None if item is None else _to_head(item)
+
+    def version(self, event_type: str, version: int) -> Schema | None:
+        """One version, ended or not. One call."""
+        item = self._get(event_type, _version_key(version))
+        return None if item is None else _to_schema(item)
+
+    def active(self, event_types: Iterable[str]) -> dict[str, Schema]:
+        """The schemas that are enforced, by type; read consistently. One call for each hundred
+        types, more while DynamoDB leaves some out. `UnavailableError` if it keeps doing so."""
+        found: dict[str, Schema] = {}
+        wanted = list(dict.fromkeys(event_types))
+        for start in range(0, len(wanted), _BATCH):
+            keys = [_key(event_type, _HEAD) for event_type in wanted[start : start + _BATCH]]
+            for head in map(_to_head, self._batch_get(keys)):
+                if head.active:
+                    found[head.schema.event_type] = head.schema
+        return found
+
+    def add(self, schema: Schema, before: Head | None) -> bool:
+        """Write a new version after the head that was read; False if another came first, and
+        nothing was written. One call."""
+        values = {
+            "eventType": schema.event_type,
+            "version": schema.version,
+            "schema": schema.text,
+            "createdAt": schema.created_at,
+            "createdBy": schema.created_by,
+        }
+        head = {**_head_names(schema.event_type), **values, "listed": _LISTED, "active": True}
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
+        if before is not None:
+            is_as_read = "#version = :version AND active = :active"
+            seen = {":version": before.schema.version, ":active": before.active}
+            condition = {
+                "ConditionExpression": is_as_read,
+                "ExpressionAttributeNames": {"#version": "version"},
+                "ExpressionAttributeValues": to_item(seen),
+            }
+        kept = {"pk": _pk(schema.event_type), "sk": _version_key(schema.version), **values}
+        writes = [
+            {"Put": {"TableName": self._table, "Item": to_item(head), **condition}},
+            {
+                "Put": {
+                    "TableName": self._table,
+                    "Item": to_item(kept),
+                    "ConditionExpression": "attribute_not_exists(pk)",
+                }
+            },
+        ]
+        try:
+            self._client.transact_write_items(TransactItems=writes)
+        except ClientError as error:
+            if _lost_race(error):
+                return False
+            raise
+        return True
+
+    def end(self, event_type: str) -> bool:
+        """End the enforcement of a type's schema; False if there was none. One call."""
+        try:
+            self._client.update_item(
+                TableName=self._table,
+                Key=_key(event_type, _HEAD),
+                UpdateExpression="SET active = :ended REMOVE listed",
+                ConditionExpression="active = :active",
+                ExpressionAttributeValues=to_item({":ended": False, ":active": True}),
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return False
+            raise
+        return True
+
+    def page(self, limit: int, after: str | None) -> tuple[list[Listed], str | None]:
+        """(up to `limit` types that have a schema, by name, after the type `after`; the type to go
+        on after). One call; the index may trail a change by a moment."""
+        condition, values = "listed = :listed", {":listed": _LISTED}
+        if after is not None:
+            condition, values = f"{condition} AND eventType > :after", {**values, ":after": after}
+        answer = self._client.query(
+            TableName=self._table,
+            IndexName="by-type",
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=to_item(values),
+            Limit=limit,
+        )
+        listed = [_to_listed(item) for item in answer["Items"]]
+        last = answer.get("LastEvaluatedKey")
+        return listed, str(last["eventType"]["S"]) if last else None
+
+    def _get(self, event_type: str, sk: str) -> Mapping[str, Any] | None:
+        answer: dict[str, Any] = self._client.get_item(
+            TableName=self._table, Key=_key(event_type, sk), ConsistentRead=True
+        )
+        return answer.get("Item")
+
+    def _batch_get(self, keys: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
+        found: list[Mapping[str, Any]] = []
+        request: Mapping[str, Any] = {self._table: {"Keys": keys, "ConsistentRead": True}}
+        for _ in range(_BATCH_GET_ROUNDS):
+            answer = self._client.batch_get_item(RequestItems=request)
+            found += answer["Responses"].get(self._table, [])
+            request = answer.get("UnprocessedKeys") or {}
+            if not request:
+                return found
+        raise UnavailableError("the table of schemas is being throttled")
+
+
+def _lost_race(error: ClientError) -> bool:
+    if error.response["Error"]["Code"] != "TransactionCanceledException":
+        return False
+    reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}
+    return bool(reasons & _RACES) and not reasons - _RACES - {"None", None}
+
+
+def _pk(event_type: str) -> str:
+    return f"SCHEMA#{event_type}"
+
+
+def _head_names(event_type: str) -> dict[str, str]:
+    return {"pk": _pk(event_type), "sk": _HEAD}
+
+
+def _version_key(version: int) -> str:
+    return f"version#{version:010}"
+
+
+def _key(event_type: str, sk: str) -> dict[str, Any]:
+    return to_item({"pk": _pk(event_type), "sk": sk})
+
+
+def _to_head(item: Mapping[str, Any]) -> Head:
+    return Head(_to_schema(item), bool(from_item(item)["active"]))
+
+
+def _to_listed(item: Mapping[str, Any]) -> Listed:
+    values = from_item(item)
+    return Listed(values["eventType"], values["version"], values["createdAt"])
+
+
+def _to_schema(item: Mapping[str, Any]) -> Schema:
+    values = from_item(item)
+    return Schema(
+        event_type=values["eventType"],
+        version=values["version"],
+        text=values["schema"],
+        created_at=values["createdAt"],
+        created_by=values["createdBy"],
+    )

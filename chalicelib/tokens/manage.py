@@ -1,0 +1,85 @@
+"""Tokens: issue, list, revoke, and check one that came with a request."""
+
+import secrets
+from collections.abc import Callable, Sequence
+
+from chalicelib.core.errors import NotFoundError, UnauthenticatedError
+from chalicelib.core.log import log
+from chalicelib.core.tracing import span
+from chalicelib.tokens.model import (
+    MAX_AUTHORIZATION,
+    Token,
+    format_token,
+    hash_secret,
+    is_token_id,
+    is_valid,
+    parse_token,
+)
+from chalicelib.tokens.store import TokenStore
+from chalicelib.web.callers import Caller
+
+
+def issue_token(
+    store: TokenStore,
+    owner: str,
+    scopes: Sequence[str],
+    now: str,
+    *,
+    expires_at: str | None = None,
+    token_id: str | None = None,
+    random_hex: Callable[[int], str] = secrets.token_hex,
+) -> tuple[Token, str]:
+    """Make a token for `owner`; (what is stored, the text to hand out, never to be seen again).
+
+    With a `token_id` it replaces the token of that id. One call.
+    """
+    secret = random_hex(32)
+    token = Token(
+        token_id=token_id or random_hex(8),
+        secret_sha256=hash_secret(secret),
+        owner=owner,
+        scopes=tuple(dict.fromkeys(scopes)),
+        created_at=now,
+        expires_at=expires_at,
+    )
+    store.put(token, replace=token_id is not None)
+    return token, format_token(token.token_id, secret)
+
+
+def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
+    """Who sent this `Authorization` header; `UnauthenticatedError` for nobody we know.
+
+    One call; none for a text that can not be a token.
+    """
+    is_short = len(authorization) <= MAX_AUTHORIZATION
+    scheme, _, text = authorization.partition(" ") if is_short else ("", "", "")
+    parsed = parse_token(text.strip()) if scheme.lower() == "bearer" else None
+    if parsed is None:
+        log.info("token refused", extra={"reason": "no token"})
+        raise UnauthenticatedError("a bearer token is required")
+    token_id, secret = parsed
+    with span("tokens"):
+        token = store.get(token_id)
+    if token is None or not is_valid(token, secret, now):
+        log.info("token refused", extra={"reason": _reason(token, secret), "tokenId": token_id})
+        raise UnauthenticatedError("the token is not valid")
+    log.info("token accepted", extra={"tokenId": token_id, "owner": token.owner})
+    return Caller(token.owner, frozenset(token.scopes), token.token_id)
+
+
+def _reason(token: Token | None, secret: str) -> str:
+    """Why a token does not count, for the log only: callers get one answer."""
+    if token is None:
+        return "unknown"
+    return "expired" if is_valid(token, secret, now="") else "wrong secret"
+
+
+def list_tokens(store: TokenStore, limit: int, after: str | None) -> tuple[list[Token], str | None]:
+    """(tokens, the id to go on after); one call."""
+    return store.page(limit, after)
+
+
+def revoke_token(store: TokenStore, token_id: str) -> None:
+    """Remove a token; `NotFoundError` if there is none. One call."""
+    if not is_token_id(token_id) or not store.delete(token_id):
+        raise NotFoundError("no such token")

@@ -1,0 +1,72 @@
+"""API tokens: `evl_<id>_<secret>`, of which only a hash is kept.
+
+The secret is 256 random bits, so one SHA-256 is enough: there is nothing to guess from.
+"""
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from chalicelib.web.callers import SCOPES
+
+MAX_AUTHORIZATION = 256
+"""Characters of an `Authorization` header that are looked at; a token has 69 to 101."""
+_TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
+_TOKEN = re.compile(rf"evl_({_TOKEN_ID.pattern})_([0-9a-f]{{64}})")
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token as the store keeps it."""
+
+    token_id: str
+    secret_sha256: str
+    owner: str
+    scopes: tuple[str, ...]
+    created_at: str
+    expires_at: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """What may be shown of a token: all but the hash."""
+        return {
+            "id": self.token_id,
+            "owner": self.owner,
+            "scopes": list(self.scopes),
+            "createdAt": self.created_at,
+            "expiresAt": self.expires_at,
+        }
+
+
+def format_token(token_id: str, secret: str) -> str:
+    """The text that a client sends."""
+    return f"evl_{token_id}_{secret}"
+
+
+def parse_token(text: str) -> tuple[str, str] | None:
+    """The (id, secret) of a token's text; None when it can not be one of ours."""
+    match = _TOKEN.fullmatch(text)
+    return (match[1], match[2]) if match else None
+
+
+def hash_secret(secret: str) -> str:
+    """What is stored of a secret."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def is_token_id(text: str) -> bool:
+    """Whether `text` can be a token's id."""
+    return _TOKEN_ID.fullmatch(text) is not None
+
+
+def is_valid(token: Token, secret: str, now: str) -> bool:
+    """Whether `secret` is the token's (compared in constant time) and it has not expired."""
+    same = hmac.compare_digest(token.secret_sha256, hash_secret(secret))
+    return same and (token.expires_at is None or now < token.expires_at)
+
+
+def unknown_scopes(scopes: Iterable[str]) -> list[str]:
+    """Those of `scopes` that do not exist."""
+    return [scope for scope in scopes if scope not in SCOPES]

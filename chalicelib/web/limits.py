@@ -1,0 +1,64 @@
+"""What any request may be: how long its body, its headers and its parameters.
+
+The limits are those of the way in, so that the platform on a laptop refuses what the deployed one
+can not take. Source: Amazon API Gateway Developer Guide, "Quotas for configuring and running a REST
+API": 10,240 bytes of request line and headers; AWS Lambda Developer Guide, "Lambda quotas": 6 MB an
+invocation, in which the body is base64.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from chalicelib.core.errors import (
+    FieldError,
+    HeadersTooLargeError,
+    InvalidRequestError,
+    PayloadTooLargeError,
+)
+
+MAX_BODY_BYTES = 4_500_000
+SMALL_BODY_BYTES = 64 * 1024
+"""Enough for every request that is an order, not a payload."""
+MAX_HEADER_BYTES = 10_240
+MAX_PARAMETER_CHARACTERS = 1024
+MAX_PARAMETERS = 50
+_SHOWN = 64
+
+
+def check_body(body: bytes, limit: int) -> None:
+    """Raise `PayloadTooLargeError` for a body beyond `limit` bytes."""
+    if len(body) > limit:
+        raise PayloadTooLargeError(f"the body has {len(body)} bytes; at most {limit} are accepted")
+
+
+def check_headers(headers: Mapping[str, Any]) -> None:
+    """Raise `HeadersTooLargeError` when names and values together are beyond the limit."""
+    size = header_bytes(headers.items())
+    if size > MAX_HEADER_BYTES:
+        raise HeadersTooLargeError(
+            f"the headers have {size} bytes; at most {MAX_HEADER_BYTES} are accepted"
+        )
+
+
+def header_bytes(headers: Any) -> int:
+    """The bytes of (name, value) pairs."""
+    return sum(len(f"{name}{value}".encode("utf-8", "surrogatepass")) for name, value in headers)
+
+
+def check_parameters(path: Mapping[str, str], query: Mapping[str, Sequence[str]]) -> None:
+    """Raise `InvalidRequestError` naming every parameter that is too long."""
+    if sum(len(values) for values in query.values()) > MAX_PARAMETERS:
+        raise InvalidRequestError(f"the query has more than {MAX_PARAMETERS} parameters")
+    fault = f"is longer than {MAX_PARAMETER_CHARACTERS} characters"
+    faults = [FieldError(f"/path/{name}", fault) for name, value in path.items() if _long(value)]
+    faults += [
+        FieldError(f"/query/{name[:_SHOWN]}", fault)
+        for name, values in query.items()
+        if _long(name) or any(_long(value) for value in values)
+    ]
+    if faults:
+        raise InvalidRequestError("the request has a parameter that is too long", faults)
+
+
+def _long(text: str) -> bool:
+    return len(text) > MAX_PARAMETER_CHARACTERS
