@@ -42,7 +42,7 @@ from chalicelib.uploads import decode as decoding_uploads
 from chalicelib.uploads import manage as manage_uploads
 from chalicelib.uploads import record as record_uploads
 from chalicelib.web.api import Api, Call, answer, no_content, not_modified, page, stored
-from chalicelib.web.callers import Door
+from chalicelib.web.callers import AuthConfig
 from chalicelib.web.limits import MAX_BODY_BYTES
 from chalicelib.web.request import Invocation, seconds_left
 from chalicelib.webhooks import receive as receive_webhooks
@@ -50,7 +50,7 @@ from chalicelib.webhooks import receive as receive_webhooks
 settings = config.settings()
 configure(settings.log_level, settings.stage)
 # The name is the API's in API Gateway, whose metrics know it by nothing else.
-door = Door(settings.auth_mode, settings.direct_owner, settings.iam_admins)
+door = AuthConfig(settings.auth_mode, settings.direct_owner, settings.iam_admins)
 app = Api(f"eventline-{settings.stage}", door, settings.cors_origin, settings.stage)
 
 AUTHORIZER_CACHE_SECONDS = 10
@@ -128,18 +128,18 @@ def get_result(call: Call, event_id: str) -> Response:
 
 @app.serves("POST", "/events/{event_id}/replay", "events:admin")
 def post_replay(call: Call, event_id: str) -> Response:
-    using = wiring.replaying()
-    return accepted(replay_events.replay(event_id, call.caller, call.request_id, using))
+    deps = wiring.replaying()
+    return accepted(replay_events.replay(event_id, call.caller, call.request_id, deps))
 
 
 @app.serves("POST", "/replays", "events:admin")
 def post_replays(call: Call) -> Response:
     now = clock.utc_now()
     order, is_dry = decoding_recovery.decode_replay(call, now)
-    using = wiring.replaying_many()
+    deps = wiring.replaying_many()
     if is_dry:
-        return answer(replay_events.count(order, using).to_dict(order))
-    replay, was_known = replay_events.start(order, call.caller, using)
+        return answer(replay_events.count(order, deps).to_dict(order))
+    replay, was_known = replay_events.start(order, call.caller, deps)
     headers = {"Location": f"/replays/{replay.replay_id}"}
     if was_known:
         headers["Idempotent-Replayed"] = "true"
@@ -161,8 +161,8 @@ def delete_replays(call: Call, replay_id: str) -> Response:
 @app.serves("GET", "/dead-letters", "events:admin")
 def list_dead_letters(call: Call) -> Response:
     choice, below = decoding_recovery.decode_dead_letters(call)
-    using = wiring.recovering()
-    return page(*dead_letters.list_dead_letters(choice, below, call.caller, using))
+    deps = wiring.recovering()
+    return page(*dead_letters.list_dead_letters(choice, below, call.caller, deps))
 
 
 @app.serves("POST", "/dead-letters/redrive", "events:admin")
@@ -174,8 +174,8 @@ def post_redrive(call: Call) -> Response:
 
 @app.serves("POST", "/webhooks/{source}", None, MAX_BODY_BYTES)
 def post_webhook(call: Call, source: str) -> Response:
-    using = wiring.receiving()
-    receipt = receive_webhooks.receive(source, call.headers, call.body, call.request_id, using)
+    deps = wiring.receiving()
+    receipt = receive_webhooks.receive(source, call.headers, call.body, call.request_id, deps)
     return accepted(receipt)
 
 
@@ -199,8 +199,8 @@ def put_schema(call: Call, event_type: str) -> Response:
         decoding_schemas.decode_event_type(event_type),
         decoding_schemas.decode_schema(call),
     )
-    now, using = clock.to_text(clock.utc_now()), wiring.managing_schemas()
-    schema, is_new = manage_schemas.put_schema(named, body, call.caller, now, using)
+    now, deps = clock.to_text(clock.utc_now()), wiring.managing_schemas()
+    schema, is_new = manage_schemas.put_schema(named, body, call.caller, now, deps)
     return answer(schema.to_dict(), 201 if is_new else 200)
 
 
@@ -265,8 +265,8 @@ def get_item(call: Call, item_id: str) -> Response:
 @app.serves("PUT", "/items/{item_id}", "items:write", MAX_BODY_BYTES)
 def put_item(call: Call, item_id: str) -> Response:
     content, revisions = decoding_items.decode_item_change(call)
-    using = wiring.managing()
-    item = manage_items.replace_item(item_id, content, revisions, call.caller, using)
+    deps = wiring.managing()
+    item = manage_items.replace_item(item_id, content, revisions, call.caller, deps)
     return answer(item.to_dict(), headers={"ETag": item.etag})
 
 
@@ -288,8 +288,8 @@ def post_subscription(call: Call) -> Response:
 @app.serves("GET", "/subscriptions", "items:write")
 def list_subscriptions(call: Call) -> Response:
     owner, limit, below = decoding_items.decode_owned_page(call)
-    using = wiring.subscribing()
-    found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, using)
+    deps = wiring.subscribing()
+    found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, deps)
     return page([subscription.to_dict() for subscription in found], resume)
 
 
@@ -316,8 +316,8 @@ def list_uploads(call: Call) -> Response:
 @app.serves("GET", "/alerts", "events:read")
 def list_alerts(call: Call) -> Response:
     limit, below = decode_alert_page(call)
-    using = wiring.reading_alerts()
-    groups, resume = read_alerts.list_alerts(limit, below, call.caller.sees_only, using)
+    deps = wiring.reading_alerts()
+    groups, resume = read_alerts.list_alerts(limit, below, call.caller.sees_only, deps)
     return page([group.to_dict() for group in groups], resume)
 
 
@@ -373,8 +373,8 @@ def process_events(event: SQSEvent) -> None:
 def reconcile(run: Invocation) -> dict[str, Any]:
     stuck_after = run.seconds("stuckAfterSeconds")
     restart_replays.restart_replays(wiring.restarting(stuck_after))
-    using = wiring.reconciling(run.run_id, seconds_left(run.context), stuck_after)
-    return reconciliation.reconcile(using).to_dict()
+    deps = wiring.reconciling(run.run_id, seconds_left(run.context), stuck_after)
+    return reconciliation.reconcile(deps).to_dict()
 
 
 reconcile.event_class = Invocation

@@ -14,14 +14,15 @@ The same rules as in `wiring`, which makes the clients.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from chalicelib.alerts.groups import AlertStore
-from chalicelib.alerts.read import ReadingAlerts
-from chalicelib.alerts.send import Sending
+from chalicelib.alerts.read import AlertDeps
+from chalicelib.alerts.send import SendDeps
 from chalicelib.alerts.slack import Slack, make_pool
 from chalicelib.aws import clients
 from chalicelib.aws.clients import aws
@@ -31,35 +32,35 @@ from chalicelib.aws.sns import AlarmTopic, Topic
 from chalicelib.aws.sqs import DeadLetterQueue, Delivery, Queue
 from chalicelib.aws.ssm import Secrets
 from chalicelib.core.config import queue_url, settings
+from chalicelib.events import processors
 from chalicelib.events.bus import Bus
-from chalicelib.events.finish import Processing, StepReplay, run_processor
-from chalicelib.events.ingest import Ingest
-from chalicelib.events.ingest_batch import Batching
+from chalicelib.events.finish import StepReplay, WorkerDeps, run_processor
+from chalicelib.events.ingest import IngestDeps
+from chalicelib.events.ingest_batch import BatchDeps
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
-from chalicelib.events import processors
-from chalicelib.events.read import Reading
-from chalicelib.items.manage import Managing
-from chalicelib.items.notify import Notifying
+from chalicelib.events.read import ReadDeps
+from chalicelib.items.manage import ItemDeps
+from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.store import ItemBodies, ItemStore
-from chalicelib.items.subscriptions import Subscribing, SubscriptionStore
-from chalicelib.recovery.compare import Comparing
-from chalicelib.recovery.dead_letters import Recovering
+from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
+from chalicelib.recovery.compare import CompareDeps
+from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
-from chalicelib.recovery.reconcile import Reconciling
-from chalicelib.recovery.remake import Remaking, ResultStore
-from chalicelib.replays.start import Replaying, ReplayingMany
-from chalicelib.replays.steps import Restarting, SteppingReplays, take_step
+from chalicelib.recovery.reconcile import ReconcileDeps
+from chalicelib.recovery.remake import RemakeDeps, ResultStore
+from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
+from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
 from chalicelib.replays.store import ReplayStore
 from chalicelib.schemas.check import SchemaCheck
-from chalicelib.schemas.manage import ManagingSchemas
+from chalicelib.schemas.manage import SchemaDeps
 from chalicelib.schemas.store import SchemaStore
 from chalicelib.tokens.store import TokenStore
-from chalicelib.uploads.manage import Uploading
-from chalicelib.uploads.record import Recording
+from chalicelib.uploads.manage import UploadDeps
+from chalicelib.uploads.record import RecordDeps
 from chalicelib.uploads.store import UploadBucket, UploadStore
-from chalicelib.webhooks.receive import Receiving
+from chalicelib.webhooks.receive import WebhookDeps
 
 if TYPE_CHECKING:
     from chalicelib.events.model import Event
@@ -105,30 +106,32 @@ def tokens() -> "TokenStore":
     return TokenStore(aws("dynamodb"), settings().tokens_table)
 
 
-def ingest() -> Ingest:
+def ingest() -> IngestDeps:
     """What `ingest_events` works with."""
     config = settings()
-    return Ingest(ledger(), lake(), events_queue(), schema_check().check, config.max_event_bytes)
+    return IngestDeps(
+        ledger(), lake(), events_queue(), schema_check().check, config.max_event_bytes
+    )
 
 
-def batching() -> "Batching":
+def batching() -> "BatchDeps":
     """What `ingest_batches` works with."""
-    return Batching(ledger(), lake(), events_queue(), schema_check(), settings().max_event_bytes)
+    return BatchDeps(ledger(), lake(), events_queue(), schema_check(), settings().max_event_bytes)
 
 
-def replaying() -> "Replaying":
+def replaying() -> "ReplayDeps":
     """What `replay_events` works with."""
-    return Replaying(reading(), ledger(), lake(), events_queue(), schema_check().check)
+    return ReplayDeps(reading(), ledger(), lake(), events_queue(), schema_check().check)
 
 
-def receiving() -> "Receiving":
+def receiving() -> "WebhookDeps":
     """What `receive_webhooks` works with."""
     config = settings()
 
     def secret_of(source: str) -> str | None:
         return _secrets().get(f"/eventline/{config.stage}/webhooks/{source}/secret")
 
-    return Receiving(ingest(), secret_of, config.webhook_owner)
+    return WebhookDeps(ingest(), secret_of, config.webhook_owner)
 
 
 def schema_store() -> "SchemaStore":
@@ -136,9 +139,9 @@ def schema_store() -> "SchemaStore":
     return SchemaStore(aws("dynamodb"), settings().schemas_table)
 
 
-def managing_schemas() -> "ManagingSchemas":
+def managing_schemas() -> "SchemaDeps":
     """What `manage_schemas` works with."""
-    return ManagingSchemas(schema_store(), schema_check().forget)
+    return SchemaDeps(schema_store(), schema_check().forget)
 
 
 @cache
@@ -147,15 +150,15 @@ def schema_check() -> "SchemaCheck":
     return SchemaCheck(schema_store(), settings().schema_cache)
 
 
-def reading() -> "Reading":
+def reading() -> "ReadDeps":
     """What `read_events` works with."""
-    return Reading(ledger(), index(), lake())
+    return ReadDeps(ledger(), index(), lake())
 
 
-def processing_alone(remaining: Callable[[], float]) -> "Processing":
+def processing_alone(remaining: Callable[[], float]) -> "WorkerDeps":
     """What `process_events` works with; `remaining` gives the seconds left."""
     config = settings()
-    return Processing(
+    return WorkerDeps(
         ledger=ledger(),
         lake=lake(),
         queue=events_queue(),
@@ -172,12 +175,12 @@ def processing_alone(remaining: Callable[[], float]) -> "Processing":
 
 def reconciling(
     run_id: str, remaining: Callable[[], float], stuck_after: int | None = None
-) -> "Reconciling":
+) -> "ReconcileDeps":
     """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
     asks for a full sweep."""
     config = settings()
     full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
-    return Reconciling(
+    return ReconcileDeps(
         ledger=ledger(),
         index=index(),
         lake=lake(),
@@ -194,23 +197,23 @@ def reconciling(
     )
 
 
-def _comparing(remaining: Callable[[], float]) -> "Comparing":
+def _comparing(remaining: Callable[[], float]) -> "CompareDeps":
     """What `compare_stores` works with."""
     config = settings()
 
     def make_document(
         event: "Event", payload: bytes, attempt: int, seconds: float, processed_at: str
     ) -> str:
-        using = processing_alone(remaining)
-        return run_processor(event, payload, attempt, seconds, processed_at, using).document
+        deps = processing_alone(remaining)
+        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
 
     results = ResultStore(aws("dynamodb"), config.events_table)
-    return Comparing(
+    return CompareDeps(
         ledger=ledger(),
         index=index(),
         lake=lake(),
         checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
-        remaking=Remaking(lake(), results, make_document),
+        remaking=RemakeDeps(lake(), results, make_document),
         stage=config.stage,
         remaining=remaining,
     )
@@ -239,9 +242,9 @@ def queue(arn: str) -> Queue:
     return Queue(aws("sqs"), queue_url(arn))
 
 
-def replaying_many() -> "ReplayingMany":
+def replaying_many() -> "BulkReplayDeps":
     """What `replay_many` works with."""
-    return ReplayingMany(
+    return BulkReplayDeps(
         replays=_replays(),
         ledger=ledger(),
         window=_window(),
@@ -250,7 +253,7 @@ def replaying_many() -> "ReplayingMany":
     )
 
 
-def processing(remaining: Callable[[], float]) -> "Processing":
+def processing(remaining: Callable[[], float]) -> "WorkerDeps":
     """What `process_events` works with; `remaining` gives the seconds left."""
     return replace(processing_alone(remaining), step_replay=stepping(remaining))
 
@@ -261,7 +264,7 @@ def stepping(remaining: Callable[[], float]) -> "StepReplay":
     def step_replay(message: ReplayMessage, delivery: Delivery, seconds: float, /) -> int | None:
         # Most batches bring no step, so nothing of this is made before one does.
         config = settings()
-        using = SteppingReplays(
+        deps = StepDeps(
             replays=_replays(),
             ledger=ledger(),
             window=_window(),
@@ -272,15 +275,15 @@ def stepping(remaining: Callable[[], float]) -> "StepReplay":
             max_attempts=config.max_attempts,
             remaining=remaining,
         )
-        return take_step(message, delivery, seconds, using)
+        return take_step(message, delivery, seconds, deps)
 
     return step_replay
 
 
-def restarting(stuck_after: int | None = None) -> "Restarting":
+def restarting(stuck_after: int | None = None) -> "RestartDeps":
     """What `restart_replays` works with; an operator's `stuck_after` overrides the stage's."""
     config = settings()
-    return Restarting(
+    return RestartDeps(
         replays=_replays(),
         queue=events_queue(),
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
@@ -289,7 +292,7 @@ def restarting(stuck_after: int | None = None) -> "Restarting":
     )
 
 
-def recovering() -> "Recovering":
+def recovering() -> "DeadLetterDeps":
     """What `dead_letters` works with."""
     config = settings()
     arns = {
@@ -298,7 +301,7 @@ def recovering() -> "Recovering":
         UPLOADS_QUEUE: config.uploads_dlq_arn,
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
     }
-    return Recovering(
+    return DeadLetterDeps(
         ledger=ledger(),
         index=index(),
         queue=events_queue(),
@@ -318,30 +321,30 @@ def _window() -> "EventWindow":
     return EventWindow(aws("dynamodb"), settings().events_table)
 
 
-def uploading() -> "Uploading":
+def uploading() -> "UploadDeps":
     """What `manage_uploads` works with."""
     config = settings()
-    return Uploading(
+    return UploadDeps(
         bucket=UploadBucket(aws("s3"), config.uploads_bucket),
         index=ShardedIndex(aws("dynamodb"), config.uploads_table, config.ledger_shards),
         url_seconds=config.upload_url_seconds,
     )
 
 
-def recording() -> "Recording":
+def recording() -> "RecordDeps":
     """What `record_uploads` works with."""
     config = settings()
-    return Recording(
+    return RecordDeps(
         store=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
         dead_letters=queue(config.uploads_dlq_arn),
         ttl_seconds=config.upload_ttl,
     )
 
 
-def managing() -> "Managing":
+def managing() -> "ItemDeps":
     """What `manage_items` works with."""
     config = settings()
-    return Managing(
+    return ItemDeps(
         items=ItemStore(aws("dynamodb"), config.items_table, config.ledger_shards),
         bodies=ItemBodies(aws("s3"), config.bronze_bucket),
         index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
@@ -349,20 +352,20 @@ def managing() -> "Managing":
     )
 
 
-def subscribing() -> "Subscribing":
+def subscribing() -> "SubscriptionDeps":
     """What `manage_subscriptions` works with."""
     config = settings()
-    return Subscribing(
+    return SubscriptionDeps(
         subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
         index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
         topic=Topic(aws("sns"), config.owner_topic_arn),
     )
 
 
-def notifying(remaining: Callable[[], float]) -> "Notifying":
+def notifying(remaining: Callable[[], float]) -> "NotifyDeps":
     """What `notify_owners` works with; `remaining` gives the seconds left."""
     config = settings()
-    return Notifying(
+    return NotifyDeps(
         effects=EffectStore(aws("dynamodb"), config.events_table),
         topic=Topic(aws("sns"), config.owner_topic_arn),
         dead_letters=queue(config.notifications_dlq_arn),
@@ -370,10 +373,10 @@ def notifying(remaining: Callable[[], float]) -> "Notifying":
     )
 
 
-def sending(remaining: Callable[[], float]) -> "Sending":
+def sending(remaining: Callable[[], float]) -> "SendDeps":
     """What `send_alerts` works with; `remaining` gives the seconds left."""
     config = settings()
-    return Sending(
+    return SendDeps(
         groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
         slack=slack(),
         queue=alert_queue(),
@@ -386,10 +389,10 @@ def sending(remaining: Callable[[], float]) -> "Sending":
     )
 
 
-def reading_alerts() -> "ReadingAlerts":
+def reading_alerts() -> "AlertDeps":
     """What `read_alerts` works with."""
     config = settings()
-    return ReadingAlerts(
+    return AlertDeps(
         groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
         index=ShardedIndex(aws("dynamodb"), config.alerts_table, config.ledger_shards),
     )

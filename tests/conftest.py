@@ -58,7 +58,10 @@ for name in _NOT_SEEN:
 
 # The same examples in every run, so that a red build is somebody's change. To look further:
 # HYPOTHESIS_PROFILE=explore make test-fast
-settings.register_profile("fixed", max_examples=400, derandomize=True, database=None, deadline=None)
+for profile, examples in (("quick", 15), ("fixed", 100), ("night", 400)):
+    settings.register_profile(
+        profile, max_examples=examples, derandomize=True, database=None, deadline=None
+    )
 settings.register_profile("explore", max_examples=20_000, database=None, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 

@@ -1,8 +1,9 @@
 """Bulk replays and dead-letter queues in memory."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import timedelta
+
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import PEEK_SECONDS, TAKE_SECONDS, DeadLetterQueue, DeadMessage
 from chalicelib.core import clock

@@ -1,6 +1,6 @@
 """What the ledger says of silver documents, in memory."""
 
-from dataclasses import replace
+from msgspec.structs import replace
 
 from chalicelib.events.model import Record, Status, Step
 from chalicelib.recovery.remake import ResultStore

@@ -6,10 +6,12 @@ that a test can say "the third call fails" and mean the same thing for both.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.core.errors import ConflictError, UnavailableError
@@ -17,9 +19,9 @@ from chalicelib.core.paging import Entry, Page, shard_of
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.model import (
     REDRIVEN,
+    Dispatch,
     Event,
     Failure,
-    Handover,
     Listing,
     Record,
     Status,
@@ -146,7 +148,7 @@ class FakeEventStore(EventStore):
         at: str,
         silver_bucket: str,
         silver_key: str,
-        handover: Handover,
+        dispatch: Dispatch,
         *,
         detail: str | None = None,
         silver_range: str | None = None,
@@ -156,14 +158,14 @@ class FakeEventStore(EventStore):
             "silverKey": silver_key,
             **({} if silver_range is None else {"silverRange": silver_range}),
         }
-        return self._go_on(event, Step(Status.PROCESSED, at, detail), handover, silver)
+        return self._go_on(event, Step(Status.PROCESSED, at, detail), dispatch, silver)
 
     def mark_attempt_failed(
-        self, event: Event, at: str, failure: Failure, final: bool, handover: Handover
+        self, event: Event, at: str, failure: Failure, final: bool, dispatch: Dispatch
     ) -> bool:
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        return self._go_on(event, step, handover, {"lastError": failure.to_dict()})
+        return self._go_on(event, step, dispatch, {"lastError": failure.to_dict()})
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         step = Step(Status.ENQUEUED, at, detail)
@@ -179,9 +181,9 @@ class FakeEventStore(EventStore):
     def _known(self, event_ids: list[str]) -> dict[str, Record]:
         return {id_: self._aws.records[id_] for id_ in event_ids if id_ in self._aws.records}
 
-    def _go_on(self, event: Event, step: Step, handover: Handover, values: dict[str, Any]) -> bool:
-        enqueued = Step(Status.ENQUEUED, handover.sent_at)
-        if handover.noted:
+    def _go_on(self, event: Event, step: Step, dispatch: Dispatch, values: dict[str, Any]) -> bool:
+        enqueued = Step(Status.ENQUEUED, dispatch.sent_at)
+        if dispatch.noted:
             ways = [([step], may_become(step.status))]
         else:
             # Once the event has gone on, the note would come too late: out of order.

@@ -16,12 +16,13 @@ that index: it projects keys only.
 import re
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.alerts.model import Alert
 from chalicelib.aws.dynamodb import from_item, to_attribute, to_item
@@ -42,8 +43,7 @@ class GroupState(StrEnum):
     UNDELIVERED = "undelivered"
 
 
-@dataclass(frozen=True)
-class AlertGroup:
+class AlertGroup(Struct, frozen=True):
     """One group. `leaders` are the ids of the queue messages that were to post it, newest last;
     until `lease_until` nobody else may. `reported` is how many repeats people were told of, and
     `summary_due` whether a message that will tell more of them is on its way. `reason` says why the

@@ -20,10 +20,11 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 from urllib.parse import quote
+
+from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidJsonError
@@ -45,8 +46,7 @@ _KNOWN = frozenset(
 ) | {"repository", "repo", "job", "actor", "runid", "serverurl"}
 
 
-@dataclass(frozen=True)
-class Run:
+class Run(Struct, frozen=True):
     """What a message says of a run. `severity` and `outcome` are lower-case words, empty when not
     told; `others` holds further fields with a plain value."""
 
@@ -205,8 +205,7 @@ _VOLATILE_NAME = re.compile(r".*(id|time|timestamp|date|number|attempt|sha|commi
 _ALARM_STATES = {"ALARM": ("ALARM", Severity.ERROR), "OK": ("Resolved", Severity.INFO)}
 
 
-@dataclass(frozen=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """One alert. `owner` is whom it concerns; None for everybody: pipelines, alarms. `same` is what
     equal alerts share beside kind, severity, title, place and owner."""
 
@@ -252,8 +251,7 @@ class Alert:
         return cls(**{**values, "severity": severity, "facts": facts})
 
 
-@dataclass(frozen=True)
-class SummaryDue:
+class SummaryDue(Struct, frozen=True):
     """The message that asks for a group's repeats to be told."""
 
     group_id: str

@@ -1,8 +1,9 @@
 """Reading alerts: pages of groups, newest first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.alerts.groups import EVERYONE, AlertGroup, AlertStore
 from chalicelib.aws.dynamodb import Partitions, ShardedIndex
@@ -10,8 +11,7 @@ from chalicelib.aws.dynamodb import Partitions, ShardedIndex
 _ALL = Partitions(index="by-time", key="allShard", name=EVERYONE)
 
 
-@dataclass(frozen=True)
-class ReadingAlerts:
+class AlertDeps(Struct, frozen=True):
     """The collaborators of the function below."""
 
     groups: AlertStore
@@ -19,7 +19,7 @@ class ReadingAlerts:
 
 
 def list_alerts(
-    limit: int, resume_below: str | None, sees_only: str | None, using: ReadingAlerts
+    limit: int, resume_below: str | None, sees_only: str | None, deps: AlertDeps
 ) -> tuple[list[AlertGroup], str | None]:
     """(groups, where to go on below) of one page, by the time of their first alert.
 
@@ -27,8 +27,8 @@ def list_alerts(
     empty, though more follow. Calls: one for each shard of the index, and one to read the groups of
     the page.
     """
-    group_ids, resume = using.index.newest(_ALL, limit, resume_below, _group_id)
-    groups = using.groups.get_many(group_ids)
+    group_ids, resume = deps.index.newest(_ALL, limit, resume_below, _group_id)
+    groups = deps.groups.get_many(group_ids)
     found = [groups[group_id] for group_id in group_ids if group_id in groups]
     return [group for group in found if _may_see(sees_only, group)], resume
 

@@ -22,9 +22,10 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from chalicelib.alerts.groups import (
     AlertGroup,
@@ -55,8 +56,7 @@ _NO_TIME = Outcome(Verdict.RETRY, NO_TIME, "the run had no time left for it", re
 _LONGEST_PAUSE_SECONDS = 900
 
 
-@dataclass(frozen=True)
-class Sending:
+class SendDeps(Struct, frozen=True):
     """The collaborators of `process_batch`; `remaining` gives the seconds left to this run.
 
     `window` is the time in which equal alerts are one group, `retry_max` the longest wait before an
@@ -80,8 +80,7 @@ class Sending:
         return clock.to_text(self.now())
 
 
-@dataclass(frozen=True)
-class Failed:
+class Failed(Struct, frozen=True):
     """A message that is not done with. `group` is the one that it leads or tells of."""
 
     delivery: Delivery
@@ -89,8 +88,7 @@ class Failed:
     group: AlertGroup | None = None
 
 
-@dataclass
-class Batch:
+class Batch(Struct):
     """The groups known at its start, and the failure after which no more is posted: Slack, or the
     way there, needs a rest."""
 
@@ -98,19 +96,19 @@ class Batch:
     stopped: Outcome | None = None
 
 
-def post(message: Mapping[str, Any], batch: Batch, using: Sending) -> Outcome:
+def post(message: Mapping[str, Any], batch: Batch, deps: SendDeps) -> Outcome:
     """Post a message; after a failure that will pass, nothing more of this batch is posted."""
-    if batch.stopped is None and using.remaining() < POST_SECONDS:
+    if batch.stopped is None and deps.remaining() < POST_SECONDS:
         batch.stopped = _NO_TIME
     if batch.stopped is not None:
         return batch.stopped
-    begun = using.ticks()
+    begun = deps.ticks()
     try:
         with span("slack", namespace="remote"):
-            outcome = using.slack.post(message)
+            outcome = deps.slack.post(message)
     except Exception as fault:  # noqa: BLE001 - the message is tried again
         outcome = outcome_of(fault)
-    metrics.sample("SlackLatency", round((using.ticks() - begun) * 1000))
+    metrics.sample("SlackLatency", round((deps.ticks() - begun) * 1000))
     if outcome.verdict is Verdict.RETRY:
         batch.stopped = outcome
     return outcome
@@ -133,59 +131,59 @@ RETRY_BASE_SECONDS = 5
 _LINE_LIMIT = 300
 
 
-def settle(failed: Failed, using: Sending) -> int | None:
+def settle(failed: Failed, deps: SendDeps) -> int | None:
     """The seconds that a message has to wait; None when it was given up and set aside.
 
     AWS calls: one to note it in the group; two more to give it up.
     """
     delivery, outcome = failed.delivery, failed.outcome
     was_tried = outcome.code not in (NO_TIME, BUSY)
-    is_last = was_tried and delivery.attempt >= using.max_attempts
+    is_last = was_tried and delivery.attempt >= deps.max_attempts
     final = outcome.verdict is Verdict.GONE or is_last
     log.warning(
         "alert given up" if final else "alert put off",
         extra={"code": outcome.code, "reason": outcome.reason, "attempt": delivery.attempt},
     )
-    wait = _wait(delivery.attempt, outcome, using)
+    wait = _wait(delivery.attempt, outcome, deps)
     try:
         if final:
-            _give_up(failed, using)
+            _give_up(failed, deps)
             return None
         if failed.group is not None:
-            lease_until = later(using.now_text(), wait + LEASE_SECONDS)
-            using.groups.mark_retrying(failed.group, lease_until)
+            lease_until = later(deps.now_text(), wait + LEASE_SECONDS)
+            deps.groups.mark_retrying(failed.group, lease_until)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         log.error("alert's failure not noted", extra={"code": aws_code(fault)})
     return wait
 
 
-def _give_up(failed: Failed, using: Sending) -> None:
+def _give_up(failed: Failed, deps: SendDeps) -> None:
     """Set a message aside with the reason, and say so on the alarm topic, once for a group."""
     delivery, outcome, group = failed.delivery, failed.outcome, failed.group
     if group is not None:
-        using.groups.mark_undelivered(group, outcome.reason)
+        deps.groups.mark_undelivered(group, outcome.reason)
     attributes = {
         "reason": outcome.reason,
         "code": outcome.code,
         "messageId": delivery.message_id,
         "attempts": str(delivery.attempt),
     }
-    using.dead_letters.send(delivery.body, attributes)
+    deps.dead_letters.send(delivery.body, attributes)
     if group is not None and group.reason is not None:
         return
     what = f"{group.alert.severity}: {group.alert.title}" if group else "unread"
     try:
-        using.alarm_topic.publish(shorten(f"{what} ({outcome.reason})", _LINE_LIMIT))
+        deps.alarm_topic.publish(shorten(f"{what} ({outcome.reason})", _LINE_LIMIT))
     except Exception as fault:  # noqa: BLE001 - the alarm on the dead-letter queue tells it too
         log.error("alarm topic not told", extra={"code": aws_code(fault)})
 
 
-def _wait(attempt: int, outcome: Outcome, using: Sending) -> int:
+def _wait(attempt: int, outcome: Outcome, deps: SendDeps) -> int:
     """What Slack asked for and a little more, or else a doubling wait; never all at one time."""
     if outcome.retry_after is not None:
-        return math.ceil(outcome.retry_after * (1 + using.jitter() / 4))
-    longest = round(using.retry_max * (1 - using.jitter() / 4))
-    return back_off(attempt, RETRY_BASE_SECONDS, max(longest, 1), using.jitter())
+        return math.ceil(outcome.retry_after * (1 + deps.jitter() / 4))
+    longest = round(deps.retry_max * (1 - deps.jitter() / 4))
+    return back_off(attempt, RETRY_BASE_SECONDS, max(longest, 1), deps.jitter())
 
 
 LONGEST_DELAY_SECONDS = 900
@@ -196,58 +194,57 @@ PATIENCE_SECONDS = 6 * 3600
 """How long it waits for the group's first message: longer than that one is tried."""
 
 
-def tell_repeats(group_id: str, delivery: Delivery, batch: Batch, using: Sending) -> list[Failed]:
+def tell_repeats(group_id: str, delivery: Delivery, batch: Batch, deps: SendDeps) -> list[Failed]:
     """Tell of the repeats that people were not told of yet; `delivery`, if it is not done with.
 
     AWS calls: one to read the group, and one to send for later, or two around the post.
     """
-    group = using.groups.get_many([group_id]).get(group_id)
+    group = deps.groups.get_many([group_id]).get(group_id)
     if group is None or group.repeats <= group.reported:
         return []
-    now, end = using.now_text(), window_end(group.first, using.window)
+    now, end = deps.now_text(), window_end(group.first, deps.window)
     if now < end:
-        send_for_summary(group_id, end, now, using)
+        send_for_summary(group_id, end, now, deps)
         return []
     if group.state is not GroupState.DELIVERED:
         if now < later(end, PATIENCE_SECONDS):
             due = max(group.lease_until, later(now, PAUSE_SECONDS))
-            send_for_summary(group_id, due, now, using)
+            send_for_summary(group_id, due, now, deps)
         else:
             log.error("repeats not told: the first was not delivered")
         return []
-    return _tell(group, delivery, now, batch, using)
+    return _tell(group, delivery, now, batch, deps)
 
 
 def _tell(
-    group: AlertGroup, delivery: Delivery, now: str, batch: Batch, using: Sending
+    group: AlertGroup, delivery: Delivery, now: str, batch: Batch, deps: SendDeps
 ) -> list[Failed]:
     if group.summary_lease > now:
         return [Failed(delivery, busy_until(group.summary_lease, now))]
     lease_until = later(now, LEASE_SECONDS)
-    if not using.groups.lease_summary(group, lease_until):
+    if not deps.groups.lease_summary(group, lease_until):
         return [Failed(delivery, busy_until(lease_until, now))]
-    outcome = post(repeat_message(group, group.repeats - group.reported), batch, using)
+    outcome = post(repeat_message(group, group.repeats - group.reported), batch, deps)
     if outcome.verdict is not Verdict.DELIVERED:
         return [Failed(delivery, outcome, group)]
-    newer = using.groups.mark_reported(group, group.repeats, using.now_text())
+    newer = deps.groups.mark_reported(group, group.repeats, deps.now_text())
     log.info("repeats told", extra={"count": group.count})
     if newer is not None and newer.repeats > newer.reported:
-        send_for_summary(group.group_id, later(now, PAUSE_SECONDS), now, using)
+        send_for_summary(group.group_id, later(now, PAUSE_SECONDS), now, deps)
     return []
 
 
-def send_for_summary(group_id: str, due: str, now: str, using: Sending) -> None:
+def send_for_summary(group_id: str, due: str, now: str, deps: SendDeps) -> None:
     """Put the message on the queue that will tell of the repeats; SQS can not delay it further."""
     wait = clock.from_text(due) - clock.from_text(now)
     delay = min(max(math.ceil(wait.total_seconds()), 0), LONGEST_DELAY_SECONDS)
-    using.queue.send(summary(group_id), delay=delay)
+    deps.queue.send(summary(group_id), delay=delay)
 
 
 _RACE_ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class _Unit:
+class _Unit(Struct, frozen=True):
     """What a batch has for one group: equal alerts, or (`alert` None) the call for a summary."""
 
     group_id: str
@@ -255,39 +252,39 @@ class _Unit:
     deliveries: list[Delivery]
 
 
-def process_batch(deliveries: Sequence[Delivery], using: Sending) -> None:
+def process_batch(deliveries: Sequence[Delivery], deps: SendDeps) -> None:
     """Send a batch; those of `work_off` and two AWS calls when some are to be tried again, two more
     for one that is given up. Messages that were delivered before come last.
 
     Raises `BatchIncompleteError` when some are to be tried again.
     """
     waits: dict[str, int] = {}
-    for failed in _work_off(deliveries, using):
+    for failed in _work_off(deliveries, deps):
         group_id = failed.group.group_id if failed.group else None
         with log_context(alertGroup=group_id, **failed.delivery.about):
-            wait = settle(failed, using)
+            wait = settle(failed, deps)
         if wait is not None:
             waits[failed.delivery.receipt_handle] = wait
     if waits:
         handles = [delivery.receipt_handle for delivery in deliveries]
-        using.queue.delete([handle for handle in handles if handle not in waits])
-        using.queue.put_off(list(waits.items()))
+        deps.queue.delete([handle for handle in handles if handle not in waits])
+        deps.queue.put_off(list(waits.items()))
         raise BatchIncompleteError(f"{len(waits)} of {len(deliveries)} messages to retry")
 
 
-def _work_off(deliveries: Sequence[Delivery], using: Sending) -> Iterator[Failed]:
+def _work_off(deliveries: Sequence[Delivery], deps: SendDeps) -> Iterator[Failed]:
     """Work off a batch, and give the messages that are not done with."""
     batch = Batch()
     broken: Outcome | None = None
     try:
-        units = _plan(deliveries, batch, using)
+        units = _plan(deliveries, batch, deps)
     except Exception as fault:  # noqa: BLE001 - all are tried again
         broken, units = outcome_of(fault), [_Unit("", None, list(deliveries))]
     for unit in units:
         with log_context(alertGroup=unit.group_id):
             if broken is None:
                 try:
-                    yield from _handle(unit, batch, using)
+                    yield from _handle(unit, batch, deps)
                     continue
                 except Exception as fault:  # noqa: BLE001 - the unit is tried again
                     outcome = outcome_of(fault)
@@ -298,7 +295,7 @@ def _work_off(deliveries: Sequence[Delivery], using: Sending) -> Iterator[Failed
         yield from (Failed(delivery, outcome) for delivery in unit.deliveries)
 
 
-def _plan(deliveries: Sequence[Delivery], batch: Batch, using: Sending) -> list[_Unit]:
+def _plan(deliveries: Sequence[Delivery], batch: Batch, deps: SendDeps) -> list[_Unit]:
     """Sort a batch into units, those with the fewest attempts first."""
     alerts: list[tuple[Alert, tuple[str, str], Delivery]] = []
     units: list[_Unit] = []
@@ -307,32 +304,32 @@ def _plan(deliveries: Sequence[Delivery], batch: Batch, using: Sending) -> list[
         if isinstance(message, SummaryDue):
             units.append(_Unit(message.group_id, None, [delivery]))
         else:
-            candidates = candidate_ids(message.group_key, delivery.sent_at, using.window)
+            candidates = candidate_ids(message.group_key, delivery.sent_at, deps.window)
             alerts.append((message, candidates, delivery))
     wanted = sorted({group_id for _, candidates, _ in alerts for group_id in candidates})
-    batch.known = using.groups.get_many(wanted)
+    batch.known = deps.groups.get_many(wanted)
     groups: dict[str, _Unit] = {}
     for alert, candidates, delivery in alerts:
         opened = {group_id: unit.deliveries[0].sent_at for group_id, unit in groups.items()}
         group_id = choose_group(
-            candidates, delivery.message_id, delivery.sent_at, using.window, batch.known, opened
+            candidates, delivery.message_id, delivery.sent_at, deps.window, batch.known, opened
         )
         groups.setdefault(group_id, _Unit(group_id, alert, [])).deliveries.append(delivery)
     units += groups.values()
     return sorted(units, key=lambda unit: min(one.attempt for one in unit.deliveries))
 
 
-def _handle(unit: _Unit, batch: Batch, using: Sending) -> list[Failed]:
+def _handle(unit: _Unit, batch: Batch, deps: SendDeps) -> list[Failed]:
     if unit.alert is None:
-        return tell_repeats(unit.group_id, unit.deliveries[0], batch, using)
-    return _send_alert(unit, unit.alert, batch, using)
+        return tell_repeats(unit.group_id, unit.deliveries[0], batch, deps)
+    return _send_alert(unit, unit.alert, batch, deps)
 
 
-def _send_alert(unit: _Unit, alert: Alert, batch: Batch, using: Sending) -> list[Failed]:
+def _send_alert(unit: _Unit, alert: Alert, batch: Batch, deps: SendDeps) -> list[Failed]:
     group = batch.known.get(unit.group_id)
     due = False
     for _ in range(_RACE_ROUNDS):
-        now = using.now_text()
+        now = deps.now_text()
         fresh = [
             one for one in unit.deliveries if group is None or one.message_id not in group.leaders
         ]
@@ -340,7 +337,7 @@ def _send_alert(unit: _Unit, alert: Alert, batch: Batch, using: Sending) -> list
         if not due and fresh and _has_untold(group, len(fresh)):
             # Sent before they are counted, so that no crash leaves repeats that nobody tells of.
             first = group.first if group else leader.sent_at
-            send_for_summary(unit.group_id, window_end(first, using.window), now, using)
+            send_for_summary(unit.group_id, window_end(first, deps.window), now, deps)
             due = True
         last = unit.deliveries[-1].sent_at
         lease_until = later(now, LEASE_SECONDS)
@@ -356,23 +353,23 @@ def _send_alert(unit: _Unit, alert: Alert, batch: Batch, using: Sending) -> list
                 lease_until=lease_until,
                 summary_due=due,
             )
-            made, group = using.groups.open(opened)
+            made, group = deps.groups.open(opened)
         elif group.may_post(leader.message_id, now):
             taken = group.led_by(
                 leader.message_id, lease_until, added=len(fresh), last=last, summary_due=due
             )
-            made, group = using.groups.take_over(group, taken)
+            made, group = deps.groups.take_over(group, taken)
         else:
             made = True
             if fresh:
-                made, group = using.groups.count(group, len(fresh), last, due)
+                made, group = deps.groups.count(group, len(fresh), last, due)
             if made:
                 _tell_counted(fresh)
                 return _busy(unit, group, now)
         if made and group is not None:
             _tell_counted([one for one in fresh if one is not leader])
             with log_context(**leader.about):
-                return _lead(group, leader, batch, using)
+                return _lead(group, leader, batch, deps)
     raise UnavailableError("the alert group keeps changing")
 
 
@@ -407,13 +404,13 @@ def _busy(unit: _Unit, group: AlertGroup | None, now: str) -> list[Failed]:
     return [Failed(delivery, busy) for delivery in leading]
 
 
-def _lead(group: AlertGroup, leader: Delivery, batch: Batch, using: Sending) -> list[Failed]:
+def _lead(group: AlertGroup, leader: Delivery, batch: Batch, deps: SendDeps) -> list[Failed]:
     """Post the group's message, and note it."""
-    outcome = post(first_message(group.alert, leader.sent_at), batch, using)
+    outcome = post(first_message(group.alert, leader.sent_at), batch, deps)
     if outcome.verdict is not Verdict.DELIVERED:
         return [Failed(leader, outcome, group)]
     try:
-        using.groups.mark_delivered(group, using.now_text())
+        deps.groups.mark_delivered(group, deps.now_text())
     except Exception as fault:  # noqa: BLE001 - without the note, nobody knows of it
         return [Failed(leader, outcome_of(fault))]
     log.info("alert delivered", extra={"kind": group.alert.kind, "count": group.count})

@@ -17,13 +17,14 @@ Kit: blocks" (a header holds 150 characters, a section 3,000, a context block 10
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from chalicelib.alerts.groups import AlertGroup
 from chalicelib.alerts.model import Alert, Severity
@@ -52,8 +53,7 @@ class Verdict(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The end of an attempt: `code` for programs, `reason` for people, and the seconds that Slack
     asked to wait, if it did."""
 

@@ -12,8 +12,9 @@ as the index holds them: what a caller needs of them must be projected into it.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from chalicelib.aws.threads import in_threads
 from chalicelib.core.paging import Entry, just_below, merge_newest
@@ -62,8 +63,7 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Partitions:
+class Partitions(Struct, frozen=True):
     """The partitions `<name>#<shard>` of an index whose hash key is `key`."""
 
     index: str

@@ -11,10 +11,10 @@ The topic of alarms, for what Eventline itself has to say there.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from chalicelib.core.errors import ConflictError, InvalidRequestError
 
@@ -25,8 +25,7 @@ _BAD_CONTENT = frozenset(
 """Codes of a batch refused whole for what is in it: then its messages are tried one by one."""
 
 
-@dataclass(frozen=True)
-class Message:
+class Message(Struct, frozen=True):
     """What is published: `subject` of less than 100 ASCII characters, string attributes."""
 
     subject: str
@@ -34,8 +33,7 @@ class Message:
     attributes: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Why one message was not published; `sender_fault`: the message itself is to blame, so that
     sending it again can not help."""
 

@@ -14,15 +14,15 @@ Amazon SQS API Reference, "ReceiveMessage", "ChangeMessageVisibilityBatch".
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from chalicelib.core import clock
 from chalicelib.core.log import log
 
 
-@dataclass(frozen=True)
-class DeadMessage:
+class DeadMessage(Struct, frozen=True):
     """A message in a dead-letter queue. `attributes` are the reasons that whoever set it aside
     gave; SQS itself gives none. `handle` is that of its last receipt."""
 
@@ -37,8 +37,7 @@ _IDS = ("requestId", "eventId")
 _ID = r"[A-Za-z0-9-]{1,64}"
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """One message as it was delivered; `attempt` counts its deliveries from 1."""
 
     body: str
@@ -46,7 +45,7 @@ class Delivery:
     message_id: str
     attempt: int
     sent_at: str
-    about: Mapping[str, str] = field(default_factory=dict, compare=False)
+    about: Mapping[str, str] = field(default_factory=dict)
     """The `requestId` and `eventId` that it was sent with, for the log; message attributes."""
 
     @classmethod

@@ -7,9 +7,10 @@ raises `ConfigurationError` naming the variable, at import of `app.py`, and so a
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+
+from msgspec import Struct
 
 from chalicelib.core.errors import ConfigurationError
 
@@ -32,8 +33,7 @@ class AuthMode(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(Struct, frozen=True):
     """One environment variable: `default` None means that the stage must set it."""
 
     name: str
@@ -94,8 +94,7 @@ TABLE = (
 )
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(Struct, frozen=True):
     """What a stage is set to. Times are seconds unless the name says otherwise."""
 
     stage: str

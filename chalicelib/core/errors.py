@@ -7,11 +7,11 @@ request may succeed later.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 
-@dataclass(frozen=True)
-class FieldError:
+class FieldError(Struct, frozen=True):
     """One fault in what was sent: `pointer` says where (a JSON Pointer, RFC 6901, into the body,
     or `/query/<name>`, `/header/<name>`), `detail` what is wrong with it."""
 

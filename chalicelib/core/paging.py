@@ -9,7 +9,8 @@ import binascii
 import heapq
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chalicelib.core.ids import is_event_id
 
@@ -18,16 +19,14 @@ OLDEST, NEWEST = "0", "~"
 """Sort before and after every list key."""
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An event in an index."""
 
     list_key: str
     event_id: str
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(Struct, frozen=True):
     """Entries of a page, and the list key to go on below; None at the end."""
 
     entries: tuple[Entry, ...]

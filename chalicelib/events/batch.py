@@ -10,9 +10,11 @@ What becomes of each item of a batch.
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NoReturn
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
 from chalicelib.core.names import key_fault
@@ -187,8 +189,7 @@ class Outcome(StrEnum):
     """AWS did not keep it; to be sent again."""
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The answer for one item. Pointers lead from the body of the request."""
 
     index: int
@@ -202,12 +203,11 @@ class Verdict:
             "index": self.index,
             "status": str(self.outcome),
             "eventId": self.event_id,
-            "errors": [vars(error) for error in self.errors],
+            "errors": [asdict(error) for error in self.errors],
         }
 
 
-@dataclass
-class Item:
+class Item(Struct):
     """One item of a batch on its way to a verdict. `payload` is what is kept of it."""
 
     index: int

@@ -6,8 +6,9 @@ What comes out of processing: the silver document, and the envelope that tells o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.errors import PermanentError
 from chalicelib.core.strict_json import dump_json
@@ -17,8 +18,7 @@ SOURCE = "eventline"
 _BATCH_LIMIT = 10
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """What is told: `detail` is JSON text, `detail_type` at most 128 characters."""
 
     detail_type: str

@@ -14,10 +14,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+
+from msgspec.structs import replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
 from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault

@@ -10,9 +10,10 @@ Running the processor of one event: from its payload to its silver document.
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
 
 from chalicelib.aws.sqs import Delivery, Queue, back_off
 from chalicelib.aws.threads import Each, in_threads
@@ -32,7 +33,7 @@ from chalicelib.events.bus import Bus, Entry, envelope, silver_document
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import ReplayMessage
-from chalicelib.events.model import Event, Failure, Handover
+from chalicelib.events.model import Dispatch, Event, Failure
 from chalicelib.events.processors import Incoming, Processor, find_processor, read_data, time_limit
 
 LONGEST_WAIT_SECONDS = 900
@@ -54,8 +55,7 @@ def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float, 
     return BUSY_SECONDS
 
 
-@dataclass(frozen=True)
-class Processing:
+class WorkerDeps(Struct, frozen=True):
     """The collaborators of `process_batch`; `remaining` gives the seconds left to this run, `each`
     does many calls at a time. `webhook_owner` owns what came by webhook, which may be an alert."""
 
@@ -76,13 +76,12 @@ class Processing:
     step_replay: StepReplay = put_off_step
 
 
-@dataclass(frozen=True)
-class Written:
+class Written(Struct, frozen=True):
     """An event whose silver document is there, and of which nobody has been told yet."""
 
     event: Event
     attempt: int
-    handover: Handover
+    dispatch: Dispatch
     request_id: str
     processed_at: str
     """What the document says."""
@@ -94,13 +93,13 @@ class Written:
     """The message for the queue of alerts that the event gives rise to."""
 
 
-def end_written(written: Sequence[Written], using: Processing) -> list[Exception | None]:
+def end_written(written: Sequence[Written], deps: WorkerDeps) -> list[Exception | None]:
     """Tell of what was written and note it; for each, in order, what stood against it.
 
     AWS calls: one for ten to the bus, one for each to the ledger, one for each alert.
     """
     with span("bus"):
-        codes = [code for some in _in_tens(written) for code in _publish(some, using)]
+        codes = [code for some in _in_tens(written) for code in _publish(some, deps)]
 
     def end(pair: tuple[Written, str | None]) -> Exception | None:
         one, code = pair
@@ -110,22 +109,22 @@ def end_written(written: Sequence[Written], using: Processing) -> list[Exception
                 if code is not None:
                     raise TransientError("EventBridge did not take the entry", code=code)
                 if one.alert is not None:
-                    using.alerts.send(one.alert, correlation())
-                _mark_processed(one, using)
+                    deps.alerts.send(one.alert, correlation())
+                _mark_processed(one, deps)
             except Exception as error:  # noqa: BLE001 - every failure is for the caller to record
                 return error
             return None
 
     with span("ledger"):
-        return using.each(end, zip(written, codes, strict=True))
+        return deps.each(end, zip(written, codes, strict=True))
 
 
 def record_failure(
-    event: Event, handover: Handover, attempt: int, error: BaseException, using: Processing
+    event: Event, dispatch: Dispatch, attempt: int, error: BaseException, deps: WorkerDeps
 ) -> int | None:
     """Record a failed attempt; None when it was the last, else the seconds to wait."""
     failure = classify(error)
-    final = failure.kind == "permanent" or attempt >= using.max_attempts
+    final = failure.kind == "permanent" or attempt >= deps.max_attempts
     log.warning(
         "event failed" if final else "attempt failed",
         extra={
@@ -135,13 +134,13 @@ def record_failure(
             "where": where(error),
         },
     )
-    wait = wait_after(attempt, using)
-    at = clock.to_text(using.now())
+    wait = wait_after(attempt, deps)
+    at = clock.to_text(deps.now())
     try:
         if final:
-            using.alerts.send(event_failed(event, failure, at), correlation())
+            deps.alerts.send(event_failed(event, failure, at), correlation())
         with span("ledger"):
-            noted = using.ledger.mark_attempt_failed(event, at, failure, final, handover)
+            noted = deps.ledger.mark_attempt_failed(event, at, failure, final, dispatch)
         if final and noted:
             metrics.add("Failed", failure_class=failure.kind)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
@@ -152,9 +151,9 @@ def record_failure(
     return None if final else wait
 
 
-def wait_after(attempt: int, using: Processing) -> int:
+def wait_after(attempt: int, deps: WorkerDeps) -> int:
     """The seconds to wait after an attempt that failed."""
-    return back_off(attempt, using.retry_base, LONGEST_WAIT_SECONDS, using.jitter())
+    return back_off(attempt, deps.retry_base, LONGEST_WAIT_SECONDS, deps.jitter())
 
 
 def _in_tens(written: Sequence[Written]) -> Iterator[Sequence[Written]]:
@@ -162,9 +161,9 @@ def _in_tens(written: Sequence[Written]) -> Iterator[Sequence[Written]]:
         yield written[start : start + _ENTRIES_A_CALL]
 
 
-def _publish(written: Sequence[Written], using: Processing) -> Sequence[str | None]:
+def _publish(written: Sequence[Written], deps: WorkerDeps) -> Sequence[str | None]:
     """Tell the bus, one call; for each, EventBridge's error code."""
-    lake = using.lake
+    lake = deps.lake
     entries = [
         Entry(
             one.event.event_type,
@@ -180,21 +179,21 @@ def _publish(written: Sequence[Written], using: Processing) -> Sequence[str | No
         for one in written
     ]
     try:
-        return using.bus.put(entries)
+        return deps.bus.put(entries)
     except Exception as error:
         if not is_aws_fault(error):
             raise
         return [aws_code(error)] * len(written)
 
 
-def _mark_processed(one: Written, using: Processing) -> None:
-    first = using.ledger.mark_processed(
+def _mark_processed(one: Written, deps: WorkerDeps) -> None:
+    first = deps.ledger.mark_processed(
         one.event,
         one.at,
-        using.lake.silver_bucket,
+        deps.lake.silver_bucket,
         one.silver_key,
-        one.handover,
-        detail=f"published to {using.bus.name}",
+        one.dispatch,
+        detail=f"published to {deps.bus.name}",
         silver_range=one.silver_range,
     )
     facts: dict[str, Any] = {"eventType": one.event.event_type, "attempt": one.attempt}
@@ -203,7 +202,7 @@ def _mark_processed(one: Written, using: Processing) -> None:
         return
     metrics.add("Processed")
     with suppress(ValueError):  # Nothing fails for a time that can not be read.
-        took = (using.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
+        took = (deps.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
         facts["latencyMs"] = max(0, round(took))
         metrics.sample("EndToEndLatency", facts["latencyMs"])
     log.info("event processed", extra=facts)
@@ -223,8 +222,7 @@ def classify(error: BaseException) -> Failure:
     return Failure("unknown", type(error).__name__, str(error)[:_MESSAGE_LIMIT])
 
 
-@dataclass(frozen=True)
-class Result:
+class Result(Struct, frozen=True):
     """A silver document, and the message for the queue of alerts if the event is one."""
 
     document: str
@@ -237,24 +235,24 @@ def run_processor(
     attempt: int,
     seconds: float,
     processed_at: str,
-    using: Processing,
+    deps: WorkerDeps,
 ) -> Result:
     """Run the processor for an event's type, for up to `seconds`; what it raises passes."""
     data, is_base64 = read_data(event, payload)
     with time_limit(seconds):
-        result = find_processor(event.event_type, using.processors)(Incoming(event, data, attempt))
+        result = find_processor(event.event_type, deps.processors)(Incoming(event, data, attempt))
     untouched = is_base64 and result is data
     document = silver_document(
-        event, result, processed_at, using.lake.bronze_bucket, is_base64=untouched
+        event, result, processed_at, deps.lake.bronze_bucket, is_base64=untouched
     )
-    return Result(document, _alert(event, data, using))
+    return Result(document, _alert(event, data, deps))
 
 
-def read_alert(event: Event, payload: bytes, using: Processing) -> str | None:
+def read_alert(event: Event, payload: bytes, deps: WorkerDeps) -> str | None:
     """The alert that an event gives rise to, without running its processor."""
-    if event.owner != using.webhook_owner:
+    if event.owner != deps.webhook_owner:
         return None
-    return _alert(event, read_data(event, payload)[0], using)
+    return _alert(event, read_data(event, payload)[0], deps)
 
 
 def check_payload(event: Event, payload: bytes) -> bytes:
@@ -269,7 +267,7 @@ def missing_payload() -> PermanentError:
     return PermanentError("the payload is not in bronze", code="payload-missing")
 
 
-def _alert(event: Event, data: Any, using: Processing) -> str | None:
-    if event.owner != using.webhook_owner:
+def _alert(event: Event, data: Any, deps: WorkerDeps) -> str | None:
+    if event.owner != deps.webhook_owner:
         return None
     return alert_of(event.event_type, data)

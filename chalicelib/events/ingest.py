@@ -17,9 +17,11 @@ nothing. An identity (an idempotency key) is not used up by what was rejected.
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
@@ -49,8 +51,7 @@ class CheckSchema(Protocol):
         """The version checked against, None without a schema; or raises `SchemaViolationError`."""
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(Struct, frozen=True):
     """What a sender asks to be kept: `payload` is stored as it is, byte for byte, and `read` makes
     a draft of it or raises `InvalidRequestError`."""
 
@@ -61,16 +62,14 @@ class Submission:
     read: Callable[[], Draft]
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """The acknowledgement: the event is kept. `replayed` when it was kept before."""
 
     event_id: str
     replayed: bool
 
 
-@dataclass(frozen=True)
-class Ingest:
+class IngestDeps(Struct, frozen=True):
     """The collaborators of `ingest`."""
 
     ledger: EventStore
@@ -82,7 +81,7 @@ class Ingest:
     random: Callable[[int], bytes] = os.urandom
 
 
-def ingest(submission: Submission, using: Ingest) -> Receipt:
+def ingest(submission: Submission, deps: IngestDeps) -> Receipt:
     """Keep one event and hand it to the worker; three AWS calls.
 
     A repeat of an identity costs two or three calls, one more while the first has not been
@@ -90,39 +89,39 @@ def ingest(submission: Submission, using: Ingest) -> Receipt:
     `InvalidRequestError` names it. Raises `PayloadTooLargeError` and `IdempotencyConflictError`
     too; an AWS error passes through, and then nothing was acknowledged.
     """
-    receipt = _ingest(submission, using)
+    receipt = _ingest(submission, deps)
     add("Duplicate" if receipt.replayed else "Accepted")
     return receipt
 
 
-def _ingest(submission: Submission, using: Ingest) -> Receipt:
-    check_size(submission.payload, using.max_event_bytes)
+def _ingest(submission: Submission, deps: IngestDeps) -> Receipt:
+    check_size(submission.payload, deps.max_event_bytes)
     draft = event = None
     try:
         draft = submission.read()
-        event = _make_event(draft, submission.owner, using)
-        version = check_draft(draft, using.check_schema)
+        event = _make_event(draft, submission.owner, deps)
+        version = check_draft(draft, deps.check_schema)
     except InvalidRequestError as error:
-        if draft and event and draft.identity and _is_repeat(event, using):
+        if draft and event and draft.identity and _is_repeat(event, deps):
             # It was accepted before its schema came to refuse it.
             return Receipt(event.event_id, replayed=True)
-        now = clock.to_text(using.now())
-        error.event_id = keep_rejected(submission, draft, error, now, using.lake, using.ledger)
+        now = clock.to_text(deps.now())
+        error.event_id = keep_rejected(submission, draft, error, now, deps.lake, deps.ledger)
         raise
     event = replace(event, schema_version=version)
     if draft.identity is None:
         with span("bronze"):
-            using.lake.put_bronze(event, submission.payload)
-        sent_at = _send(event, submission, using, recorded=True)
+            deps.lake.put_bronze(event, submission.payload)
+        sent_at = _send(event, submission, deps, recorded=True)
         with span("ledger"):
-            using.ledger.add(event, _steps(event, sent_at))
+            deps.ledger.add(event, _steps(event, sent_at))
         return Receipt(event.event_id, replayed=False)
-    claimed, before = _claim(event, submission.payload, using)
+    claimed, before = _claim(event, submission.payload, deps)
     if before is not None:
         check_same(before.event, event)
     if before is None or before.status is Status.RECEIVED:
         # A first request may have died before it sent; if not, the worker drops the repeat.
-        _send(claimed, submission, using, recorded=False)
+        _send(claimed, submission, deps, recorded=False)
     return Receipt(event.event_id, replayed=before is not None)
 
 
@@ -158,17 +157,17 @@ def _is_same(before: Event, event: Event) -> bool:
     )
 
 
-def _is_repeat(event: Event, using: Ingest) -> bool:
-    before = using.ledger.get(event.event_id)
+def _is_repeat(event: Event, deps: IngestDeps) -> bool:
+    before = deps.ledger.get(event.event_id)
     return before is not None and _is_same(before.event, event)
 
 
-def _make_event(draft: Draft, owner: str, using: Ingest) -> Event:
-    now = using.now()
+def _make_event(draft: Draft, owner: str, deps: IngestDeps) -> Event:
+    now = deps.now()
     received_at = clock.to_text(now)
     identity = draft.identity
     if identity is None:
-        event_id = new_event_id(now, using.random(10))
+        event_id = new_event_id(now, deps.random(10))
     else:
         event_id = keyed_event_id(owner, identity.key, identity.kind)
     key = bronze_key(draft.event_type, received_at, event_id)
@@ -178,26 +177,26 @@ def _make_event(draft: Draft, owner: str, using: Ingest) -> Event:
     return event
 
 
-def _claim(event: Event, body: bytes, using: Ingest) -> tuple[Event, Record | None]:
+def _claim(event: Event, body: bytes, deps: IngestDeps) -> tuple[Event, Record | None]:
     """Take the id that a key stands for; the event that has it now, and its record if the ledger
     knew it before."""
     with span("bronze"):
-        is_new = using.lake.put_bronze(event, body)
+        is_new = deps.lake.put_bronze(event, body)
     if not is_new:
-        kept = using.lake.bronze_event(event.s3_key)
+        kept = deps.lake.bronze_event(event.s3_key)
         if kept is None or kept.payload_sha256 != event.payload_sha256:
             # Never point the ledger at another body than the one hashed.
-            before = using.ledger.get(event.event_id)
+            before = deps.ledger.get(event.event_id)
             if before is None:
                 raise _conflict()
             return before.event, before
         event = kept
     with span("ledger"):
-        before = using.ledger.add(event, _steps(event, sent_at=None))
+        before = deps.ledger.add(event, _steps(event, sent_at=None))
     return (event, None) if before is None else (before.event, before)
 
 
-def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -> str | None:
+def _send(event: Event, submission: Submission, deps: IngestDeps, recorded: bool) -> str | None:
     """Send to the worker; the time of that, None when the queue did not take it.
 
     The time is taken before the call, since the worker may be done with the event before it ends.
@@ -209,10 +208,10 @@ def _send(event: Event, submission: Submission, using: Ingest, recorded: bool) -
         if recorded
         else message_for(event, payload, request_id)
     )
-    sent_at = clock.to_text(using.now())
+    sent_at = clock.to_text(deps.now())
     try:
         with span("queue"):
-            using.queue.send(body)
+            deps.queue.send(body)
     except Exception as error:
         if not is_aws_fault(error):
             raise

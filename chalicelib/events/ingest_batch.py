@@ -16,9 +16,11 @@ finds it; if the queue does not answer, events are kept as RECEIVED and acknowle
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import Queue
 from chalicelib.aws.threads import Each, in_threads
@@ -44,8 +46,7 @@ from chalicelib.events.model import JSON, Draft, Event, Record, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, plan, to_metadata
 
 
-@dataclass
-class Keeping:
+class BatchProgress(Struct):
     """How far the keeping of a batch has come."""
 
     owner: str
@@ -57,13 +58,13 @@ class Keeping:
     to_send: dict[str, tuple[Event, bytes]] = field(default_factory=dict)
     """Events that the ledger has as RECEIVED, and their payloads, by id."""
 
-    def new_unit(self, using: "Batching") -> Unit:
-        unit_id = new_event_id(clock.from_text(self.received_at), using.random(10))
+    def new_unit(self, deps: "BatchDeps") -> Unit:
+        unit_id = new_event_id(clock.from_text(self.received_at), deps.random(10))
         return Unit(unit_id, self.owner, self.received_at, self.form)
 
-    def check_time(self, using: "Batching") -> None:
+    def check_time(self, deps: "BatchDeps") -> None:
         """Raise `UnavailableError` when there is no time for another call."""
-        if using.now() > self.until:
+        if deps.now() > self.until:
             raise UnavailableError("AWS took too long to keep all of the batch")
 
     def note(self, error: Exception, items: Sequence[Item]) -> None:
@@ -76,7 +77,7 @@ class Keeping:
             item.fail()
 
 
-def answer_known(item: Item, record: Record, keeping: Keeping) -> None:
+def answer_known(item: Item, record: Record, keeping: BatchProgress) -> None:
     """Answer an item whose identity the ledger knows; one that was refused by a schema that came
     later is the repeat that it is, too."""
     before, draft = record.event, item.draft
@@ -100,35 +101,37 @@ def reject_as(item: Item, error: InvalidRequestError, event_id: str | None) -> N
     item.reject(error.errors or [FieldError("", error.detail)], event_id)
 
 
-def keep_new(items: Sequence[Item], keeping: Keeping, using: "Batching") -> None:
+def keep_new(items: Sequence[Item], keeping: BatchProgress, deps: "BatchDeps") -> None:
     """Keep items as events, in units, and give each its verdict."""
     by_draft = {id(item.draft): item for item in items}
     drafts = [Checked(item.draft, item.schema_version) for item in items if item.draft]
     for checked in plan(drafts):
         members = [by_draft[id(one.draft)] for one in checked]
-        unit = keeping.new_unit(using)
+        unit = keeping.new_unit(deps)
         events = make_events(unit, checked)
         lines, _ = pack([item.payload for item in members])
         try:
-            keeping.check_time(using)
+            keeping.check_time(deps)
             # The id is new: a file that is there was written by a repetition of this call.
             with span("bronze"):
-                using.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
+                deps.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
         except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
             keeping.note(error, members)
             continue
         pairs = list(zip(members, events, strict=True))
         with span("ledger"):
-            _note_new([pair for pair in pairs if pair[0].event_id is None], keeping, using)
-            _note_keyed([pair for pair in pairs if pair[0].event_id is not None], keeping, using)
+            _note_new([pair for pair in pairs if pair[0].event_id is None], keeping, deps)
+            _note_keyed([pair for pair in pairs if pair[0].event_id is not None], keeping, deps)
 
 
-def _note_new(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "Batching") -> None:
+def _note_new(
+    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
+) -> None:
     """Enter events with new ids in the ledger; one call for `NEW_AT_ONCE`."""
-    for some in _chunks(pairs, using.ledger.NEW_AT_ONCE):
+    for some in _chunks(pairs, deps.ledger.NEW_AT_ONCE):
         try:
-            keeping.check_time(using)
-            left = using.ledger.add_new([event for _, event in some])
+            keeping.check_time(deps)
+            left = deps.ledger.add_new([event for _, event in some])
         except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
             keeping.note(error, [item for item, _ in some])
             continue
@@ -141,18 +144,20 @@ def _note_new(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "Bat
                 keeping.to_send[event.event_id] = event, item.payload
 
 
-def _note_keyed(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "Batching") -> None:
+def _note_keyed(
+    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
+) -> None:
     """Take the ids that identities stand for; one call each."""
 
     def claim(pair: tuple[Item, Event]) -> Record | Exception | None:
         _, event = pair
         try:
-            keeping.check_time(using)
-            return using.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
+            keeping.check_time(deps)
+            return deps.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
         except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
             return error
 
-    for (item, event), before in zip(pairs, using.each(claim, pairs), strict=True):
+    for (item, event), before in zip(pairs, deps.each(claim, pairs), strict=True):
         if isinstance(before, Exception):
             keeping.note(before, [item])
         elif before is None or before.event == event:
@@ -163,12 +168,14 @@ def _note_keyed(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "B
             answer_known(item, before, keeping)
 
 
-def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "Batching") -> None:
+def keep_refused(
+    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
+) -> None:
     """Keep refused items as REJECTED events, together in one file, and give each its verdict."""
     if not pairs:
         return
     first = {event.event_id: (item, event) for item, event in reversed(pairs)}
-    unit = keeping.new_unit(using)
+    unit = keeping.new_unit(deps)
     key = rejected_unit_key(unit.received_at, unit.unit_id)
     lines, ranges = pack([item.payload for item, _ in first.values()])
     kept = {
@@ -176,9 +183,9 @@ def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "
         for (item, event), within in zip(first.values(), ranges, strict=True)
     }
     try:
-        keeping.check_time(using)
+        keeping.check_time(deps)
         with span("bronze"):
-            using.lake.put_unit(key, lines, {**to_metadata(unit, []), "rejected": "true"})
+            deps.lake.put_unit(key, lines, {**to_metadata(unit, []), "rejected": "true"})
     except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
         keeping.note(error, [item for item, _ in pairs])
         return
@@ -186,15 +193,15 @@ def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "
     def note(pair: tuple[Item, Event]) -> Exception | None:
         item, event = pair
         try:
-            keeping.check_time(using)
+            keeping.check_time(deps)
             if item.refusal is not None:
-                note_rejected(event, item.refusal, keeping.received_at, using.ledger)
+                note_rejected(event, item.refusal, keeping.received_at, deps.ledger)
         except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
             return error
         return None
 
     with span("ledger"):
-        errors = dict(zip(kept, using.each(note, kept.values()), strict=True))
+        errors = dict(zip(kept, deps.each(note, kept.values()), strict=True))
     for item, event in pairs:
         fault = errors[event.event_id]
         if fault is not None:
@@ -203,7 +210,7 @@ def keep_refused(pairs: Sequence[tuple[Item, Event]], keeping: Keeping, using: "
             reject_as(item, item.refusal, event.event_id)
 
 
-def send_kept(keeping: Keeping, using: "Batching") -> None:
+def send_kept(keeping: BatchProgress, deps: "BatchDeps") -> None:
     """Send what the ledger has as RECEIVED, a message for each unit; one call, more where messages
     are many or long. What the queue does not take is for `reconcile`."""
     groups: dict[str, list[tuple[Event, bytes]]] = {}
@@ -213,9 +220,9 @@ def send_kept(keeping: Keeping, using: "Batching") -> None:
     try:
         with span("queue"):
             if len(bodies) == 1:
-                using.queue.send(bodies[0])
+                deps.queue.send(bodies[0])
                 return
-            codes = using.queue.send_many(bodies)
+            codes = deps.queue.send_many(bodies)
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -256,8 +263,7 @@ class SchemaChecks(Protocol):
         """As `CheckSchema` in `ingest_events`."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(Struct, frozen=True):
     """What a sender asks to be kept."""
 
     body: bytes
@@ -272,8 +278,7 @@ class Batch:
         )
 
 
-@dataclass(frozen=True)
-class Batching:
+class BatchDeps(Struct, frozen=True):
     """The collaborators of `ingest_batch`; `each` does many calls at a time."""
 
     ledger: EventStore
@@ -286,7 +291,7 @@ class Batching:
     each: Each = in_threads
 
 
-def ingest_batch(batch: Batch, using: Batching) -> list[Verdict]:
+def ingest_batch(batch: Batch, deps: BatchDeps) -> list[Verdict]:
     """Keep the events of a batch; a verdict for each, in order.
 
     AWS calls for a hundred events without keys: one to bronze, four to the ledger, one to the
@@ -294,40 +299,42 @@ def ingest_batch(batch: Batch, using: Batching) -> list[Verdict]:
     one together. Raises `InvalidRequestError`, the body being kept as REJECTED, when it can not be
     taken apart; an AWS error passes through when nothing at all was kept.
     """
-    items = _take_apart(batch, using)
-    _read(items, batch.owner, using)
+    items = _take_apart(batch, deps)
+    _read(items, batch.owner, deps)
     _identify(items, batch.owner)
-    now = using.now()
-    keeping = Keeping(batch.owner, batch.form, batch.request_id, clock.to_text(now), now + PATIENCE)
+    now = deps.now()
+    keeping = BatchProgress(
+        batch.owner, batch.form, batch.request_id, clock.to_text(now), now + PATIENCE
+    )
     refused = [
         (item, _as_rejected(item, item.refusal, batch, keeping.received_at))
         for item in items
         if item.refusal is not None
     ]
-    _answer_known(items, refused, keeping, using)
+    _answer_known(items, refused, keeping, deps)
     _tell_twins(items)
-    keep_new([item for item in items if item.is_new], keeping, using)
-    keep_refused([pair for pair in refused if pair[0].verdict is None], keeping, using)
-    send_kept(keeping, using)
+    keep_new([item for item in items if item.is_new], keeping, deps)
+    keep_refused([pair for pair in refused if pair[0].verdict is None], keeping, deps)
+    send_kept(keeping, deps)
     return _verdicts(items, keeping)
 
 
-def _take_apart(batch: Batch, using: Batching) -> list[Item]:
+def _take_apart(batch: Batch, deps: BatchDeps) -> list[Item]:
     try:
         payloads = split(batch.body, batch.form)
     except InvalidRequestError as error:
-        whole, now = batch.submission(batch.body), clock.to_text(using.now())
-        error.event_id = keep_rejected(whole, None, error, now, using.lake, using.ledger)
+        whole, now = batch.submission(batch.body), clock.to_text(deps.now())
+        error.event_id = keep_rejected(whole, None, error, now, deps.lake, deps.ledger)
         raise
     return [Item(index, batch.form, payload) for index, payload in enumerate(payloads)]
 
 
-def _read(items: Sequence[Item], owner: str, using: Batching) -> None:
+def _read(items: Sequence[Item], owner: str, deps: BatchDeps) -> None:
     """Read each item and check it against the schema of its type."""
     for item in items:
         size = len(item.payload)
-        if size > using.max_event_bytes:
-            limit = f"has {size} bytes; at most {using.max_event_bytes} are accepted"
+        if size > deps.max_event_bytes:
+            limit = f"has {size} bytes; at most {deps.max_event_bytes} are accepted"
             item.reject([FieldError("", limit)])
             continue
         try:
@@ -337,20 +344,20 @@ def _read(items: Sequence[Item], owner: str, using: Batching) -> None:
             item.payload = as_kept(item.payload, error)
         else:
             item.payload = item.draft.payload
-    using.schemas.load_many({item.draft.event_type for item in items if item.draft})
+    deps.schemas.load_many({item.draft.event_type for item in items if item.draft})
     for item in items:
         if item.draft is not None:
             try:
-                item.schema_version = _check(item.draft, owner, using)
+                item.schema_version = _check(item.draft, owner, deps)
             except InvalidRequestError as error:
                 item.refusal = error
 
 
-def _check(draft: Draft, owner: str, using: Batching) -> int | None:
+def _check(draft: Draft, owner: str, deps: BatchDeps) -> int | None:
     facts = replace(draft, payload=b"")
-    if not fits(facts.to_event("", owner, clock.to_text(using.now()), "")):
+    if not fits(facts.to_event("", owner, clock.to_text(deps.now()), "")):
         raise InvalidRequestError.at("", "the event's attributes are too long to be kept together")
-    return check_draft(draft, using.schemas.check)
+    return check_draft(draft, deps.schemas.check)
 
 
 def _identify(items: Sequence[Item], owner: str) -> None:
@@ -381,12 +388,12 @@ def _as_rejected(item: Item, error: InvalidRequestError, batch: Batch, now: str)
 def _answer_known(
     items: Sequence[Item],
     refused: Sequence[tuple[Item, Event]],
-    keeping: Keeping,
-    using: Batching,
+    keeping: BatchProgress,
+    deps: BatchDeps,
 ) -> None:
     """Answer what the ledger has already, without a write; one call for a hundred ids."""
     ids = {item.event_id for item in items if item.event_id is not None}
-    known = using.ledger.get_many(sorted(ids | {event.event_id for _, event in refused}))
+    known = deps.ledger.get_many(sorted(ids | {event.event_id for _, event in refused}))
     for item in items:
         record = known.get(item.event_id or "")
         if record is not None:
@@ -396,7 +403,7 @@ def _answer_known(
             reject_as(item, item.refusal, event.event_id)
 
 
-def _verdicts(items: Sequence[Item], keeping: Keeping) -> list[Verdict]:
+def _verdicts(items: Sequence[Item], keeping: BatchProgress) -> list[Verdict]:
     for item in items:
         if item.leader is not None and item.leader.verdict is not None:
             item.follow(item.leader.verdict)

@@ -28,9 +28,9 @@ from chalicelib.core.errors import UnavailableError
 from chalicelib.core.paging import Entry, Page, merge_newest, shard_of
 from chalicelib.events.model import (
     REDRIVEN,
+    Dispatch,
     Event,
     Failure,
-    Handover,
     Listing,
     Partition,
     Record,
@@ -127,7 +127,7 @@ class EventStore:
         at: str,
         silver_bucket: str,
         silver_key: str,
-        handover: Handover,
+        dispatch: Dispatch,
         *,
         detail: str | None = None,
         silver_range: str | None = None,
@@ -139,10 +139,10 @@ class EventStore:
         values = {"silverBucket": silver_bucket, "silverKey": silver_key}
         if silver_range is not None:
             values["silverRange"] = silver_range
-        return self._advance(event, Step(Status.PROCESSED, at, detail), handover, set_values=values)
+        return self._advance(event, Step(Status.PROCESSED, at, detail), dispatch, set_values=values)
 
     def mark_attempt_failed(
-        self, event: Event, at: str, failure: Failure, final: bool, handover: Handover
+        self, event: Event, at: str, failure: Failure, final: bool, dispatch: Dispatch
     ) -> bool:
         """Record a failed attempt; `final` makes the event FAILED. One call, rarely two.
 
@@ -150,7 +150,7 @@ class EventStore:
         """
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        return self._advance(event, step, handover, set_values={"lastError": failure.to_dict()})
+        return self._advance(event, step, dispatch, set_values={"lastError": failure.to_dict()})
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         """Note that a stuck event was sent again; False if it has moved on meanwhile. One call."""
@@ -187,10 +187,10 @@ class EventStore:
         )
 
     def _advance(
-        self, event: Event, step: Step, handover: Handover, set_values: dict[str, Any]
+        self, event: Event, step: Step, dispatch: Dispatch, set_values: dict[str, Any]
     ) -> bool:
-        enqueued = Step(Status.ENQUEUED, handover.sent_at)
-        noted = handover.noted
+        enqueued = Step(Status.ENQUEUED, dispatch.sent_at)
+        noted = dispatch.noted
         for _ in range(_RACE_ROUNDS):
             steps = [step] if noted else [enqueued, step]
             allowed = may_become(step.status) if noted else (Status.RECEIVED,)

@@ -11,8 +11,9 @@ import base64
 import binascii
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.errors import ForeignMessageError
 from chalicelib.core.ids import is_event_id, sha256
@@ -27,8 +28,7 @@ MAX_UNIT_BYTES = 256 * 1024
 _SHARED = ("owner", "receivedAt", "contentType", "s3Key")
 
 
-@dataclass(frozen=True)
-class EventMessage:
+class EventMessage(Struct, frozen=True):
     """One event to process. `payload` None means: read it from bronze. `recorded` says whether the
     ledger had the ENQUEUED step when this was sent; if not, the worker adds it. `attempts` counts
     those made before this message, in a unit that the event has left."""
@@ -67,8 +67,7 @@ class EventMessage:
         return cls(event, payload, recorded, str(fields["requestId"]), attempts)
 
 
-@dataclass(frozen=True)
-class UnitMessage:
+class UnitMessage(Struct, frozen=True):
     """Events of one unit to process together, in the order of its lines. `payloads` None means:
     read them from the unit's file. The ledger has them all, and none of them as ENQUEUED."""
 
@@ -111,8 +110,7 @@ class UnitMessage:
         return cls(events, payloads, str(fields["requestId"]))
 
 
-@dataclass(frozen=True)
-class ReplayMessage:
+class ReplayMessage(Struct, frozen=True):
     """The order to take a step of a bulk replay."""
 
     replay_id: str

@@ -10,9 +10,10 @@ every field at fault. A payload whose reader refuses it is kept as REJECTED (pro
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import sha256
@@ -58,8 +59,7 @@ def may_become(status: Status) -> tuple[Status, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Event:
+class Event(Struct, frozen=True):
     """The facts of an event: fixed when it is received, never changed."""
 
     event_id: str
@@ -116,8 +116,7 @@ _FACTS: Mapping[str, tuple[str, type]] = {
 _MAY_LACK = ("subject", "s3_range", "schema_version", "cloud_event")
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Why an attempt failed: `kind` is permanent, transient or unknown (`class` in a record)."""
 
     kind: str
@@ -128,8 +127,7 @@ class Failure:
         return {"class": self.kind, "code": self.code, "message": self.message}
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(Struct, frozen=True):
     """One entry of a timeline."""
 
     status: Status
@@ -141,8 +139,7 @@ class Step:
         return entry if self.detail is None else {**entry, "detail": self.detail}
 
 
-@dataclass(frozen=True)
-class Handover:
+class Dispatch(Struct, frozen=True):
     """How an event came to the worker: when its message was sent, and whether the ledger, if it
     has the event, has that noted as a step."""
 
@@ -150,8 +147,7 @@ class Handover:
     noted: bool
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(Struct, frozen=True):
     """An event in the ledger: its facts and its life so far."""
 
     event: Event
@@ -165,7 +161,7 @@ class Record:
     silver_key: str | None = None
     silver_range: str | None = None
     replay_of: str | None = None
-    timeline: tuple[Mapping[str, str], ...] = field(default=())
+    timeline: tuple[Mapping[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The record as `GET /events/{id}` shows it."""
@@ -190,16 +186,14 @@ DEFAULT_SOURCE = "/events"
 JSON = "application/json"
 
 
-@dataclass(frozen=True)
-class Identity:
+class Identity(Struct, frozen=True):
     """What makes an event the same as another of its owner: `kind` is the namespace of `key`."""
 
     kind: str
     key: str
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """An event as it was sent. `payload` is kept byte for byte; `data` is what a schema describes
     and a processor sees: a JSON value, or text, or base64 where `data_is_base64`. `cloud_event`
     holds the context attributes that the other fields have no room for (None: no CloudEvent)."""
@@ -272,8 +266,7 @@ def _optional_name(document: Mapping[str, Any], field: str) -> str | None:
     return None if name_fault(value, MAX_NAME_BYTES) else value
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(Struct, frozen=True):
     """One page of a list: entries with `start` <= list key <= `end`, newest first."""
 
     owner: str | None
@@ -284,8 +277,7 @@ class Listing:
     limit: int = 50
 
 
-@dataclass(frozen=True)
-class Partition:
+class Partition(Struct, frozen=True):
     """A partition of an index; `status` is that of all its events, None when they differ."""
 
     index: str

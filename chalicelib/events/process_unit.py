@@ -21,7 +21,8 @@ worker.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core import clock
@@ -36,8 +37,8 @@ from chalicelib.core.log import log, log_context, where
 from chalicelib.core.tracing import span
 from chalicelib.events.finish import (
     BUSY_SECONDS,
-    Processing,
     Result,
+    WorkerDeps,
     Written,
     check_payload,
     classify,
@@ -50,7 +51,7 @@ from chalicelib.events.finish import (
 )
 from chalicelib.events.lake import Lake
 from chalicelib.events.message import EventMessage, UnitMessage
-from chalicelib.events.model import Event, Handover, Record, Status
+from chalicelib.events.model import Dispatch, Event, Record, Status
 from chalicelib.events.unit import Member, may_go_alone, pack, part, read_members, silver_file_key
 
 
@@ -94,8 +95,7 @@ class Payloads:
             return None
 
 
-@dataclass(frozen=True)
-class SilverFile:
+class SilverFile(Struct, frozen=True):
     """A silver file and who is in it, by event id. `is_ours`: this delivery wrote it."""
 
     key: str
@@ -103,8 +103,7 @@ class SilverFile:
     is_ours: bool
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """What a delivery would have in a silver file: (event id, document) in order."""
 
     key: str
@@ -131,8 +130,7 @@ def read_file(key: str, lake: Lake) -> SilverFile | None:
         return None
 
 
-@dataclass(frozen=True)
-class Leaving:
+class Detached(Struct, frozen=True):
     """An event that leaves: why, and how many attempts were made at it. `has_run` says that it
     failed just now, so that it waits before it is tried again."""
 
@@ -144,29 +142,29 @@ class Leaving:
 
 
 def leave(
-    leaving: Sequence[Leaving], handover: Handover, request_id: str, using: Processing
+    leaving: Sequence[Detached], dispatch: Dispatch, request_id: str, deps: WorkerDeps
 ) -> list[BaseException]:
     """Let events go on alone, or end them as FAILED where there is no use in that; what stood
     against it. AWS calls: one for ten to the queue, one for each to the ledger, an alert for each
     that ends."""
-    ended = [one for one in leaving if _is_last(one, using)]
-    alone = [one for one in leaving if not _is_last(one, using)]
+    ended = [one for one in leaving if _is_last(one, deps)]
+    alone = [one for one in leaving if not _is_last(one, deps)]
 
-    def end(one: Leaving) -> BaseException | None:
+    def end(one: Detached) -> BaseException | None:
         with log_context(eventId=one.event.event_id):
-            wait = record_failure(one.event, handover, one.attempts, one.error, using)
+            wait = record_failure(one.event, dispatch, one.attempts, one.error, deps)
         return None if wait is None else UnavailableError("a failure was not recorded")
 
-    errors = using.each(end, ended) + _send(alone, handover, request_id, using)
+    errors = deps.each(end, ended) + _send(alone, dispatch, request_id, deps)
     return [error for error in errors if error is not None]
 
 
-def _is_last(one: Leaving, using: Processing) -> bool:
-    return classify(one.error).kind == "permanent" or one.attempts >= using.max_attempts
+def _is_last(one: Detached, deps: WorkerDeps) -> bool:
+    return classify(one.error).kind == "permanent" or one.attempts >= deps.max_attempts
 
 
 def _send(
-    leaving: Sequence[Leaving], handover: Handover, request_id: str, using: Processing
+    leaving: Sequence[Detached], dispatch: Dispatch, request_id: str, deps: WorkerDeps
 ) -> list[BaseException | None]:
     if not leaving:
         return []
@@ -180,10 +178,10 @@ def _send(
         ).encode()
         for one in leaving
     ]
-    delays = [wait_after(one.attempts, using) if one.has_run else 0 for one in leaving]
-    codes = using.queue.send_many(bodies, delays)
+    delays = [wait_after(one.attempts, deps) if one.has_run else 0 for one in leaving]
+    codes = deps.queue.send_many(bodies, delays)
 
-    def note(pair: tuple[Leaving, str | None]) -> BaseException | None:
+    def note(pair: tuple[Detached, str | None]) -> BaseException | None:
         one, code = pair
         if code is not None:
             return UnavailableError(f"SQS did not take a message: {code}")
@@ -196,39 +194,36 @@ def _send(
         }
         with log_context(eventId=one.event.event_id):
             log.warning("event left its unit", extra=extra)
-            at = clock.to_text(using.now())
+            at = clock.to_text(deps.now())
             try:
-                using.ledger.mark_attempt_failed(
-                    one.event, at, failure, final=False, handover=handover
+                deps.ledger.mark_attempt_failed(
+                    one.event, at, failure, final=False, dispatch=dispatch
                 )
             except Exception as error:  # noqa: BLE001 - the unit's message comes again
                 return error
         return None
 
-    return using.each(note, zip(leaving, codes, strict=True))
+    return deps.each(note, zip(leaving, codes, strict=True))
 
 
 BREAK_UP_AT = 3
 """The delivery at which a unit is broken up."""
 
 
-@dataclass
-class _Work:
+class _Work(Struct):
     """One delivery of a unit, and how far it has come."""
 
     message: UnitMessage
     delivery: Delivery
-    using: Processing
+    deps: WorkerDeps
     now: str
+    payloads: Payloads
     records: Mapping[str, Record] = field(default_factory=dict)
     """What the ledger says of the events, once it was asked."""
     results: dict[str, Result] = field(default_factory=dict)
     failures: dict[str, BaseException] = field(default_factory=dict)
     waits: list[int] = field(default_factory=list)
     """The seconds to wait, for each reason to deliver the message again."""
-
-    def __post_init__(self) -> None:
-        self.payloads = Payloads(self.message, self.using.lake)
 
     @property
     def attempt(self) -> int:
@@ -237,18 +232,18 @@ class _Work:
     @property
     def breaks_up(self) -> bool:
         """Whether no processor is to run in this process any more."""
-        is_last = 1 < self.attempt >= self.using.max_attempts
+        is_last = 1 < self.attempt >= self.deps.max_attempts
         return self.attempt >= BREAK_UP_AT or is_last
 
     def put_off(self, error: BaseException) -> None:
         """Have the message again, since AWS refused something."""
         log.warning("unit not finished", extra={"code": aws_code(error), "where": where(error)})
-        self.waits.append(wait_after(self.attempt, self.using))
+        self.waits.append(wait_after(self.attempt, self.deps))
 
     def look_up(self) -> None:
         """Ask the ledger what has become of the events; one call."""
         ids = [event.event_id for event in self.message.events]
-        self.records = self.using.ledger.get_many(ids)
+        self.records = self.deps.ledger.get_many(ids)
 
     def is_open(self, event: Event) -> bool:
         """Whether the ledger, as far as it was asked, has the event as not processed."""
@@ -262,7 +257,7 @@ class _Work:
 
 
 def process_unit(
-    message: UnitMessage, delivery: Delivery, seconds: float, using: Processing
+    message: UnitMessage, delivery: Delivery, seconds: float, deps: WorkerDeps
 ) -> int | None:
     """Process one delivery of a unit; None when its message is done with, else the seconds to wait.
 
@@ -271,7 +266,7 @@ def process_unit(
     ten (queue) and one each (ledger). A later delivery asks the ledger first, one call, and reads
     the silver files.
     """
-    work = _Work(message, delivery, using, clock.to_text(using.now()))
+    work = _Work(message, delivery, deps, clock.to_text(deps.now()), Payloads(message, deps.lake))
     first = message.events[0]
     with log_context(unit=first.s3_key, owner=first.owner, requestId=message.request_id):
         try:
@@ -282,7 +277,7 @@ def process_unit(
 
 
 def _process(work: _Work, seconds: float) -> None:
-    using, events = work.using, work.message.events
+    deps, events = work.deps, work.message.events
     known: dict[str, SilverFile] = {}
     if work.attempt > 1:
         work.look_up()
@@ -304,14 +299,14 @@ def _process(work: _Work, seconds: float) -> None:
             (inside if event.event_id in file.members else outside).append(event)
     _end(inside, files, work)
     leaving = [_leaving(event, work) for event in outside if not work.has_left(event)]
-    for error in leave(leaving, _handover(work), work.message.request_id, using):
+    for error in leave(leaving, _dispatch(work), work.message.request_id, deps):
         work.put_off(error)
 
 
 def _existing(events: Sequence[Event], work: _Work) -> dict[str, SilverFile]:
     """The silver files that are there, by key; one call for each type."""
     keys = sorted({silver_file_key(event) for event in events})
-    files = work.using.each(lambda key: read_file(key, work.using.lake), keys)
+    files = work.deps.each(lambda key: read_file(key, work.deps.lake), keys)
     return {file.key: file for file in files if file is not None}
 
 
@@ -319,11 +314,11 @@ def _run(events: Sequence[Event], seconds: float, work: _Work) -> None:
     """Run each event's processor, in its fair share of the time."""
     if not events:
         return
-    using = work.using
-    begun = using.remaining()
+    deps = work.deps
+    begun = deps.remaining()
     work.payloads.load()
     for number, event in enumerate(events):
-        left = seconds - (begun - using.remaining())
+        left = seconds - (begun - deps.remaining())
         with log_context(eventId=event.event_id):
             try:
                 payload = work.payloads.of(event)
@@ -331,7 +326,7 @@ def _run(events: Sequence[Event], seconds: float, work: _Work) -> None:
                     raise TransientError("no time was left for it", code="time-out")
                 share = left / (len(events) - number)
                 work.results[event.event_id] = run_processor(
-                    event, payload, work.attempt, share, work.now, using
+                    event, payload, work.attempt, share, work.now, deps
                 )
             except (Exception, SystemExit) as error:  # noqa: BLE001 - its own failure: it leaves
                 work.failures[event.event_id] = error
@@ -348,12 +343,12 @@ def _claim(events: Sequence[Event], work: _Work) -> dict[str, SilverFile]:
 
     def put(claim: Claim) -> SilverFile | Exception:
         try:
-            return claim_file(claim, work.using.lake)
+            return claim_file(claim, work.deps.lake)
         except Exception as error:  # noqa: BLE001 - the other types go on
             return error
 
     files: dict[str, SilverFile] = {}
-    for claim, done in zip(claims, work.using.each(put, claims), strict=True):
+    for claim, done in zip(claims, work.deps.each(put, claims), strict=True):
         if isinstance(done, SilverFile):
             files[claim.key] = done
         else:
@@ -388,7 +383,7 @@ def _end(events: Sequence[Event], files: Mapping[str, SilverFile], work: _Work) 
             Written(
                 event=event,
                 attempt=work.attempt,
-                handover=_handover(work),
+                dispatch=_dispatch(work),
                 request_id=work.message.request_id,
                 processed_at=member.processed_at,
                 at=work.now,
@@ -397,7 +392,7 @@ def _end(events: Sequence[Event], files: Mapping[str, SilverFile], work: _Work) 
                 alert=_alert(event, work),
             )
         )
-    for error in end_written(written, work.using):
+    for error in end_written(written, work.deps):
         if error is not None:
             work.put_off(error)
 
@@ -405,24 +400,24 @@ def _end(events: Sequence[Event], files: Mapping[str, SilverFile], work: _Work) 
 def _alert(event: Event, work: _Work) -> str | None:
     if event.event_id in work.results:
         return work.results[event.event_id].alert
-    if event.owner != work.using.webhook_owner:
+    if event.owner != work.deps.webhook_owner:
         return None
     work.payloads.load()
     payload = work.payloads.at_hand(event)
-    return None if payload is None else read_alert(event, payload, work.using)
+    return None if payload is None else read_alert(event, payload, work.deps)
 
 
-def _leaving(event: Event, work: _Work) -> Leaving:
+def _leaving(event: Event, work: _Work) -> Detached:
     """What an event leaves its unit with. Of the deliveries that did not get it done, one counts as
     an attempt at it: they failed at others, or at AWS, unless they died of it."""
     payload = work.payloads.at_hand(event)
     failure = work.failures.get(event.event_id)
     if failure is not None:
-        return Leaving(event, payload, failure, work.attempt, has_run=True)
+        return Detached(event, payload, failure, work.attempt, has_run=True)
     apart = TransientError("it goes on without its unit", code="left-unit")
-    attempts = min(1, work.using.max_attempts - 1)
-    return Leaving(event, payload, apart, attempts, has_run=False)
+    attempts = min(1, work.deps.max_attempts - 1)
+    return Detached(event, payload, apart, attempts, has_run=False)
 
 
-def _handover(work: _Work) -> Handover:
-    return Handover(work.delivery.sent_at, noted=False)
+def _dispatch(work: _Work) -> Dispatch:
+    return Dispatch(work.delivery.sent_at, noted=False)

@@ -17,8 +17,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.errors import PermanentError, TransientError
 from chalicelib.core.strict_json import parse_json
@@ -26,8 +27,7 @@ from chalicelib.events import cloudevents
 from chalicelib.events.model import JSON, Event
 
 
-@dataclass(frozen=True)
-class Incoming:
+class Incoming(Struct, frozen=True):
     """What a processor sees: the event's facts, its payload as JSON, and which attempt this is."""
 
     event: Event

@@ -1,6 +1,7 @@
 """Reading events: one, its payload, its result, and pages of many; only what the caller may see."""
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.core.errors import ConflictError, NotFoundError, NotReadyError
 from chalicelib.core.ids import is_event_id
@@ -12,8 +13,7 @@ from chalicelib.events.model import Listing, Record, Status
 from chalicelib.web.callers import Caller
 
 
-@dataclass(frozen=True)
-class Reading:
+class ReadDeps(Struct, frozen=True):
     """The collaborators of the functions below."""
 
     ledger: EventStore
@@ -21,43 +21,43 @@ class Reading:
     lake: Lake
 
 
-def read_event(event_id: str, caller: Caller, using: Reading) -> Record:
+def read_event(event_id: str, caller: Caller, deps: ReadDeps) -> Record:
     """The record of one event; `NotFoundError` unless it exists and is the caller's. One call."""
-    record = using.ledger.get(event_id) if is_event_id(event_id) else None
+    record = deps.ledger.get(event_id) if is_event_id(event_id) else None
     if record is None:
         raise NotFoundError("no such event")
     caller.check_owner(record.event.owner, "event")
     return record
 
 
-def read_cloud_event(event_id: str, caller: Caller, using: Reading) -> bytes:
+def read_cloud_event(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
     """The event as a CloudEvent in JSON; `ConflictError` for what was rejected, which need not be
     one. Two calls."""
-    record = read_event(event_id, caller, using)
+    record = read_event(event_id, caller, deps)
     if record.status is Status.REJECTED:
         raise ConflictError("the event was rejected: see its record and its payload")
     event = record.event
-    payload = using.lake.get_bronze(event.s3_key, event.s3_range)
+    payload = deps.lake.get_bronze(event.s3_key, event.s3_range)
     return to_cloud_event(event, event.cloud_event, payload)
 
 
-def read_payload(event_id: str, caller: Caller, using: Reading) -> tuple[bytes, str]:
+def read_payload(event_id: str, caller: Caller, deps: ReadDeps) -> tuple[bytes, str]:
     """(bytes, content type) as they were sent; two calls."""
-    record = read_event(event_id, caller, using)
+    record = read_event(event_id, caller, deps)
     event = record.event
-    return using.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
+    return deps.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
 
 
-def read_result(event_id: str, caller: Caller, using: Reading) -> bytes:
+def read_result(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
     """The silver document; `NotReadyError` while there is none. Two calls."""
-    record = read_event(event_id, caller, using)
+    record = read_event(event_id, caller, deps)
     if record.status is not Status.PROCESSED or record.silver_key is None:
         raise NotReadyError(f"the event is {record.status}, so it has no result")
-    return using.lake.get_silver(record.silver_key, record.silver_range)
+    return deps.lake.get_silver(record.silver_key, record.silver_range)
 
 
 def list_events(
-    listing: Listing, resume_below: str | None, using: Reading
+    listing: Listing, resume_below: str | None, deps: ReadDeps
 ) -> tuple[list[Record], str | None]:
     """(records, where to go on below) of one page, newest first.
 
@@ -68,8 +68,8 @@ def list_events(
         listing = replace(listing, end=min(listing.end, just_below(resume_below)))
     if listing.start > listing.end:
         return [], None
-    page = using.index.newest(listing)
-    records = using.ledger.get_many([entry.event_id for entry in page.entries])
+    page = deps.index.newest(listing)
+    records = deps.ledger.get_many([entry.event_id for entry in page.entries])
     shown = [
         record
         for entry in page.entries

@@ -8,9 +8,10 @@ of the unit can be made again.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
+
+from msgspec import Struct
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import keyed_event_id, unit_event_id
@@ -27,8 +28,7 @@ _FIXED_FACTS_BYTES = 512
 _OWNER, _RECEIVED, _FORM, _VERSIONS = "owner", "received-at", "form", "schema-versions"
 
 
-@dataclass(frozen=True)
-class Unit:
+class Unit(Struct, frozen=True):
     """What the events of a unit share."""
 
     unit_id: str
@@ -42,16 +42,14 @@ class Unit:
         return unit_bronze_key(self.received_at, self.unit_id)
 
 
-@dataclass(frozen=True)
-class Checked:
+class Checked(Struct, frozen=True):
     """A draft, and the version of its type's schema that it was checked against."""
 
     draft: Draft
     schema_version: int | None = None
 
 
-@dataclass(frozen=True)
-class Member:
+class Member(Struct, frozen=True):
     """An event's line in the silver file of a unit: when it was processed, and its range."""
 
     processed_at: str

@@ -9,7 +9,8 @@ rest off with back-off, and raises: right whether or not the event source report
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core import clock, metrics
@@ -23,7 +24,7 @@ from chalicelib.core.log import log, log_context
 from chalicelib.core.tracing import span
 from chalicelib.events.finish import (
     BUSY_SECONDS,
-    Processing,
+    WorkerDeps,
     Written,
     check_payload,
     end_written,
@@ -40,15 +41,14 @@ from chalicelib.events.message import (
     UnitMessage,
     decode_message,
 )
-from chalicelib.events.model import Event, Handover, Status
+from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.process_unit import process_unit
 
 MARGIN_SECONDS = 4.0
 """Time kept at the end of an invocation for deleting and putting off messages."""
 
 
-@dataclass(frozen=True)
-class _Open:
+class _Open(Struct, frozen=True):
     """An event that was written and is still to be told of, and the message that brought it."""
 
     delivery: Delivery
@@ -57,8 +57,7 @@ class _Open:
     """Other messages of the batch for the same event: they end as this one does."""
 
 
-@dataclass
-class _Batch:
+class _Batch(Struct):
     """How far a batch has come; the lists hold receipt handles."""
 
     written: list[_Open] = field(default_factory=list)
@@ -73,8 +72,7 @@ class _Batch:
             self.retries.append((delivery.receipt_handle, wait))
 
 
-@dataclass(frozen=True)
-class _Taken:
+class _Taken(Struct, frozen=True):
     """A delivery and the message in it."""
 
     delivery: Delivery
@@ -85,7 +83,7 @@ class _Taken:
         return len(self.message.events) if isinstance(self.message, UnitMessage) else 1
 
 
-def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
+def process_batch(deliveries: Sequence[Delivery], deps: WorkerDeps) -> None:
     """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
     finish when all went well, else one to delete and one to put off. For what a unit costs, see
     `process_unit`.
@@ -107,18 +105,18 @@ def process_batch(deliveries: Sequence[Delivery], using: Processing) -> None:
     left = sum(taken.events for taken in in_order)
     for taken in in_order:
         if taken.delivery.attempt > 1:
-            _finish(batch, using)
-            using.queue.delete(batch.done)
+            _finish(batch, deps)
+            deps.queue.delete(batch.done)
             batch.done.clear()
         # A fair share of the time left, so that one event that hangs leaves some to the others.
-        share = (using.remaining() - MARGIN_SECONDS) * taken.events / left
+        share = (deps.remaining() - MARGIN_SECONDS) * taken.events / left
         left -= taken.events
-        _begin(taken, share, batch, using)
-    _finish(batch, using)
-    _step_replays(steps, batch, using)
+        _begin(taken, share, batch, deps)
+    _finish(batch, deps)
+    _step_replays(steps, batch, deps)
     if batch.retries:
-        using.queue.delete(batch.done)
-        using.queue.put_off(batch.retries)
+        deps.queue.delete(batch.done)
+        deps.queue.put_off(batch.retries)
         raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
 
@@ -130,32 +128,32 @@ def _read(delivery: Delivery) -> Message | ForeignMessageError:
 
 
 def _step_replays(
-    steps: Sequence[tuple[ReplayMessage, Delivery]], batch: _Batch, using: Processing
+    steps: Sequence[tuple[ReplayMessage, Delivery]], batch: _Batch, deps: WorkerDeps
 ) -> None:
     """Take the steps of replays that a batch brings, with all events of it out of the way."""
     for number, (message, delivery) in enumerate(steps):
-        using.queue.delete(batch.done)
+        deps.queue.delete(batch.done)
         batch.done.clear()
-        seconds = (using.remaining() - MARGIN_SECONDS) / (len(steps) - number)
-        wait = 0 if seconds <= 0 else using.step_replay(message, delivery, seconds)
+        seconds = (deps.remaining() - MARGIN_SECONDS) / (len(steps) - number)
+        wait = 0 if seconds <= 0 else deps.step_replay(message, delivery, seconds)
         batch.settle(delivery, wait)
 
 
-def _begin(taken: _Taken, seconds: float, batch: _Batch, using: Processing) -> None:
+def _begin(taken: _Taken, seconds: float, batch: _Batch, deps: WorkerDeps) -> None:
     """Take one message as far as its silver document, or to its end."""
     delivery, message = taken.delivery, taken.message
     if seconds <= 0:
         batch.settle(delivery, wait=0)
     elif isinstance(message, ForeignMessageError):
-        batch.settle(delivery, _set_aside(delivery, message, using))
+        batch.settle(delivery, _set_aside(delivery, message, deps))
     elif isinstance(message, UnitMessage):
-        batch.settle(delivery, process_unit(message, delivery, seconds, using))
+        batch.settle(delivery, process_unit(message, delivery, seconds, deps))
     else:
-        _begin_one(delivery, message, seconds, batch, using)
+        _begin_one(delivery, message, seconds, batch, deps)
 
 
 def _begin_one(
-    delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, using: Processing
+    delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, deps: WorkerDeps
 ) -> None:
     event = message.event
     leader = next((one for one in batch.written if one.written.event == event), None)
@@ -164,16 +162,16 @@ def _begin_one(
         return
     attempt = message.attempts + delivery.attempt
     # What the API did not note, the first attempt does.
-    handover = Handover(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
+    dispatch = Dispatch(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
         try:
-            now = clock.to_text(using.now())
-            payload = _payload(message, using)
+            now = clock.to_text(deps.now())
+            payload = _payload(message, deps)
             with span("processor", namespace=None):
-                result = run_processor(event, payload, attempt, seconds, now, using)
+                result = run_processor(event, payload, attempt, seconds, now, deps)
             with span("silver"):
-                is_new = using.lake.put_silver(silver_key(event), result.document)
-            if not is_new and _is_processed(event, using):
+                is_new = deps.lake.put_silver(silver_key(event), result.document)
+            if not is_new and _is_processed(event, deps):
                 log.info("event was processed before", extra={"attempt": attempt})
                 batch.settle(delivery, wait=None)
             elif not is_new and delivery.attempt == 1:
@@ -183,7 +181,7 @@ def _begin_one(
                 written = Written(
                     event=event,
                     attempt=attempt,
-                    handover=handover,
+                    dispatch=dispatch,
                     request_id=message.request_id,
                     processed_at=now,
                     at=now,
@@ -192,47 +190,47 @@ def _begin_one(
                 )
                 batch.written.append(_Open(delivery, written))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
-            batch.settle(delivery, record_failure(event, handover, attempt, error, using))
+            batch.settle(delivery, record_failure(event, dispatch, attempt, error, deps))
 
 
-def _is_processed(event: Event, using: Processing) -> bool:
-    record = using.ledger.get(event.event_id)
+def _is_processed(event: Event, deps: WorkerDeps) -> bool:
+    record = deps.ledger.get(event.event_id)
     return record is not None and record.status is Status.PROCESSED
 
 
-def _payload(message: EventMessage, using: Processing) -> bytes:
+def _payload(message: EventMessage, deps: WorkerDeps) -> bytes:
     if message.payload is not None:
         return message.payload
     try:
         with span("bronze"):
-            payload = using.lake.get_bronze(message.event.s3_key, message.event.s3_range)
+            payload = deps.lake.get_bronze(message.event.s3_key, message.event.s3_range)
     except NotFoundError as error:
         raise missing_payload() from error
     return check_payload(message.event, payload)
 
 
-def _finish(batch: _Batch, using: Processing) -> None:
+def _finish(batch: _Batch, deps: WorkerDeps) -> None:
     """Tell the bus of what was written, then the ledger; what either refuses is retried."""
     open_ones, batch.written = batch.written, []
-    errors = end_written([one.written for one in open_ones], using)
+    errors = end_written([one.written for one in open_ones], deps)
     for one, error in zip(open_ones, errors, strict=True):
         wait = None
         if error is not None:
             written, event = one.written, one.written.event
             fields = {"eventId": event.event_id, "owner": event.owner}
             with log_context(**fields, requestId=written.request_id):
-                wait = record_failure(event, written.handover, written.attempt, error, using)
+                wait = record_failure(event, written.dispatch, written.attempt, error, deps)
         for delivery in (one.delivery, *one.repeats):
             batch.settle(delivery, wait)
 
 
-def _set_aside(delivery: Delivery, error: ForeignMessageError, using: Processing) -> int | None:
+def _set_aside(delivery: Delivery, error: ForeignMessageError, deps: WorkerDeps) -> int | None:
     """Put a message that is not ours on the dead-letter queue, with the reason."""
     log.warning("foreign message", extra={"messageId": delivery.message_id})
     reason = {"reason": error.detail, "code": error.code, "messageId": delivery.message_id}
     try:
-        using.dead_letters.send(delivery.body, reason)
+        deps.dead_letters.send(delivery.body, reason)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         log.error("foreign message not set aside", extra={"code": aws_code(fault)})
-        return wait_after(delivery.attempt, using)
+        return wait_after(delivery.attempt, deps)
     return None

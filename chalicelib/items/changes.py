@@ -7,9 +7,10 @@ less than 100 characters; ten messages of a batch together have at most 256 KB.
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 MAX_SUBJECT = 99
 MAX_TEXT_BYTES = 16_000
@@ -30,8 +31,7 @@ class Kind(StrEnum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """An item at one moment. `data` is None for data too large for the table, which `data_sha256`
     and `data_bytes` then stand for; `version` is None for an item that was put by hand."""
 
@@ -42,8 +42,7 @@ class Snapshot:
     data_bytes: int | None
 
 
-@dataclass(frozen=True)
-class FieldChange:
+class FieldChange(Struct, frozen=True):
     """One field that was added (no `before`), removed (no `after`) or changed."""
 
     path: str
@@ -60,8 +59,7 @@ class FieldChange:
         return f"  {path}: {_value(self.before)} -> {_value(self.after)}"
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(Struct, frozen=True):
     """One change of an item, to be told to `owner`. `old` or `new` is None where there is none."""
 
     item_id: str

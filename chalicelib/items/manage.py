@@ -8,8 +8,10 @@ made from the table's stream (`notify_owners`), so no change can be missed and n
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import Partitions, ShardedIndex
 from chalicelib.core import clock
@@ -41,8 +43,7 @@ PAGE_BYTES = 4 * 1024 * 1024
 _READ_ROUNDS = 3
 
 
-@dataclass(frozen=True)
-class NewItem:
+class NewItem(Struct, frozen=True):
     """What `POST /items` asks for."""
 
     owner: str
@@ -50,16 +51,14 @@ class NewItem:
     idempotency_key: str | None
 
 
-@dataclass(frozen=True)
-class Created:
+class Created(Struct, frozen=True):
     """The item as it was first made; `replayed` when the same request had made it before."""
 
     item: Item
     replayed: bool
 
 
-@dataclass(frozen=True)
-class Managing:
+class ItemDeps(Struct, frozen=True):
     """The collaborators of the functions below."""
 
     items: ItemStore
@@ -70,29 +69,29 @@ class Managing:
     random: Callable[[int], bytes] = os.urandom
 
 
-def create_item(order: NewItem, using: Managing) -> Created:
+def create_item(order: NewItem, deps: ItemDeps) -> Created:
     """Make an item; one call, one more for large data. Raises `SchemaViolationError`.
 
     An idempotency key holds for as long as its item does: with the same data it gives the first
     answer again, as it was then; with others `IdempotencyConflictError`.
     """
-    _check(order.content, using)
-    moment = using.now()
+    _check(order.content, deps)
+    moment = deps.now()
     now, key, content = clock.to_text(moment), order.idempotency_key, order.content
     item_id = (
-        new_event_id(moment, using.random(10)) if key is None else keyed_item_id(order.owner, key)
+        new_event_id(moment, deps.random(10)) if key is None else keyed_item_id(order.owner, key)
     )
     note(itemId=item_id)
     if not _is_to_come(content, now):
         # The key's first request may have come in time.
-        before = None if key is None else using.items.get(item_id)
+        before = None if key is None else deps.items.get(item_id)
         if before is None or before.first_sha256 != content.data_sha256:
             raise _expired()
         return Created(_as_first_made(before, content), replayed=True)
     item = new_item(item_id, order.owner, now, content, keyed=key is not None)
     if item.body_key:
-        using.bodies.put(item.body_key, content.text)
-    before = using.items.add(item, content)
+        deps.bodies.put(item.body_key, content.text)
+    before = deps.items.add(item, content)
     if before is None or key is None:
         # Nobody else has this random id: the SDK sent again what was not answered.
         return Created(item, replayed=False)
@@ -101,30 +100,30 @@ def create_item(order: NewItem, using: Managing) -> Created:
     return Created(_as_first_made(before, content), replayed=True)
 
 
-def _check(content: Content, using: Managing) -> None:
+def _check(content: Content, deps: ItemDeps) -> None:
     """Raise `SchemaViolationError` for data that break the schema of such items."""
     is_json = True
-    using.check_schema(content.schema_name, content.data, is_json)
+    deps.check_schema(content.schema_name, content.data, is_json)
 
 
-def read_item(item_id: str, caller: Caller, using: Managing) -> Item:
+def read_item(item_id: str, caller: Caller, deps: ItemDeps) -> Item:
     """One item with its data; `NotFoundError` unless it is there and the caller's. One call, one
     more for large data."""
-    guard = Guard(caller.sees_only, None, clock.to_text(using.now()))
+    guard = Guard(caller.sees_only, None, clock.to_text(deps.now()))
     for _ in range(_READ_ROUNDS):
-        item = using.items.get(item_id) if is_event_id(item_id) else None
+        item = deps.items.get(item_id) if is_event_id(item_id) else None
         if item is None or not guard.sees(item):
             raise NotFoundError("no such item")
         if item.body_key is None:
             return item
-        data = using.bodies.get(item.body_key)
+        data = deps.bodies.get(item.body_key)
         if data is not None:
             return replace(item, data=data)
     raise UnavailableError("the item's data are not in the lake")
 
 
 def list_items(
-    owner: str, limit: int, below: str | None, using: Managing
+    owner: str, limit: int, below: str | None, deps: ItemDeps
 ) -> tuple[list[Item], str | None]:
     """(items, the list key to go on below) of one page, newest first; large data are left out.
 
@@ -132,9 +131,9 @@ def list_items(
     than `limit` where items expired or are bulky; its cursor goes on from there.
     """
     partitions = Partitions("by-owner", "ownerShard", owner)
-    keys, resume = using.index.newest(partitions, limit, below, lambda entry: str(entry["listKey"]))
-    found = using.items.get_many([_id_in(key) for key in keys])
-    guard = Guard(owner, None, clock.to_text(using.now()))
+    keys, resume = deps.index.newest(partitions, limit, below, lambda entry: str(entry["listKey"]))
+    found = deps.items.get_many([_id_in(key) for key in keys])
+    guard = Guard(owner, None, clock.to_text(deps.now()))
     shown: list[Item] = []
     size = 0
     for key in keys:
@@ -153,40 +152,40 @@ def replace_item(
     content: Content,
     revisions: tuple[Revision, ...] | None,
     caller: Caller,
-    using: Managing,
+    deps: ItemDeps,
 ) -> Item:
     """Make the item hold `content`, if it is at one of `revisions` (None: at any); one call, three
     for large data. Raises `NotFoundError`, `PreconditionFailedError`, `SchemaViolationError`."""
-    _check(content, using)
-    guard = _guard(item_id, caller, revisions, using)
+    _check(content, deps)
+    guard = _guard(item_id, caller, revisions, deps)
     if not _is_to_come(content, guard.now):
         raise _expired()
     key = None
     if content.is_large:
-        before = using.items.get(item_id)
+        before = deps.items.get(item_id)
         if before is None or not guard.sees(before):
             raise NotFoundError("no such item")
         if not guard.allows(before):
             raise PreconditionFailedError(f"the item is at {before.etag} now")
         key = body_key(before.owner, item_id, content)
         if key:
-            using.bodies.put(key, content.text)
-    return using.items.put(item_id, content, key, guard)
+            deps.bodies.put(key, content.text)
+    return deps.items.put(item_id, content, key, guard)
 
 
 def delete_item(
-    item_id: str, revisions: tuple[Revision, ...] | None, caller: Caller, using: Managing
+    item_id: str, revisions: tuple[Revision, ...] | None, caller: Caller, deps: ItemDeps
 ) -> None:
     """Remove the item, if it is at one of `revisions`; one call. Raises as `replace_item` does."""
-    using.items.delete(item_id, _guard(item_id, caller, revisions, using))
+    deps.items.delete(item_id, _guard(item_id, caller, revisions, deps))
 
 
 def _guard(
-    item_id: str, caller: Caller, revisions: tuple[Revision, ...] | None, using: Managing
+    item_id: str, caller: Caller, revisions: tuple[Revision, ...] | None, deps: ItemDeps
 ) -> Guard:
     if not is_event_id(item_id):
         raise NotFoundError("no such item")
-    return Guard(caller.sees_only, revisions, clock.to_text(using.now()))
+    return Guard(caller.sees_only, revisions, clock.to_text(deps.now()))
 
 
 def _is_to_come(content: Content, now: str) -> bool:

@@ -11,8 +11,9 @@ were deleted and made anew under its idempotency key. Source: RFC 9110, sections
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError
@@ -34,8 +35,7 @@ _ENTITY_TAGS = re.compile(
 _OURS = re.compile(rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{_HASH_CHARACTERS}}})")
 
 
-@dataclass(frozen=True)
-class Content:
+class Content(Struct, frozen=True):
     """What an item is to hold: `text` is `data` as compact ASCII JSON, as it is stored."""
 
     data: Mapping[str, Any]
@@ -56,8 +56,7 @@ class Content:
         return len(self.text) > MAX_INLINE_BYTES
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(Struct, frozen=True):
     """An item as it is kept. `data` is None for an item whose data are in S3, at `body_key`."""
 
     item_id: str
@@ -99,16 +98,14 @@ class Item:
         }
 
 
-@dataclass(frozen=True)
-class Revision:
+class Revision(Struct, frozen=True):
     """One state of an item, as an ETag names it."""
 
     version: int
     hash_start: str
 
 
-@dataclass(frozen=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """When a change may be made: the item is `owner`'s (None: anybody's), has not expired at `now`,
     and is at one of `revisions` (None: at any)."""
 

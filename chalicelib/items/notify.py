@@ -13,9 +13,11 @@ dies leaves at most ten claims, whose lease must run out before they are told (m
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
 from chalicelib.aws.sns import BATCH_LIMIT, Message, Topic
@@ -41,8 +43,7 @@ _SERVICE = "dynamodb.amazonaws.com"
 _KINDS = {"INSERT": Kind.CREATED, "MODIFY": Kind.UPDATED, "REMOVE": Kind.DELETED}
 
 
-@dataclass(frozen=True)
-class Notifying:
+class NotifyDeps(Struct, frozen=True):
     """The collaborators of `notify_owners`; `remaining` gives the seconds left to this run."""
 
     effects: EffectStore
@@ -52,8 +53,7 @@ class Notifying:
     now: Callable[[], datetime] = clock.utc_now
 
 
-@dataclass(frozen=True)
-class _Task:
+class _Task(Struct, frozen=True):
     """One effect: to publish `message`, or to set the record aside for `fault`."""
 
     effect_id: str
@@ -62,7 +62,7 @@ class _Task:
     fault: PermanentError | None = None
 
 
-def notify_owners(records: Sequence[Any], using: Notifying) -> None:
+def notify_owners(records: Sequence[Any], deps: NotifyDeps) -> None:
     """Tell owners of the changes in `records`, those of a Lambda event of a DynamoDB stream.
 
     Calls: none for a record with nothing to tell; else one to claim it, and for ten of them one to
@@ -72,10 +72,10 @@ def notify_owners(records: Sequence[Any], using: Notifying) -> None:
     tasks = [task for record in records for task in _tasks(record)]
     left_over = 0
     for start in range(0, len(tasks), BATCH_LIMIT):
-        if using.remaining() < MARGIN_SECONDS:
+        if deps.remaining() < MARGIN_SECONDS:
             left_over += len(tasks) - start
             break
-        left_over += _have_effects(tasks[start : start + BATCH_LIMIT], using)
+        left_over += _have_effects(tasks[start : start + BATCH_LIMIT], deps)
     if left_over:
         raise BatchIncompleteError(f"{left_over} of {len(tasks)} notifications left over")
 
@@ -141,23 +141,23 @@ def _effect_id(record: Any) -> str:
     return f"notify#{hashlib.sha256(text.encode()).hexdigest()}"
 
 
-def _have_effects(tasks: Sequence[_Task], using: Notifying) -> int:
+def _have_effects(tasks: Sequence[_Task], deps: NotifyDeps) -> int:
     """Make at most ten effects; how many are left over."""
-    claims = [(task, _claim(task, using)) for task in tasks]
+    claims = [(task, _claim(task, deps)) for task in tasks]
     claimed = [task for task, claim in claims if claim is Claim.CLAIMED]
-    done = _publish([task for task in claimed if task.fault is None], using)
-    done += [task for task in claimed if task.fault is not None and _set_aside(task, using)]
+    done = _publish([task for task in claimed if task.fault is None], deps)
+    done += [task for task in claimed if task.fault is not None and _set_aside(task, deps)]
     finished = {task.effect_id for task in done}
     failed = [task.effect_id for task in claimed if task.effect_id not in finished]
-    _note(lambda: using.effects.finish(sorted(finished), using.now()), len(finished))
-    _note(lambda: using.effects.release(failed), len(failed))
+    _note(lambda: deps.effects.finish(sorted(finished), deps.now()), len(finished))
+    _note(lambda: deps.effects.release(failed), len(failed))
     return len(failed) + sum(claim in (None, Claim.BUSY) for _, claim in claims)
 
 
-def _claim(task: _Task, using: Notifying) -> Claim | None:
+def _claim(task: _Task, deps: NotifyDeps) -> Claim | None:
     """What became of the claim; None when AWS did not say, so that the record is left over."""
     try:
-        return using.effects.claim(task.effect_id, using.now(), LEASE_SECONDS)
+        return deps.effects.claim(task.effect_id, deps.now(), LEASE_SECONDS)
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -165,12 +165,12 @@ def _claim(task: _Task, using: Notifying) -> Claim | None:
         return None
 
 
-def _publish(tasks: Sequence[_Task], using: Notifying) -> list[_Task]:
+def _publish(tasks: Sequence[_Task], deps: NotifyDeps) -> list[_Task]:
     """Tell of changes; those that are done with, told or set aside."""
     if not tasks:
         return []
     try:
-        outcomes = using.topic.publish_batch([task.message for task in tasks if task.message])
+        outcomes = deps.topic.publish_batch([task.message for task in tasks if task.message])
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -183,7 +183,7 @@ def _publish(tasks: Sequence[_Task], using: Notifying) -> list[_Task]:
             done.append(task)
         elif refusal.sender_fault:
             fault = PermanentError("SNS refuses the notification", code=refusal.code)
-            if _set_aside(replace(task, fault=fault), using):
+            if _set_aside(replace(task, fault=fault), deps):
                 done.append(task)
         else:
             log.warning("notification not published", extra=_facts(task, refusal.code))
@@ -195,13 +195,13 @@ def _message(change: Change) -> Message:
     return Message(change.subject, change.text, attributes)
 
 
-def _set_aside(task: _Task, using: Notifying) -> bool:
+def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
     """Put a record on the dead-letter queue with the reason; False if that can not be now."""
     if task.fault is None:
         return False
     reason = {"reason": task.fault.detail, "code": task.fault.code}
     try:
-        using.dead_letters.send(_dead_letter(task.record), reason)
+        deps.dead_letters.send(_dead_letter(task.record), reason)
     except Exception as error:
         if not is_aws_fault(error):
             raise

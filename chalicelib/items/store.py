@@ -14,11 +14,11 @@ show in the API. `sharded_index` lists the items.
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import to_attribute, to_item
 from chalicelib.core import clock

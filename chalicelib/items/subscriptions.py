@@ -12,11 +12,12 @@ SNS is asked, and whatever fails after it, asking again goes on from there.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import Partitions, ShardedIndex, from_item, to_item
 from chalicelib.aws.sns import Topic
@@ -37,8 +38,7 @@ PENDING, CONFIRMED = "pending", "confirmed"
 _BATCH_GET_ROUNDS = 5
 
 
-@dataclass(frozen=True)
-class Subscription:
+class Subscription(Struct, frozen=True):
     """A subscription as it is kept. `arn` is None until SNS has told it."""
 
     subscription_id: str
@@ -186,8 +186,7 @@ def _to_subscription(item: Mapping[str, Any]) -> Subscription:
     )
 
 
-@dataclass(frozen=True)
-class SubscriptionOrder:
+class SubscriptionOrder(Struct, frozen=True):
     """What `POST /subscriptions` asks for."""
 
     owner: str
@@ -195,8 +194,7 @@ class SubscriptionOrder:
     endpoint: str
 
 
-@dataclass(frozen=True)
-class Subscribing:
+class SubscriptionDeps(Struct, frozen=True):
     """The collaborators of the functions below."""
 
     subscriptions: SubscriptionStore
@@ -205,7 +203,7 @@ class Subscribing:
     now: Callable[[], datetime] = clock.utc_now
 
 
-def subscribe(order: SubscriptionOrder, using: Subscribing) -> Subscription:
+def subscribe(order: SubscriptionOrder, deps: SubscriptionDeps) -> Subscription:
     """Subscribe an endpoint; four calls. The same endpoint again is the same subscription, which is
     made anew in SNS if it has gone there, and an e-mail address not confirmed is asked again.
 
@@ -219,23 +217,23 @@ def subscribe(order: SubscriptionOrder, using: Subscribing) -> Subscription:
         endpoint=order.endpoint,
         status=PENDING,
         arn=None,
-        created_at=clock.to_text(using.now()),
+        created_at=clock.to_text(deps.now()),
     )
-    before = using.subscriptions.add(wanted)
+    before = deps.subscriptions.add(wanted)
     if before is not None and before.owner != order.owner:
         raise ConflictError("the endpoint is subscribed already")
     subscription = before or wanted
     try:
-        arn = using.topic.subscribe(order.protocol, order.endpoint, order.owner)
+        arn = deps.topic.subscribe(order.protocol, order.endpoint, order.owner)
     except (ConflictError, InvalidRequestError):
         if before is None:
-            using.subscriptions.delete(wanted.subscription_id, order.owner)
+            deps.subscriptions.delete(wanted.subscription_id, order.owner)
         raise
-    return _note(subscription, arn, using)
+    return _note(subscription, arn, deps)
 
 
 def list_subscriptions(
-    owner: str, limit: int, below: str | None, using: Subscribing
+    owner: str, limit: int, below: str | None, deps: SubscriptionDeps
 ) -> tuple[list[Subscription], str | None]:
     """(subscriptions, the list key to go on below) of one page, newest first.
 
@@ -243,39 +241,37 @@ def list_subscriptions(
     it was last looked at; confirmed ones need no call to SNS.
     """
     partitions = Partitions("by-owner", "ownerShard", partition_name(owner))
-    keys, resume = using.index.newest(partitions, limit, below, lambda entry: str(entry["listKey"]))
+    keys, resume = deps.index.newest(partitions, limit, below, lambda entry: str(entry["listKey"]))
     ids = [key.rpartition("#")[2] for key in keys]
-    found = using.subscriptions.get_many(ids)
-    return [_look_again(found[id_], using) for id_ in ids if id_ in found], resume
+    found = deps.subscriptions.get_many(ids)
+    return [_look_again(found[id_], deps) for id_ in ids if id_ in found], resume
 
 
-def unsubscribe(subscription_id: str, caller: Caller, using: Subscribing) -> None:
+def unsubscribe(subscription_id: str, caller: Caller, deps: SubscriptionDeps) -> None:
     """End a subscription; three calls. `NotFoundError` unless it is there and the caller's.
 
     One that was never confirmed can not be ended in SNS, which forgets it by itself; until then its
     address gets nothing unless somebody follows the link in the confirmation.
     """
-    subscription = (
-        using.subscriptions.get(subscription_id) if is_event_id(subscription_id) else None
-    )
+    subscription = deps.subscriptions.get(subscription_id) if is_event_id(subscription_id) else None
     if subscription is None:
         raise NotFoundError("no such subscription")
     caller.check_owner(subscription.owner, "subscription")
     # Without an ARN the request that subscribed died half-way, or SNS keeps the ARN to itself.
-    arn = subscription.arn or using.topic.subscribe(
+    arn = subscription.arn or deps.topic.subscribe(
         subscription.protocol, subscription.endpoint, subscription.owner
     )
-    if arn is not None and not using.topic.unsubscribe(arn):
+    if arn is not None and not deps.topic.unsubscribe(arn):
         log.info("unconfirmed subscription left to SNS", extra={"subscriptionId": subscription_id})
-    using.subscriptions.delete(subscription_id, subscription.owner)
+    deps.subscriptions.delete(subscription_id, subscription.owner)
 
 
-def _look_again(subscription: Subscription, using: Subscribing) -> Subscription:
+def _look_again(subscription: Subscription, deps: SubscriptionDeps) -> Subscription:
     """The subscription with its status as SNS has it now, if that may have changed."""
     if subscription.status != PENDING or subscription.arn is None:
         return subscription
     try:
-        return _note(subscription, subscription.arn, using)
+        return _note(subscription, subscription.arn, deps)
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -284,10 +280,10 @@ def _look_again(subscription: Subscription, using: Subscribing) -> Subscription:
         return subscription
 
 
-def _note(subscription: Subscription, arn: str | None, using: Subscribing) -> Subscription:
+def _note(subscription: Subscription, arn: str | None, deps: SubscriptionDeps) -> Subscription:
     """The subscription with `arn` and the status that SNS gives it, kept if that is new."""
-    confirmed = arn is not None and using.topic.is_confirmed(arn)
+    confirmed = arn is not None and deps.topic.is_confirmed(arn)
     status = CONFIRMED if confirmed else PENDING
     if (status, arn) != (subscription.status, subscription.arn):
-        using.subscriptions.note(subscription.subscription_id, subscription.owner, arn, status)
+        deps.subscriptions.note(subscription.subscription_id, subscription.owner, arn, status)
     return replace(subscription, status=status, arn=arn)

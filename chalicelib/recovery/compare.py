@@ -14,9 +14,10 @@ where a list does not have it. Where a run ends it stops, and the next one goes 
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
 
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.core import clock, metrics
@@ -40,7 +41,7 @@ from chalicelib.recovery.model import (
     Phase,
     report_key,
 )
-from chalicelib.recovery.remake import LONGEST_SECONDS, Remaking, remake
+from chalicelib.recovery.remake import LONGEST_SECONDS, RemakeDeps, remake
 
 ROOM = 400_000
 """Keys that are remembered, at some 120 bytes each; beyond that each is asked for by itself."""
@@ -94,22 +95,21 @@ _FILES_KEPT = 64
 Keys = list[tuple[str, Any]]
 
 
-@dataclass(frozen=True)
-class Comparing:
+class CompareDeps(Struct, frozen=True):
     """The collaborators of `compare`; `remaining` gives the seconds left to this run."""
 
     ledger: EventStore
     index: EventIndex
     lake: Lake
     checkpoints: CheckpointStore
-    remaking: Remaking
+    remaking: RemakeDeps
     stage: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
 
 
 def compare(
-    sweep: tuple[str, str], days: int, orphans: Iterable[str], margin: float, using: Comparing
+    sweep: tuple[str, str], days: int, orphans: Iterable[str], margin: float, deps: CompareDeps
 ) -> dict[str, Any] | None:
     """Go on with the comparison that belongs to a full sweep, given as (when it began, up to when
     it looks), while there is time for one more document before the last `margin` seconds; the
@@ -120,26 +120,26 @@ def compare(
     three for each document that is made again.
     """
     begun, until = sweep
-    state = Comparison.from_state(using.checkpoints.get(CHECKPOINT))
+    state = Comparison.from_state(deps.checkpoints.get(CHECKPOINT))
     if state.phase is Phase.DONE:
         if state.sweep == begun:
             return None
-        state = Comparison.of(begun, until, using.now(), days)
+        state = Comparison.of(begun, until, deps.now(), days)
     state.counts["runs"] += 1
     for name in orphans:
         state.differ(Difference.BRONZE_WITHOUT_LEDGER, name)
-    run = _Run(state, using, margin + LONGEST_SECONDS)
+    run = _Run(state, deps, margin + LONGEST_SECONDS)
     is_done = run.count_bronze() and run.check_ledger() and run.check_silver()
     # Kept last: a run that dies before does the end again, and its report has another name.
-    report = _keep_report(state, using) if is_done else None
-    using.checkpoints.put(CHECKPOINT, state.to_state())
+    report = _keep_report(state, deps) if is_done else None
+    deps.checkpoints.put(CHECKPOINT, state.to_state())
     return report
 
 
-def _keep_report(state: Comparison, using: Comparing) -> dict[str, Any]:
-    ended = clock.to_text(using.now())
-    report = state.report(ended, using.stage)
-    using.lake.put_report(report_key(ended), json.dumps(report, indent=1))
+def _keep_report(state: Comparison, deps: CompareDeps) -> dict[str, Any]:
+    ended = clock.to_text(deps.now())
+    report = state.report(ended, deps.stage)
+    deps.lake.put_report(report_key(ended), json.dumps(report, indent=1))
     differences = state.differences()
     log.info("stores compared", extra={"clean": report["clean"], **differences})
     metrics.add("ComparedEvents", sum(report["ledger"].values()))
@@ -150,19 +150,18 @@ def _keep_report(state: Comparison, using: Comparing) -> dict[str, Any]:
     return report
 
 
-@dataclass
-class _Run:
+class _Run(Struct):
     """One run's part of a comparison. Each phase returns whether it is through."""
 
     state: Comparison
-    using: Comparing
+    deps: CompareDeps
     margin: float
     _members: dict[str, dict[str, Member]] = field(default_factory=dict)
     """Of the last files of units that were read: who is in them."""
 
     def count_bronze(self) -> bool:
         """Phase one: how much there is."""
-        lake, state = self.using.lake, self.state
+        lake, state = self.deps.lake, self.state
         if state.phase is not Phase.BRONZE:
             return True
         folders = (
@@ -180,15 +179,15 @@ class _Run:
 
     def check_ledger(self) -> bool:
         """Phase two: is there in bronze and silver what the ledger says?"""
-        using, state = self.using, self.state
+        deps, state = self.deps, self.state
         if state.phase is not Phase.LEDGER:
             return True
-        bronze = StoredKeys(using.lake.bronze_keys, using.lake.has_bronze, self._folder_days())
-        silver = StoredKeys(using.lake.silver_keys, using.lake.has_silver, self._folder_days())
+        bronze = StoredKeys(deps.lake.bronze_keys, deps.lake.has_bronze, self._folder_days())
+        silver = StoredKeys(deps.lake.silver_keys, deps.lake.has_silver, self._folder_days())
         # `until` itself is no key, so an event of that very moment is of the next comparison.
-        for page in using.index.between(state.position or state.since, state.until, PAGE):
+        for page in deps.index.between(state.position or state.since, state.until, PAGE):
             keys = {entry.event_id: entry.list_key for entry in page}
-            records = using.ledger.get_many(list(keys))
+            records = deps.ledger.get_many(list(keys))
             for event_id, list_key in keys.items():
                 if event_id in records and list_key > state.position:
                     self._check_record(records[event_id], list_key, bronze, silver)
@@ -200,7 +199,7 @@ class _Run:
 
     def check_silver(self) -> bool:
         """Phase three: is there in the ledger what silver has?"""
-        lake, state = self.using.lake, self.state
+        lake, state = self.deps.lake, self.state
         if state.phase is not Phase.SILVER:
             return True
         folders = (
@@ -235,11 +234,11 @@ class _Run:
         """Make a document again. Its event is passed before it is touched, so that one whose
         processor kills the process stops no other: the next comparison tries it again. If only AWS
         failed, the next run does, from the state `before`."""
-        state, checkpoints = self.state, self.using.checkpoints
+        state, checkpoints = self.state, self.deps.checkpoints
         state.counts[NOT_MADE] += 1
         try:
             checkpoints.put(CHECKPOINT, state.to_state())
-            is_made = remake(record, self.using.remaking)
+            is_made = remake(record, self.deps.remaking)
         except Exception:
             checkpoints.put(CHECKPOINT, before)
             raise
@@ -269,7 +268,7 @@ class _Run:
                 told += [(event_id, key, is_settled) for event_id in self._members_of(key)]
             else:
                 told.append((parsed[0], key, is_settled))
-        records = self.using.ledger.get_many(sorted({event_id for event_id, _, _ in told}))
+        records = self.deps.ledger.get_many(sorted({event_id for event_id, _, _ in told}))
         for event_id, key, is_settled in told:
             self._check_document(event_id, records.get(event_id), key, is_settled=is_settled)
 
@@ -299,7 +298,7 @@ class _Run:
         it was among the last ones read."""
         if key not in self._members:
             try:
-                members = read_members(self.using.lake.get_silver(key))
+                members = read_members(self.deps.lake.get_silver(key))
             except (NotFoundError, ValueError, KeyError, TypeError):
                 members = {}
             while len(self._members) >= _FILES_KEPT:
@@ -316,7 +315,7 @@ class _Run:
         log.warning("stores differ", extra={"difference": difference, "eventId": event_id})
 
     def _is_over(self) -> bool:
-        return self.using.remaining() < self.margin
+        return self.deps.remaining() < self.margin
 
 
 def _pages(

@@ -8,9 +8,11 @@ that it came from, and is deleted then; a repeat between the two is harmless.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import DeadLetterQueue, DeadMessage, Queue
 from chalicelib.aws.threads import Each, in_threads
@@ -38,8 +40,7 @@ _PAGES = 10
 """Pages of FAILED events that a redrive by error class looks through."""
 
 
-@dataclass(frozen=True)
-class Recovering:
+class DeadLetterDeps(Struct, frozen=True):
     """The collaborators of the functions below. `dead` are the dead-letter queues by their short
     names, `sources` the queues that theirs came from, where one is."""
 
@@ -52,8 +53,7 @@ class Recovering:
     each: Each = in_threads
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """Which FAILED events: those of `listing`, with errors of a class if one is named."""
 
     listing: Listing
@@ -65,8 +65,7 @@ class Choice:
         return record.status is Status.FAILED and self.error_class in (None, kind)
 
 
-@dataclass(frozen=True)
-class RedriveOrder:
+class RedriveOrder(Struct, frozen=True):
     """What is to be taken up again: an event, messages of a queue, or else a choice of events below
     the list key `resume_below`."""
 
@@ -77,8 +76,7 @@ class RedriveOrder:
     resume_below: str | None = None
 
 
-@dataclass
-class Redriven:
+class Redriven(Struct):
     """What a redrive did. `resume_below` is where events that it has not looked at begin."""
 
     redriven: int = 0
@@ -98,7 +96,7 @@ class Redriven:
 
 
 def list_dead_letters(
-    choice: Choice, resume_below: str | None, caller: Caller, using: Recovering
+    choice: Choice, resume_below: str | None, caller: Caller, deps: DeadLetterDeps
 ) -> tuple[list[dict[str, Any]], str | None]:
     """(dead letters, where to go on below) of one page: events, newest first. For an admin what
     lies in the queues, ten messages of each at most, comes before those of the first page, beyond
@@ -111,37 +109,37 @@ def list_dead_letters(
     messages: list[dict[str, Any]] = []
     is_plain = listing.event_type is None and choice.error_class is None
     if caller.is_admin and is_plain and resume_below is None:
-        messages = _messages(using)
-    records, resume = _page(_below(listing, resume_below), listing.limit, using)
-    events = [describe_event(one, using.now()) for one in records if choice.has(one)]
+        messages = _messages(deps)
+    records, resume = _page(_below(listing, resume_below), listing.limit, deps)
+    events = [describe_event(one, deps.now()) for one in records if choice.has(one)]
     return [*messages, *events], resume
 
 
-def redrive(order: RedriveOrder, caller: Caller, using: Recovering) -> Redriven:
+def redrive(order: RedriveOrder, caller: Caller, deps: DeadLetterDeps) -> Redriven:
     """Take up again what is ordered, as the functions below say; what can not be says why."""
     if order.event_id is not None:
-        return redrive_event(order.event_id, caller, using)
+        return redrive_event(order.event_id, caller, deps)
     if order.queue is not None:
         caller.require("admin")
-        return redrive_messages(order.queue, order.message_id, using)
-    return redrive_events(order.choice, order.resume_below, using)
+        return redrive_messages(order.queue, order.message_id, deps)
+    return redrive_events(order.choice, order.resume_below, deps)
 
 
-def redrive_event(event_id: str, caller: Caller, using: Recovering) -> Redriven:
+def redrive_event(event_id: str, caller: Caller, deps: DeadLetterDeps) -> Redriven:
     """Redrive one event; three calls. Raises `NotFoundError` unless it exists and is the
     caller's."""
-    record = using.ledger.get(event_id) if is_event_id(event_id) else None
+    record = deps.ledger.get(event_id) if is_event_id(event_id) else None
     if record is None:
         raise NotFoundError("no such event")
     caller.check_owner(record.event.owner, "event")
     if record.status is Status.FAILED:
-        return _redrive([record], using)
+        return _redrive([record], deps)
     what = "replay it" if record.status is Status.REJECTED else "there is nothing to take up"
     reason = f"the event is {record.status}: {what}"
     return Redriven(skipped=[{"eventId": event_id, "reason": reason}])
 
 
-def redrive_events(choice: Choice, resume_below: str | None, using: Recovering) -> Redriven:
+def redrive_events(choice: Choice, resume_below: str | None, deps: DeadLetterDeps) -> Redriven:
     """Redrive up to `MAX_AT_ONCE` events, the newest first.
 
     Calls: up to ten pages of the index, each with its records; one for ten events to the queue and
@@ -151,16 +149,16 @@ def redrive_events(choice: Choice, resume_below: str | None, using: Recovering) 
     resume = resume_below
     for _ in range(_PAGES):
         room = MAX_AT_ONCE - len(found)
-        records, resume = _page(_below(choice.listing, resume), room, using)
+        records, resume = _page(_below(choice.listing, resume), room, deps)
         found += [record for record in records if choice.has(record)]
         if resume is None or len(found) == MAX_AT_ONCE:
             break
-    done = _redrive(found, using)
+    done = _redrive(found, deps)
     done.more, done.resume_below = resume is not None, resume
     return done
 
 
-def redrive_messages(queue: str, message_id: str | None, using: Recovering) -> Redriven:
+def redrive_messages(queue: str, message_id: str | None, deps: DeadLetterDeps) -> Redriven:
     """Send messages of a dead-letter queue back to where they came from, up to `MAX_AT_ONCE`, or
     the one named; one call for ten to receive, to send, to delete and to give back.
 
@@ -169,14 +167,14 @@ def redrive_messages(queue: str, message_id: str | None, using: Recovering) -> R
     if queue in WHY_NOT:
         named = {"queue": queue} if message_id is None else {"messageId": message_id}
         return Redriven(skipped=[{**named, "reason": WHY_NOT[queue]}])
-    dead = using.dead[queue]
+    dead = deps.dead[queue]
     taken = dead.take(MAX_AT_ONCE)
     done, kept = Redriven(), [message.handle for message in taken]
     try:
         wanted = [one for one in taken if message_id in (None, one.message_id)]
         if message_id is not None and not wanted:
             raise NotFoundError("no such message, or not one of those at hand: try again")
-        sent = _send_back(wanted, queue, done, using)
+        sent = _send_back(wanted, queue, done, deps)
         dead.delete(sent)
         kept = [handle for handle in kept if handle not in set(sent)]
     finally:
@@ -187,7 +185,7 @@ def redrive_messages(queue: str, message_id: str | None, using: Recovering) -> R
 
 
 def _send_back(
-    messages: Sequence[DeadMessage], queue: str, done: Redriven, using: Recovering
+    messages: Sequence[DeadMessage], queue: str, done: Redriven, deps: DeadLetterDeps
 ) -> list[str]:
     """Send what can be read to where it came from; the handles of what was sent."""
     able: list[DeadMessage] = []
@@ -197,7 +195,7 @@ def _send_back(
             able.append(message)
         else:
             done.skipped.append({"messageId": message.message_id, "reason": why_not})
-    codes = using.sources[queue].send_many([message.body for message in able])
+    codes = deps.sources[queue].send_many([message.body for message in able])
     sent: list[str] = []
     for message, code in zip(able, codes, strict=True):
         if code is None:
@@ -209,18 +207,18 @@ def _send_back(
     return sent
 
 
-def _messages(using: Recovering) -> list[dict[str, Any]]:
+def _messages(deps: DeadLetterDeps) -> list[dict[str, Any]]:
     """What lies in the dead-letter queues, a few of each."""
 
     def look(queue: str) -> list[dict[str, Any]]:
-        waiting = using.dead[queue].waiting()
+        waiting = deps.dead[queue].waiting()
         if not waiting:
             return []
-        seen = using.dead[queue].peek()
-        now = using.now()
+        seen = deps.dead[queue].peek()
+        now = deps.now()
         return [describe_message(one, queue, waiting, _why_not(one, queue), now) for one in seen]
 
-    return [item for items in using.each(look, using.dead) for item in items]
+    return [item for items in deps.each(look, deps.dead) for item in items]
 
 
 def _why_not(message: DeadMessage, queue: str) -> str | None:
@@ -240,27 +238,27 @@ def _below(listing: Listing, resume_below: str | None) -> Listing:
     return replace(listing, end=min(listing.end, just_below(resume_below)))
 
 
-def _page(listing: Listing, limit: int, using: Recovering) -> tuple[list[Record], str | None]:
-    page = using.index.newest(replace(listing, limit=limit))
-    records = using.ledger.get_many([entry.event_id for entry in page.entries])
+def _page(listing: Listing, limit: int, deps: DeadLetterDeps) -> tuple[list[Record], str | None]:
+    page = deps.index.newest(replace(listing, limit=limit))
+    records = deps.ledger.get_many([entry.event_id for entry in page.entries])
     shown = [record for entry in page.entries if (record := records.get(entry.event_id))]
     return shown, page.resume_below
 
 
-def _redrive(records: Sequence[Record], using: Recovering) -> Redriven:
+def _redrive(records: Sequence[Record], deps: DeadLetterDeps) -> Redriven:
     bodies = [_message(record) for record in records]
-    codes = using.queue.send_many(bodies, [SETTLE_SECONDS] * len(bodies))
-    at = clock.to_text(using.now())
+    codes = deps.queue.send_many(bodies, [SETTLE_SECONDS] * len(bodies))
+    at = clock.to_text(deps.now())
 
     def note(pair: tuple[Record, str | None]) -> str | None:
         record, code = pair
         if code is not None:
             return f"SQS did not take it: {code}"
-        return None if using.ledger.mark_redriven(record, at) else "it has changed meanwhile"
+        return None if deps.ledger.mark_redriven(record, at) else "it has changed meanwhile"
 
     done = Redriven()
     for record, why_not in zip(
-        records, using.each(note, zip(records, codes, strict=True)), strict=True
+        records, deps.each(note, zip(records, codes, strict=True)), strict=True
     ):
         event_id = record.event.event_id
         if why_not is None:

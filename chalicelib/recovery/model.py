@@ -11,10 +11,12 @@ A sweep through bronze that may take several runs: where it stands, what it stil
 import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.events.model import Status
@@ -65,8 +67,7 @@ class Difference(StrEnum):
 MADE_AGAIN, NOT_MADE = "silverMadeAgain", "silverNotMade"
 
 
-@dataclass
-class Comparison:
+class Comparison(Struct):
     """`sweep` is when the full sweep began that it belongs to; `since` and `until` are the window
     (ISO 8601 texts), `position` is the last key seen in its phase."""
 
@@ -175,8 +176,7 @@ _OVERLAP = timedelta(minutes=1)
 """S3 gives whole seconds, and clocks differ: so much is looked at again."""
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(Struct, frozen=True):
     """`position` is the last key seen, empty between sweeps. A sweep looks at objects last modified
     after `since` (empty: all, a full sweep) and up to `until`. `full_at` is when the last full
     sweep began. Times are ISO 8601 texts."""
@@ -189,7 +189,7 @@ class Sweep:
     @classmethod
     def from_dict(cls, saved: Mapping[str, str]) -> "Sweep":
         """The inverse of `vars`; an empty mapping is a first sweep."""
-        return cls(**{name: saved[name] for name in vars(cls()) if name in saved})
+        return cls(**{name: saved[name] for name in cls.__struct_fields__ if name in saved})
 
     def started(
         self, now: datetime, settled_for: timedelta, full_every: timedelta | None

@@ -15,11 +15,11 @@ so it is never written again; the ledger then points to the new object (ADR 0013
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from chalicelib.aws.dynamodb import to_attribute
 from chalicelib.core import clock
@@ -83,8 +83,7 @@ class MakeDocument(Protocol):
         """The document, in at most `seconds`."""
 
 
-@dataclass(frozen=True)
-class Remaking:
+class RemakeDeps(Struct, frozen=True):
     """The collaborators of `remake`."""
 
     lake: Lake
@@ -93,7 +92,7 @@ class Remaking:
     now: Callable[[], datetime] = clock.utc_now
 
 
-def remake(record: Record, using: Remaking) -> bool:
+def remake(record: Record, deps: RemakeDeps) -> bool:
     """Make the silver document of a PROCESSED event again; three calls.
 
     False when that can not be: its payload is gone or another, or its processor fails; the reason
@@ -102,9 +101,9 @@ def remake(record: Record, using: Remaking) -> bool:
     event = record.event
     with log_context(eventId=event.event_id, owner=event.owner):
         try:
-            payload = check_payload(event, using.lake.get_bronze(event.s3_key, event.s3_range))
+            payload = check_payload(event, deps.lake.get_bronze(event.s3_key, event.s3_range))
             attempt, processed_at = max(record.attempts, 1), _processed_at(record)
-            document = using.make_document(event, payload, attempt, LONGEST_SECONDS, processed_at)
+            document = deps.make_document(event, payload, attempt, LONGEST_SECONDS, processed_at)
         except NotFoundError:
             log.error("silver document not made again", extra={"code": "payload-missing"})
             return False
@@ -116,8 +115,8 @@ def remake(record: Record, using: Remaking) -> bool:
             return False
         key = silver_key(event)
         # False, if somebody was faster: then the document is there, which is all that is wanted.
-        using.lake.put_silver(key, document)
-        using.results.point_at(record, key, clock.to_text(using.now()), _DETAIL)
+        deps.lake.put_silver(key, document)
+        deps.results.point_at(record, key, clock.to_text(deps.now()), _DETAIL)
         log.warning("silver document made again")
         return True
 

@@ -6,11 +6,13 @@ closed at its start, so nothing that it makes is ever matched by it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from math import ceil
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 from chalicelib.core import clock
 from chalicelib.core.ids import keyed_event_id
@@ -37,8 +39,7 @@ class ReplayStatus(StrEnum):
     FAILED = "FAILED"
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """The events that a replay takes: received at `start` or later and before `end`. None stands
     for all. What is itself a replay is left out unless `with_replays`."""
 
@@ -106,8 +107,7 @@ class Verdict(StrEnum):
     NOT_MEANT = "not meant"
 
 
-@dataclass(frozen=True)
-class Tally:
+class Tally(Struct, frozen=True):
     """What became of events: `matched` are those that the replay is for, of which `done` were
     handed to the worker and `failed` could not be. `skipped` were left out: still open, or replays
     themselves."""
@@ -118,11 +118,10 @@ class Tally:
     skipped: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
-        return Tally(**{name: value + getattr(other, name) for name, value in vars(self).items()})
+        return Tally(**{name: value + getattr(other, name) for name, value in asdict(self).items()})
 
 
-@dataclass(frozen=True)
-class Replay:
+class Replay(Struct, frozen=True):
     """A bulk replay as it is kept. `version` counts its writes; `holder` is the message that has
     taken the present step, at `held_at`, which is not to be before `due_at`. `order` is the hash of
     what was asked for, to tell a repeat by."""
@@ -215,7 +214,7 @@ class Replay:
             "status": str(self.status),
             "filter": self.selection.to_dict(),
             "rate": self.rate,
-            **vars(self.tally),
+            **asdict(self.tally),
             "eventsPerSecond": round(self.tally.matched / seconds, 1),
             "progress": round(progress, 4),
             "estimatedSecondsLeft": left,

@@ -13,9 +13,11 @@ ledger's table runs, whatever dies: `restart_replays` takes up one whose chain o
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
@@ -38,17 +40,16 @@ from chalicelib.events.ledger import EventStore, EventWindow
 from chalicelib.events.message import EventMessage, ReplayMessage
 from chalicelib.events.model import JSON, Draft, Event, Partition, Status, Step, read_plain
 from chalicelib.events.processors import read_data
-from chalicelib.events.read import Reading, read_event
+from chalicelib.events.read import ReadDeps, read_event
 from chalicelib.replays.model import Replay, ReplayStatus, Selection, Verdict
 from chalicelib.replays.store import ReplayStore
 from chalicelib.web.callers import Caller
 
 
-@dataclass(frozen=True)
-class Replaying:
+class ReplayDeps(Struct, frozen=True):
     """The collaborators of `replay`."""
 
-    reading: Reading
+    reading: ReadDeps
     ledger: EventStore
     lake: Lake
     queue: Queue
@@ -57,34 +58,34 @@ class Replaying:
     random: Callable[[int], bytes] = os.urandom
 
 
-def replay(event_id: str, caller: Caller, request_id: str, using: Replaying) -> Receipt:
+def replay(event_id: str, caller: Caller, request_id: str, deps: ReplayDeps) -> Receipt:
     """Take a kept payload through processing once more; four calls.
 
     Raises `NotFoundError` for an event that is not the caller's, `ConflictError` while it has not
     come to an end, `InvalidRequestError` when a rejected payload would be refused again (nothing is
     written then). An AWS error passes through; if only the send failed, `reconcile` sends.
     """
-    record = read_event(event_id, caller, using.reading)
+    record = read_event(event_id, caller, deps.reading)
     if record.status in (Status.RECEIVED, Status.ENQUEUED):
         raise ConflictError(f"the event is {record.status}: it is still to be processed")
     before = record.event
     try:
-        payload = using.lake.get_bronze(before.s3_key, before.s3_range)
+        payload = deps.lake.get_bronze(before.s3_key, before.s3_range)
     except NotFoundError as error:
         raise ConflictError(
             "the payload is no longer kept, so there is nothing to replay"
         ) from error
-    now = using.now()
+    now = deps.now()
     received_at = clock.to_text(now)
     if record.status is Status.REJECTED:
-        before = read_again(before, payload, using.check_schema)
-    event_id = new_event_id(now, using.random(10))
+        before = read_again(before, payload, deps.check_schema)
+    event_id = new_event_id(now, deps.random(10))
     event = replace(before, event_id=event_id, received_at=received_at)
     received = Step(Status.RECEIVED, received_at, f"replay of {before.event_id}")
-    using.ledger.add(event, [received], replayOf=before.event_id)
+    deps.ledger.add(event, [received], replayOf=before.event_id)
     message = EventMessage(event, payload, recorded=False, request_id=request_id)
     try:
-        using.queue.send(message.encode())
+        deps.queue.send(message.encode())
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -129,8 +130,7 @@ _LOOKED_AT_ONCE = 1_000
 _RACE_ROUNDS = 10
 
 
-@dataclass(frozen=True)
-class ReplayingMany:
+class BulkReplayDeps(Struct, frozen=True):
     """The collaborators of the functions below; `shards` are the ledger's."""
 
     replays: ReplayStore
@@ -143,8 +143,7 @@ class ReplayingMany:
     random: Callable[[int], bytes] = os.urandom
 
 
-@dataclass(frozen=True)
-class Order:
+class Order(Struct, frozen=True):
     """What `POST /replays` asks for. `key` makes it safe to repeat; `asked` is the request as it
     was read, to tell a repeat from another order."""
 
@@ -154,8 +153,7 @@ class Order:
     key: str | None = None
 
 
-@dataclass(frozen=True)
-class Count:
+class Count(Struct, frozen=True):
     """How many events a replay would take; `at_least`: the count stopped before its end."""
 
     matched: int
@@ -173,21 +171,21 @@ class Count:
         }
 
 
-def count(order: Order, using: ReplayingMany) -> Count:
+def count(order: Order, deps: BulkReplayDeps) -> Count:
     """Count what a replay would take now, up to `MAX_COUNTED` of them, `MAX_LOOKED_AT` entries of
     the index, and `COUNT_SECONDS`.
 
     Calls: one for a thousand entries and one for a hundred events that are counted.
     """
     selection = order.selection
-    deadline = using.seconds() + COUNT_SECONDS
+    deadline = deps.seconds() + COUNT_SECONDS
     matched: set[str] = set()
     looked_at = 0
-    for partition in selection.partitions(using.shards):
-        for entries, seen in _pages(partition, selection, using):
+    for partition in selection.partitions(deps.shards):
+        for entries, seen in _pages(partition, selection, deps):
             for start in range(0, len(entries), PAGE):
                 some = entries[start : start + PAGE]
-                records = using.ledger.get_many([entry.event_id for entry in some])
+                records = deps.ledger.get_many([entry.event_id for entry in some])
                 matched |= {
                     event_id
                     for event_id, record in records.items()
@@ -196,21 +194,21 @@ def count(order: Order, using: ReplayingMany) -> Count:
                 if len(matched) >= MAX_COUNTED:
                     return Count(len(matched), at_least=True)
             looked_at += seen
-            if looked_at >= MAX_LOOKED_AT or using.seconds() > deadline:
+            if looked_at >= MAX_LOOKED_AT or deps.seconds() > deadline:
                 return Count(len(matched), at_least=True)
     return Count(len(matched), at_least=False)
 
 
-def start(order: Order, caller: Caller, using: ReplayingMany) -> tuple[Replay, bool]:
+def start(order: Order, caller: Caller, deps: BulkReplayDeps) -> tuple[Replay, bool]:
     """(the replay, whether it had been started before); four calls.
 
     Raises `ConflictError` when the caller has `MAX_RUNNING` already, `IdempotencyConflictError`
     when the key came before with another order. If only the send failed, reconcile sends.
     """
-    now = using.now()
+    now = deps.now()
     at = clock.to_text(now)
     if order.key is None:
-        replay_id = new_event_id(now, using.random(10))
+        replay_id = new_event_id(now, deps.random(10))
     else:
         replay_id = keyed_event_id(caller.owner, order.key, kind="bulk-replay")
     replay = Replay(
@@ -218,27 +216,27 @@ def start(order: Order, caller: Caller, using: ReplayingMany) -> tuple[Replay, b
         owner=caller.owner,
         selection=order.selection,
         rate=order.rate,
-        shards=using.shards,
+        shards=deps.shards,
         order=sha256(dump_json(order.asked).encode()),
         started_at=at,
         updated_at=at,
     )
     if order.key is not None:
-        before = using.replays.get(replay_id)
+        before = deps.replays.get(replay_id)
         if before is not None:
             return _same(before, replay), True
-    running = using.replays.running()
+    running = deps.replays.running()
     others = [id_ for id_, entry in running.items() if entry["owner"] == caller.owner]
     if len(set(others) - {replay_id}) >= MAX_RUNNING:
         raise ConflictError(f"{MAX_RUNNING} replays of yours are running; wait or abort one")
     # First the register: what is not in it would not be taken up again.
-    using.replays.enter(replay_id, caller.owner, at)
-    before = using.replays.add(replay)
+    deps.replays.enter(replay_id, caller.owner, at)
+    before = deps.replays.add(replay)
     if before is not None:
         return _same(before, replay), True
     log.info("replay started", extra={"replayId": replay_id})
     try:
-        using.queue.send(ReplayMessage(replay_id, 0).encode())
+        deps.queue.send(ReplayMessage(replay_id, 0).encode())
     except Exception as error:
         if not is_aws_fault(error):
             raise
@@ -246,30 +244,30 @@ def start(order: Order, caller: Caller, using: ReplayingMany) -> tuple[Replay, b
     return replay, False
 
 
-def read(replay_id: str, caller: Caller, using: ReplayingMany) -> Replay:
+def read(replay_id: str, caller: Caller, deps: BulkReplayDeps) -> Replay:
     """One replay; `NotFoundError` unless it exists and is the caller's. One call."""
-    replay = using.replays.get(replay_id) if is_event_id(replay_id) else None
+    replay = deps.replays.get(replay_id) if is_event_id(replay_id) else None
     if replay is None:
         raise NotFoundError("no such replay")
     caller.check_owner(replay.owner, "replay")
     return replay
 
 
-def abort(replay_id: str, caller: Caller, using: ReplayingMany) -> Replay:
+def abort(replay_id: str, caller: Caller, deps: BulkReplayDeps) -> Replay:
     """End a replay where it is; what it has handed over already is processed. Three calls.
 
     Raises as `read` does, and `ConflictError` for one that has come to its end by itself.
     """
     for _ in range(_RACE_ROUNDS):
-        replay = read(replay_id, caller, using)
+        replay = read(replay_id, caller, deps)
         if replay.status is ReplayStatus.ABORTED:
             return replay
         if replay.status is not ReplayStatus.RUNNING:
             raise ConflictError(f"the replay is {replay.status} already")
-        saved = using.replays.save(replay.ended(ReplayStatus.ABORTED, clock.to_text(using.now())))
+        saved = deps.replays.save(replay.ended(ReplayStatus.ABORTED, clock.to_text(deps.now())))
         if saved is not None:
             log.info("replay aborted", extra={"replayId": replay_id})
-            using.replays.leave(replay_id)
+            deps.replays.leave(replay_id)
             return saved
     raise UnavailableError("the replay keeps changing")
 
@@ -285,7 +283,7 @@ def filters_of(selection: Selection, partition: Partition) -> dict[str, str]:
 
 
 def _pages(
-    partition: Partition, selection: Selection, using: ReplayingMany
+    partition: Partition, selection: Selection, deps: BulkReplayDeps
 ) -> Iterator[tuple[list[Entry], int]]:
     """(entries that match, how many were looked at) of each page of a partition."""
     filters = filters_of(selection, partition)
@@ -293,7 +291,7 @@ def _pages(
     start: str | None = selection.start or OLDEST
     while start is not None:
         bounds = (start, selection.end)
-        entries, last = using.window.read(partition, bounds, filters, limit)
+        entries, last = deps.window.read(partition, bounds, filters, limit)
         yield entries, limit if last else len(entries)
         start = None if last is None else f"{last}{NEWEST}"
 

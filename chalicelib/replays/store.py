@@ -6,10 +6,10 @@ whole, and only over the version that was read.
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec.structs import asdict, replace
 
 from chalicelib.aws.dynamodb import from_item, to_attribute, to_item
 from chalicelib.replays.model import Replay, ReplayStatus, Selection, Tally
@@ -107,10 +107,10 @@ def _key(replay_id: str) -> dict[str, Any]:
 
 def _written(replay: Replay) -> dict[str, Any]:
     return {
-        **vars(replay),
+        **asdict(replay),
         "status": str(replay.status),
         "selection": replay.selection.to_dict(),
-        "tally": vars(replay.tally),
+        "tally": asdict(replay.tally),
     }
 
 

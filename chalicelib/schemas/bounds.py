@@ -18,9 +18,10 @@ reach `MAX_EVENT_WORK`. The same sum is made of what patterns cost a byte of tex
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 from urllib.parse import unquote
+
+from msgspec import Struct, field
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.strict_json import MAX_DEPTH
@@ -183,8 +184,7 @@ class Work(NamedTuple):
         return self.costs[min(depth, len(self.costs) - 1)]
 
 
-@dataclass
-class _Node:
+class _Node(Struct):
     """A subschema: its own cost, and which others it applies to what."""
 
     pointer: str

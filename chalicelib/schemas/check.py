@@ -9,7 +9,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chalicelib.core.errors import (
     FieldError,
@@ -30,8 +31,7 @@ _RETRY_SECONDS = 5.0
 """How long an old schema is used before DynamoDB is asked again, while it fails."""
 
 
-@dataclass(frozen=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """What is known of a type: its schema, or that it has none; until when to believe it."""
 
     version: int | None

@@ -6,8 +6,9 @@ schema refers to nothing outside itself, its patterns run in linear time, and it
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from msgspec import Struct
 
 from chalicelib.core.errors import FieldError, InvalidRequestError
 from chalicelib.schemas.bounds import (
@@ -34,8 +35,7 @@ _MAX_EXPLANATION = 20_000_000
 of the data."""
 
 
-@dataclass(frozen=True)
-class Compiled:
+class Compiled(Struct, frozen=True):
     """A schema ready to check events with, and the work that takes."""
 
     validator: "Draft202012Validator"

@@ -1,7 +1,8 @@
 """Schemas of event types: put, get, list, end. They belong to the stage, not to an owner."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from chalicelib.core.errors import InvalidRequestError, NotFoundError, UnavailableError
 from chalicelib.core.strict_json import parse_json
@@ -12,8 +13,7 @@ from chalicelib.web.callers import Caller
 _RACE_ROUNDS = 8
 
 
-@dataclass(frozen=True)
-class ManagingSchemas:
+class SchemaDeps(Struct, frozen=True):
     """The collaborators of the functions below; `forget` tells this process's check of a change."""
 
     store: SchemaStore
@@ -21,7 +21,7 @@ class ManagingSchemas:
 
 
 def put_schema(
-    event_type: str, body: bytes, caller: Caller, now: str, using: ManagingSchemas
+    event_type: str, body: bytes, caller: Caller, now: str, deps: SchemaDeps
 ) -> tuple[Schema, bool]:
     """Make `body` the schema of a type; (the schema, whether it is a new version).
 
@@ -34,30 +34,30 @@ def put_schema(
     value = parse_json(body)
     check_schema(value, len(body))
     for _ in range(_RACE_ROUNDS):
-        before = using.store.head(event_type)
+        before = deps.store.head(event_type)
         if before is not None and before.active and before.schema.is_same(value):
             return before.schema, False
         version = 1 if before is None else before.schema.version + 1
         schema = Schema(event_type, version, body.decode(), now, caller.owner)
         try:
-            added = using.store.add(schema, before)
+            added = deps.store.add(schema, before)
         finally:
             # Even if the answer was lost: the schema may be there.
-            using.forget(event_type)
+            deps.forget(event_type)
         if added:
             return schema, True
     raise UnavailableError("the schema of this type is being changed by others")
 
 
-def get_schema(event_type: str, version: int | None, using: ManagingSchemas) -> Schema:
+def get_schema(event_type: str, version: int | None, deps: SchemaDeps) -> Schema:
     """The schema that is enforced, or one version of the history; one call.
 
     `NotFoundError` for a type that has none (or no more), and for a version that never was.
     """
     if version is not None:
-        schema = using.store.version(event_type, version)
+        schema = deps.store.version(event_type, version)
     else:
-        head = using.store.head(event_type)
+        head = deps.store.head(event_type)
         schema = head.schema if head is not None and head.active else None
     if schema is None:
         raise NotFoundError("no such schema")
@@ -65,23 +65,23 @@ def get_schema(event_type: str, version: int | None, using: ManagingSchemas) -> 
 
 
 def list_schemas(
-    limit: int, after: str | None, using: ManagingSchemas
+    limit: int, after: str | None, deps: SchemaDeps
 ) -> tuple[list[Listed], str | None]:
     """(types that have a schema, by name, after the type `after`; the type to go on after).
 
     One call, which reads no schema.
     """
-    return using.store.page(limit, after)
+    return deps.store.page(limit, after)
 
 
-def delete_schema(event_type: str, using: ManagingSchemas) -> None:
+def delete_schema(event_type: str, deps: SchemaDeps) -> None:
     """End the enforcement; the history stays, and a later schema counts on. One call.
 
     `NotFoundError` for a type without a schema.
     """
     try:
-        ended = using.store.end(event_type)
+        ended = deps.store.end(event_type)
     finally:
-        using.forget(event_type)
+        deps.forget(event_type)
     if not ended:
         raise NotFoundError("no such schema")

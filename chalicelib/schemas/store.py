@@ -13,17 +13,16 @@ the types without reading any schema.
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
+from msgspec import Struct
 
 from chalicelib.aws.dynamodb import from_item, to_item
 from chalicelib.core.errors import UnavailableError
 
 
-@dataclass(frozen=True)
-class Schema:
+class Schema(Struct, frozen=True):
     """One version of the schema of an event type. `text` is the JSON as it was sent."""
 
     event_type: str

@@ -1,8 +1,9 @@
 """TO DO"""
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, InvalidRequestError
@@ -14,8 +15,7 @@ from chalicelib.web.callers import SCOPES
 from chalicelib.web.parse import read_limit, read_moment, single_values
 
 
-@dataclass(frozen=True)
-class TokenOrder:
+class TokenOrder(Struct, frozen=True):
     """What `POST /tokens` asks for."""
 
     owner: str

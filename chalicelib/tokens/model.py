@@ -7,8 +7,9 @@ import hashlib
 import hmac
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.web.callers import SCOPES
 
@@ -18,8 +19,7 @@ _TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
 _TOKEN = re.compile(rf"evl_({_TOKEN_ID.pattern})_([0-9a-f]{{64}})")
 
 
-@dataclass(frozen=True)
-class Token:
+class Token(Struct, frozen=True):
     """A token as the store keeps it."""
 
     token_id: str

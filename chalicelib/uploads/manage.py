@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from chalicelib.aws.dynamodb import Partitions, ShardedIndex
 from chalicelib.core import clock
@@ -13,8 +14,7 @@ from chalicelib.uploads.store import EVERYONE, UploadBucket
 from chalicelib.web.callers import Caller
 
 
-@dataclass(frozen=True)
-class Uploading:
+class UploadDeps(Struct, frozen=True):
     """The collaborators of the functions below; `url_seconds` is how long an offer stands."""
 
     bucket: UploadBucket
@@ -24,26 +24,26 @@ class Uploading:
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
 
 
-def offer_upload(order: UploadOrder, owner: str, using: Uploading) -> UploadOffer:
+def offer_upload(order: UploadOrder, owner: str, deps: UploadDeps) -> UploadOffer:
     """An offer to upload one object under the owner's prefix, where no other object is. No call:
     nothing is kept of it until the object is there."""
-    now = using.now()
-    upload_id = new_event_id(now, using.random_bytes(10))
+    now = deps.now()
+    upload_id = new_event_id(now, deps.random_bytes(10))
     key = upload_key(owner, upload_id, order.filename)
     # S3 counts whole seconds.
-    expires_at = now.replace(microsecond=0) + timedelta(seconds=using.url_seconds)
+    expires_at = now.replace(microsecond=0) + timedelta(seconds=deps.url_seconds)
     return UploadOffer(
         upload_id=upload_id,
-        bucket=using.bucket.bucket,
+        bucket=deps.bucket.bucket,
         object_key=key,
         order=order,
-        form=using.bucket.sign_form(key, order, using.url_seconds),
+        form=deps.bucket.sign_form(key, order, deps.url_seconds),
         expires_at=clock.to_text(expires_at),
     )
 
 
 def list_uploads(
-    caller: Caller, limit: int, resume_below: str | None, using: Uploading
+    caller: Caller, limit: int, resume_below: str | None, deps: UploadDeps
 ) -> tuple[list[ObjectRecord], str | None]:
     """(records, where to go on below) of one page, newest first: the caller's own; of all owners
     and of none for an admin. As many calls as the index has shards.
@@ -56,6 +56,6 @@ def list_uploads(
         if owner is None
         else Partitions("by-owner", "ownerShard", owner)
     )
-    records, resume = using.index.newest(partitions, limit, resume_below, ObjectRecord.from_dict)
-    now = using.now().timestamp()
+    records, resume = deps.index.newest(partitions, limit, resume_below, ObjectRecord.from_dict)
+    now = deps.now().timestamp()
     return [record for record in records if record.ttl > now], resume

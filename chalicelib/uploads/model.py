@@ -10,10 +10,11 @@ import re
 import unicodedata
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import unquote_plus
+
+from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import PermanentError
@@ -40,8 +41,7 @@ _MEDIA_TYPE = re.compile(
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class UploadOrder:
+class UploadOrder(Struct, frozen=True):
     """What a client asks to upload: a file name as it gave it, and what S3 is to accept."""
 
     filename: str
@@ -49,16 +49,14 @@ class UploadOrder:
     max_bytes: int
 
 
-@dataclass(frozen=True)
-class UploadForm:
+class UploadForm(Struct, frozen=True):
     """A signed form: POST `fields`, and the file as the last field `file`, to `url`."""
 
     url: str
     fields: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class UploadOffer:
+class UploadOffer(Struct, frozen=True):
     """An upload that the client may make until `expires_at`."""
 
     upload_id: str
@@ -83,8 +81,7 @@ class UploadOffer:
         }
 
 
-@dataclass(frozen=True)
-class ObjectRecord:
+class ObjectRecord(Struct, frozen=True):
     """One created object (of a versioned bucket: one version). `timestamp`, when it was recorded,
     and `ttl`, when the record expires, are seconds since 1970; `owner` is None for an object that
     was put outside the uploads prefix."""

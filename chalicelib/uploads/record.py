@@ -8,9 +8,11 @@ and its neighbours are recorded all the same. To try one again, invoke the funct
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
@@ -20,8 +22,7 @@ from chalicelib.uploads.model import MALFORMED, read_notification
 from chalicelib.uploads.store import UploadStore
 
 
-@dataclass(frozen=True)
-class Recording:
+class RecordDeps(Struct, frozen=True):
     """The collaborators of `record_uploads`; a record is kept for `ttl_seconds`."""
 
     store: UploadStore
@@ -30,8 +31,7 @@ class Recording:
     now: Callable[[], datetime] = clock.utc_now
 
 
-@dataclass
-class Tally:
+class Tally(Struct):
     """What became of the records of a notification."""
 
     recorded: int = 0
@@ -43,7 +43,7 @@ class Tally:
         return asdict(self)
 
 
-def record_uploads(notification: Mapping[str, Any], using: Recording) -> Tally:
+def record_uploads(notification: Mapping[str, Any], deps: RecordDeps) -> Tally:
     """Record every object that the notification says was created.
 
     One call a record, one more for each that goes to the dead-letter queue; S3's test message and
@@ -54,12 +54,12 @@ def record_uploads(notification: Mapping[str, Any], using: Recording) -> Tally:
     failures: list[tuple[object, ProcessingError]] = []
     for record in _records(notification, failures, tally):
         try:
-            _record(record, using, tally)
+            _record(record, deps, tally)
         except ProcessingError as error:
             failures.append((record, error))
     for record, failure in failures:
         reason = {"reason": failure.detail, "code": failure.code}
-        using.dead_letters.send(json.dumps(record), reason)
+        deps.dead_letters.send(json.dumps(record), reason)
         tally.dead += 1
         log.error("upload not recorded", extra=reason)
     return tally
@@ -79,13 +79,13 @@ def _records(
     return []
 
 
-def _record(record: object, using: Recording, tally: Tally) -> None:
-    created = read_notification(record, using.now(), using.ttl_seconds)
+def _record(record: object, deps: RecordDeps, tally: Tally) -> None:
+    created = read_notification(record, deps.now(), deps.ttl_seconds)
     if created is None:
         tally.ignored += 1
         return
     ids = {"objectId": created.object_id, "owner": created.owner}
-    if using.store.add(created):
+    if deps.store.add(created):
         tally.recorded += 1
         log.info("upload recorded", extra={**ids, "size": created.size})
     else:

@@ -10,7 +10,6 @@ import functools
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -24,6 +23,7 @@ from chalice.app import (
     Response,
     RestAPIEventHandler,
 )
+from msgspec import Struct
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.deadline import keep_deadline
@@ -39,7 +39,7 @@ from chalicelib.core.metrics import note
 from chalicelib.core.paging import encode_cursor
 from chalicelib.core.strict_json import dump_json
 from chalicelib.web import browsers, limits
-from chalicelib.web.callers import Caller, Door, caller_of
+from chalicelib.web.callers import AuthConfig, Caller, caller_of
 from chalicelib.web.limits import SMALL_BODY_BYTES
 from chalicelib.web.middleware import observe_run, observed_request, on_behalf_of
 from chalicelib.web.request import as_request, direct_caller, is_direct
@@ -60,8 +60,7 @@ _IS_BASE64 = "X-Is-Base64"
 Headers = dict[str, str | list[str]]
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request, as a view sees it. Header names are lower case."""
 
     caller: Caller
@@ -115,7 +114,9 @@ class Api(Chalice):
     """The Chalice application. `door` says who may come in; pages of `cors_origin` may read the
     answers in a browser, those of no other origin."""
 
-    def __init__(self, app_name: str, door: Door, cors_origin: str = "", stage: str = "-") -> None:
+    def __init__(
+        self, app_name: str, door: AuthConfig, cors_origin: str = "", stage: str = "-"
+    ) -> None:
         super().__init__(app_name, configure_logs=False)
         # Every body arrives as the bytes that were sent: as text, the gateway would replace what
         # is no UTF-8, and we would keep something else than we acknowledge.

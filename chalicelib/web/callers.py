@@ -10,8 +10,9 @@ identifiers"; Amazon Cognito Developer Guide, "Understanding the identity (ID) t
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
@@ -30,8 +31,7 @@ SCOPES = (
 )
 
 
-@dataclass(frozen=True)
-class Caller:
+class Caller(Struct, frozen=True):
     """Who is asking: taken from a checked token, never from the request itself."""
 
     owner: str
@@ -71,8 +71,7 @@ _ARN = re.compile(
 _BETWEEN = re.compile(r"[\s,\[\]]+")
 
 
-@dataclass(frozen=True)
-class Door:
+class AuthConfig(Struct, frozen=True):
     """Who may come in, and as whom. `direct_owner` is everybody in the mode `none`; `iam_admins`
     are the names of users and roles that have `admin` in the mode `iam`."""
 
@@ -81,7 +80,7 @@ class Door:
     iam_admins: frozenset[str] = frozenset()
 
 
-def caller_of(context: Mapping[str, Any], door: Door) -> Caller:
+def caller_of(context: Mapping[str, Any], door: AuthConfig) -> Caller:
     """Whom the gateway vouches for; `UnauthenticatedError` for nobody, `ForbiddenError` for
     somebody who can not own anything here."""
     match door.mode:

@@ -1,8 +1,9 @@
 """The problems that the API answers with (RFC 9457), by status, each with the codes it can have."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 Json = dict[str, Any]
 MEDIA_TYPE = "application/problem+json"
@@ -14,8 +15,7 @@ _EVENT_ID = "019a9d2c-6f3b-7c1e-9b6a-2f4f6d1c8e55"
 _SECONDS: Json = {"schema": {"type": "string", "pattern": "^[0-9]+$"}}
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """The problems of one status: when they occur, their codes with titles, and an example."""
 
     name: str

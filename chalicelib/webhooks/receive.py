@@ -10,14 +10,15 @@ The log has the reason.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import UnauthenticatedError, UnsupportedMediaTypeError
 from chalicelib.core.log import log
-from chalicelib.events.ingest import Ingest, Receipt, Submission, check_size, ingest
+from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
 from chalicelib.events.model import JSON
 from chalicelib.webhooks.signatures import parse_secrets, verify_github, verify_standard
 from chalicelib.webhooks.sources import GITHUB, SOURCES, STANDARD, read_github, read_standard
@@ -27,19 +28,18 @@ _JSON_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?',
 _READERS = {GITHUB: read_github, STANDARD: read_standard}
 
 
-@dataclass(frozen=True)
-class Receiving:
+class WebhookDeps(Struct, frozen=True):
     """The collaborators of `receive`. `secret_of` gives the text of a source's secrets, None if
     there is none; `owner` is whose events the webhooks become."""
 
-    ingest: Ingest
+    ingest: IngestDeps
     secret_of: Callable[[str], str | None]
     owner: str
     now: Callable[[], datetime] = clock.utc_now
 
 
 def receive(
-    source: str, headers: Mapping[str, str], body: bytes, request_id: str, using: Receiving
+    source: str, headers: Mapping[str, str], body: bytes, request_id: str, deps: WebhookDeps
 ) -> Receipt:
     """Keep one delivery of a webhook; `headers` have lower-case names, `body` is as it was sent.
 
@@ -47,27 +47,27 @@ def receive(
     `ingest` does: a delivery that is signed but can not be used is kept as REJECTED. An AWS error
     passes, that of reading the secret too: then nothing was acknowledged.
     """
-    check_size(body, using.ingest.max_event_bytes)
-    _check_signature(source, headers, body, using)
+    check_size(body, deps.ingest.max_event_bytes)
+    _check_signature(source, headers, body, deps)
     _check_content_type(source, headers.get("content-type"))
     submission = Submission(
         payload=body,
         content_type=JSON,
-        owner=using.owner,
+        owner=deps.owner,
         request_id=request_id,
         read=partial(_READERS[source], headers, body),
     )
-    return ingest(submission, using.ingest)
+    return ingest(submission, deps.ingest)
 
 
 def _check_signature(
-    source: str, headers: Mapping[str, str], body: bytes, using: Receiving
+    source: str, headers: Mapping[str, str], body: bytes, deps: WebhookDeps
 ) -> None:
     known = source in SOURCES
-    text = using.secret_of(source) if known else None
+    text = deps.secret_of(source) if known else None
     secrets = [] if text is None else parse_secrets(text)
     if source == STANDARD:
-        right = verify_standard(secrets, headers, body, using.now())
+        right = verify_standard(secrets, headers, body, deps.now())
     else:
         # For an unknown source too, in vain: it is not to be told by its quick answer.
         right = verify_github(secrets, headers, body)

@@ -65,7 +65,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     "key": Change(
         "chalicelib/events/ingest.py",
         "event_id = keyed_event_id(owner, identity.key, identity.kind)",
-        "event_id = new_event_id(now, using.random(10))",
+        "event_id = new_event_id(now, deps.random(10))",
     ),
     # A document is written once.
     "silver-condition": Change(
@@ -92,7 +92,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     # What is PROCESSED is not told of again.
     "processed-check": Change(
         "chalicelib/events/worker.py",
-        "if not is_new and _is_processed(event, using):",
+        "if not is_new and _is_processed(event, deps):",
         "if False:",
     ),
     # A queued alert is deleted only after Slack took it.
@@ -116,7 +116,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     # What was left RECEIVED or ENQUEUED is sent again.
     "reconcile-stuck": Change(
         "chalicelib/recovery/reconcile.py",
-        "    _requeue_stuck(using, report, margin)\n",
+        "    _requeue_stuck(deps, report, margin)\n",
         "",
     ),
 }

@@ -1,14 +1,14 @@
 """Listing: pages newest first, filters, and the sweep over what is open."""
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.core.clock import to_text
 from chalicelib.core.paging import just_below
-from chalicelib.events.model import Event, Failure, Handover, Listing, Status, Step
+from chalicelib.events.model import Dispatch, Event, Failure, Listing, Status, Step
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, unique
 
@@ -16,13 +16,13 @@ from tests.factories import NOON, make_event, unique
 def add(backend: Backend, event: Event, status: Status = Status.RECEIVED) -> Event:
     backend.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
     at = event.received_at
-    handover = Handover(at, noted=True)
+    dispatch = Dispatch(at, noted=True)
     if status is Status.PROCESSED:
-        backend.ledger.mark_processed(event, at, "silver", "silver/k", handover)
+        backend.ledger.mark_processed(event, at, "silver", "silver/k", dispatch)
     if status is Status.FAILED:
         failure = Failure("permanent", "drill", "a test")
         backend.ledger.mark_attempt_failed(
-            event, event.received_at, failure, final=True, handover=handover
+            event, event.received_at, failure, final=True, dispatch=dispatch
         )
     return event
 

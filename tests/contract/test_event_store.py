@@ -1,12 +1,12 @@
 """The ledger's conditional writes."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.events.ledger import EventStore
-from chalicelib.events.model import Event, Failure, Handover, Listing, Status, Step
+from chalicelib.events.model import Dispatch, Event, Failure, Listing, Status, Step
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, make_id, unique
 
@@ -16,16 +16,16 @@ DONE_AT = "2026-03-14T12:00:01.000Z"
 LATER = "2026-03-14T13:00:00.000Z"
 RECEIVED = Step(Status.RECEIVED, RECEIVED_AT)
 ENQUEUED = Step(Status.ENQUEUED, SENT_AT)
-NOTED = Handover(SENT_AT, noted=True)
-NOT_NOTED = Handover(SENT_AT, noted=False)
+NOTED = Dispatch(SENT_AT, noted=True)
+NOT_NOTED = Dispatch(SENT_AT, noted=False)
 FAILURE = Failure("transient", "SlowDown", "AWS did not do what was asked")
 
 
 def fail(
-    backend: Backend, event: Event, at: str, *, final: bool, handover: Handover = NOTED
+    backend: Backend, event: Event, at: str, *, final: bool, dispatch: Dispatch = NOTED
 ) -> bool:
     """A failed attempt at `event`."""
-    return backend.ledger.mark_attempt_failed(event, at, FAILURE, final, handover)
+    return backend.ledger.mark_attempt_failed(event, at, FAILURE, final, dispatch)
 
 
 def test_an_added_event_is_read_back_as_it_was(aws_backends: Backend) -> None:
@@ -137,14 +137,14 @@ def test_a_hand_over_is_noted_only_while_the_ledger_lacks_it(aws_backends: Backe
     assert [entry["at"] for entry in record.timeline] == [RECEIVED_AT, DONE_AT, LATER]
 
 
-@pytest.mark.parametrize("handover", [NOTED, NOT_NOTED])
+@pytest.mark.parametrize("dispatch", [NOTED, NOT_NOTED])
 def test_processing_an_event_the_ledger_lacks_adds_it(
-    aws_backends: Backend, handover: Handover
+    aws_backends: Backend, dispatch: Dispatch
 ) -> None:
     # Given a worker that is faster than the API
     event = make_event()
     # When it is done
-    assert aws_backends.ledger.mark_processed(event, DONE_AT, "silver", "silver/k", handover)
+    assert aws_backends.ledger.mark_processed(event, DONE_AT, "silver", "silver/k", dispatch)
     # Then the whole story is in the ledger, and the API's own entry comes too late
     assert aws_backends.calls == ["UpdateItem", "PutItem"]
     before = aws_backends.ledger.add(event, [RECEIVED, ENQUEUED])
@@ -161,7 +161,7 @@ def test_a_failed_attempt_leaves_the_event_open(aws_backends: Backend) -> None:
     aws_backends.ledger.add(event, [RECEIVED, ENQUEUED])
 
     assert aws_backends.ledger.mark_attempt_failed(
-        event, DONE_AT, FAILURE, final=False, handover=NOTED
+        event, DONE_AT, FAILURE, final=False, dispatch=NOTED
     )
 
     record = aws_backends.ledger.get(event.event_id)
@@ -181,13 +181,13 @@ def test_the_last_failed_attempt_ends_it(aws_backends: Backend) -> None:
     aws_backends.ledger.add(event, [RECEIVED, ENQUEUED])
 
     assert aws_backends.ledger.mark_attempt_failed(
-        event, DONE_AT, FAILURE, final=True, handover=NOTED
+        event, DONE_AT, FAILURE, final=True, dispatch=NOTED
     )
     assert not aws_backends.ledger.mark_attempt_failed(
-        event, LATER, FAILURE, final=True, handover=NOTED
+        event, LATER, FAILURE, final=True, dispatch=NOTED
     )
     assert not aws_backends.ledger.mark_attempt_failed(
-        event, LATER, FAILURE, final=False, handover=NOTED
+        event, LATER, FAILURE, final=False, dispatch=NOTED
     )
 
     record = aws_backends.ledger.get(event.event_id)
@@ -198,7 +198,7 @@ def test_the_last_failed_attempt_ends_it(aws_backends: Backend) -> None:
 def test_a_failed_attempt_at_an_event_the_ledger_lacks_adds_it(aws_backends: Backend) -> None:
     event = make_event()
     assert aws_backends.ledger.mark_attempt_failed(
-        event, DONE_AT, FAILURE, final=True, handover=NOT_NOTED
+        event, DONE_AT, FAILURE, final=True, dispatch=NOT_NOTED
     )
     record = aws_backends.ledger.get(event.event_id)
     assert record is not None
@@ -212,7 +212,7 @@ def test_a_processed_event_does_not_fail(aws_backends: Backend) -> None:
     aws_backends.ledger.add(event, [RECEIVED])
     aws_backends.ledger.mark_processed(event, DONE_AT, "silver", "silver/k", NOTED)
     assert not aws_backends.ledger.mark_attempt_failed(
-        event, LATER, FAILURE, final=True, handover=NOTED
+        event, LATER, FAILURE, final=True, dispatch=NOTED
     )
     record = aws_backends.ledger.get(event.event_id)
     assert record is not None

@@ -1,13 +1,13 @@
 """Bulk replays in the ledger's table, and the partitions that they go through."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.core.paging import NEWEST
-from chalicelib.events.model import Event, Failure, Handover, Listing, Partition, Status, Step
+from chalicelib.events.model import Dispatch, Event, Failure, Listing, Partition, Status, Step
 from chalicelib.replays.model import Replay, ReplayStatus, Selection, Tally
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, make_id, unique
@@ -17,7 +17,7 @@ from tests.fakes import SHARDS
 def make_replay(**changes: object) -> Replay:
     selection = Selection("alice", "demo", Status.FAILED, "2026-01-01T00:00:00.000Z", clock_text())
     replay = Replay(make_id(), "alice", selection, 50, SHARDS, "0" * 64, clock_text(), clock_text())
-    return replace(replay, **changes)  # type: ignore[arg-type]
+    return replace(replay, **changes)
 
 
 def clock_text() -> str:
@@ -148,8 +148,8 @@ def test_only_a_redrive_takes_up_again_what_failed(aws_backends: Backend) -> Non
     ledger.mark_given_up(record, clock_text(), Failure("stuck", "requeue-limit", "x"))
     # When a late attempt at it fails
     late = Failure("transient", "busy", "later")
-    handover = Handover(clock_text(), noted=True)
-    assert not ledger.mark_attempt_failed(event, clock_text(), late, final=False, handover=handover)
+    dispatch = Dispatch(clock_text(), noted=True)
+    assert not ledger.mark_attempt_failed(event, clock_text(), late, final=False, dispatch=dispatch)
     # Then it stays FAILED
     record = ledger.get(event.event_id)
     assert record is not None
@@ -166,4 +166,4 @@ def test_only_a_redrive_takes_up_again_what_failed(aws_backends: Backend) -> Non
     assert record.timeline[-1]["detail"] == "redriven"
     assert record.last_error is not None
     # And an attempt may go on with it
-    assert ledger.mark_attempt_failed(event, later, late, final=True, handover=handover)
+    assert ledger.mark_attempt_failed(event, later, late, final=True, dispatch=dispatch)

@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.core import clock
 from chalicelib.events import ledger
-from chalicelib.events.model import Handover, Record, Status, Step
+from chalicelib.events.model import Dispatch, Record, Status, Step
 from chalicelib.recovery.remake import ResultStore
 from tests.contract.conftest import Backend
 from tests.factories import NOON, make_event, unique
@@ -28,9 +28,9 @@ def processed(backend: Backend) -> Record:
     """An event that is PROCESSED, with its document in the file of a unit."""
     event = make_event(owner=unique("owner"), s3_range="bytes=0-9")
     backend.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
-    handover = Handover(event.received_at, noted=False)
+    dispatch = Dispatch(event.received_at, noted=False)
     backend.ledger.mark_processed(
-        event, "2026-03-14T12:00:01.000Z", "silver", "file", handover, silver_range="bytes=0-1"
+        event, "2026-03-14T12:00:01.000Z", "silver", "file", dispatch, silver_range="bytes=0-1"
     )
     record = backend.ledger.get(event.event_id)
     assert record is not None

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from chalicelib.schemas.compiler import MAX_SCHEMA_BYTES
-from chalicelib.schemas.manage import ManagingSchemas, put_schema
+from chalicelib.schemas.manage import SchemaDeps, put_schema
 from chalicelib.schemas.store import Schema, SchemaStore
 from chalicelib.web.callers import Caller
 from tests.contract.conftest import Backend
@@ -109,14 +109,14 @@ def test_an_ended_schema_keeps_its_history_and_counts_on(aws_backends: Backend) 
 def test_writers_at_the_same_time_all_get_a_number(aws_backends: Backend) -> None:
     # Given eight who put a schema of their own at once
     name, store = unique("crowd"), aws_backends.schemas
-    using = ManagingSchemas(store, lambda _name: None)
+    deps = SchemaDeps(store, lambda _name: None)
     caller = Caller("alice", frozenset({"schemas:write"}), "t")
 
     def write(number: int) -> int:
         body = f'{{"minimum": {number}}}'.encode()
         while True:
             try:
-                return put_schema(name, body, caller, AT, using)[0].version
+                return put_schema(name, body, caller, AT, deps)[0].version
             except Exception as error:
                 if getattr(error, "code", "") != "unavailable":
                     raise

@@ -16,7 +16,7 @@ from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import NotFoundError
 from chalicelib.web.api import Api, Call, answer
 from chalicelib.web.browsers import SECURITY_HEADERS
-from chalicelib.web.callers import Door
+from chalicelib.web.callers import AuthConfig
 from local.serve import ThreadSafeChalice, make_server
 
 pytestmark = pytest.mark.enable_socket
@@ -28,7 +28,7 @@ def make_app(cors_origin: str) -> Api:
     class App(ThreadSafeChalice, Api):
         """One guarded route of each kind."""
 
-    app = App("test", Door(AuthMode.TOKEN, "direct"), cors_origin)
+    app = App("test", AuthConfig(AuthMode.TOKEN, "direct"), cors_origin)
 
     @app.authorizer()
     def authorize(request: AuthRequest) -> AuthResponse:

@@ -274,7 +274,7 @@ def test_a_group_from_before_owners_were_noted_concerns_everybody(platform: Plat
         ExpressionAttributeNames={"#owner": "owner"},
     )
     # Then it is read, and shown
-    using = wiring.reading_alerts()
-    assert using.groups.get_many([group_id])[group_id].alert.owner is None
+    deps = wiring.reading_alerts()
+    assert deps.groups.get_many([group_id])[group_id].alert.owner is None
     seen = [group["groupId"] for group in shown(platform.sender(), "/alerts")]
     assert seen == [group_id]

@@ -1,6 +1,5 @@
 """Items as a client sees them, against DynamoDB and S3 in process."""
 
-import dataclasses
 import json
 import threading
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from msgspec import structs
 
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.core import clock
@@ -36,7 +36,7 @@ from chalicelib.items.decode import (
 )
 from chalicelib.items.manage import (
     Created,
-    Managing,
+    ItemDeps,
     NewItem,
     create_item,
     delete_item,
@@ -141,9 +141,9 @@ def start_aws() -> Iterator[Aws]:
         yield aws
 
 
-@pytest.fixture(name="using")
-def make_using(aws: Aws) -> Managing:
-    return Managing(
+@pytest.fixture(name="deps")
+def make_using(aws: Aws) -> ItemDeps:
+    return ItemDeps(
         items=ItemStore(aws.dynamodb, TABLE, SHARDS),
         bodies=ItemBodies(aws.s3, BUCKET),
         index=ShardedIndex(aws.dynamodb, TABLE, SHARDS),
@@ -153,14 +153,14 @@ def make_using(aws: Aws) -> Managing:
 
 
 def create(
-    using: Managing, data: dict[str, Any], owner: str = "alice", key: str | None = None
+    deps: ItemDeps, data: dict[str, Any], owner: str = "alice", key: str | None = None
 ) -> Created:
-    return create_item(NewItem(owner, make_content(data), key), using)
+    return create_item(NewItem(owner, make_content(data), key), deps)
 
 
-def change(using: Managing, item: Item, data: dict[str, Any], caller: Caller = ALICE) -> Item:
+def change(deps: ItemDeps, item: Item, data: dict[str, Any], caller: Caller = ALICE) -> Item:
     revisions = revisions_to_change(item.etag)
-    return replace_item(item.item_id, make_content(data), revisions, caller, using)
+    return replace_item(item.item_id, make_content(data), revisions, caller, deps)
 
 
 def make_call(
@@ -179,80 +179,80 @@ def stored(aws: Aws, item: Item) -> dict[str, Any]:
     return raw
 
 
-def test_an_item_is_made_in_one_call_and_read_back(aws: Aws, using: Managing) -> None:
+def test_an_item_is_made_in_one_call_and_read_back(aws: Aws, deps: ItemDeps) -> None:
     data = {"name": "lamp", "price": 1.5, "nothing": None, "nested": {"list": [1, [2]]}}
-    made = create(using, data)
+    made = create(deps, data)
     assert aws.calls == ["PutItem"]
     assert not made.replayed
     assert made.item.version == 1
     assert made.item.created_at == made.item.updated_at == "2026-03-14T12:00:00.001Z"
-    assert read_item(made.item.item_id, ALICE, using) == made.item
+    assert read_item(made.item.item_id, ALICE, deps) == made.item
     assert made.item.to_dict()["data"] == data
 
 
-def test_a_change_is_one_conditional_call_and_one_version_up(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
+def test_a_change_is_one_conditional_call_and_one_version_up(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
     aws.calls.clear()
-    changed = change(using, item, {"n": 2})
+    changed = change(deps, item, {"n": 2})
     assert aws.calls == ["UpdateItem"]
     assert (changed.version, changed.data) == (2, {"n": 2})
     assert changed.created_at == item.created_at < changed.updated_at
-    assert read_item(item.item_id, ALICE, using) == changed
+    assert read_item(item.item_id, ALICE, deps) == changed
 
 
-def test_a_stale_etag_changes_and_removes_nothing(using: Managing) -> None:
-    item = create(using, {"n": 1}).item
-    changed = change(using, item, {"n": 2})
+def test_a_stale_etag_changes_and_removes_nothing(deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
+    changed = change(deps, item, {"n": 2})
     with pytest.raises(PreconditionFailedError):
-        change(using, item, {"n": 3})
+        change(deps, item, {"n": 3})
     with pytest.raises(PreconditionFailedError):
-        delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+        delete_item(item.item_id, revisions_to_change(item.etag), ALICE, deps)
     with pytest.raises(PreconditionFailedError):
-        delete_item(item.item_id, revisions_to_change('"foreign"'), ALICE, using)
-    assert read_item(item.item_id, ALICE, using) == changed
+        delete_item(item.item_id, revisions_to_change('"foreign"'), ALICE, deps)
+    assert read_item(item.item_id, ALICE, deps) == changed
 
 
-def test_a_star_changes_whatever_there_is(using: Managing) -> None:
-    item = create(using, {"n": 1}).item
+def test_a_star_changes_whatever_there_is(deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
     any_state = revisions_to_change("*")
     for number in (2, 3):
         content = make_content({"n": number})
-        replace_item(item.item_id, content, any_state, ALICE, using)
-    assert read_item(item.item_id, ALICE, using).version == 3
-    delete_item(item.item_id, any_state, ALICE, using)
+        replace_item(item.item_id, content, any_state, ALICE, deps)
+    assert read_item(item.item_id, ALICE, deps).version == 3
+    delete_item(item.item_id, any_state, ALICE, deps)
     with pytest.raises(NotFoundError):
-        replace_item(item.item_id, make_content({}), any_state, ALICE, using)
+        replace_item(item.item_id, make_content({}), any_state, ALICE, deps)
 
 
 @pytest.mark.parametrize("header", ['"foreign"', '"0-0000000000000000"', 'W/"1-0"'])
-def test_an_etag_that_is_not_ours_matches_nothing(using: Managing, header: str) -> None:
-    item = create(using, {"n": 1}).item
+def test_an_etag_that_is_not_ours_matches_nothing(deps: ItemDeps, header: str) -> None:
+    item = create(deps, {"n": 1}).item
     revisions = revisions_to_change(header)
     with pytest.raises(PreconditionFailedError):
-        replace_item(item.item_id, make_content({}), revisions, ALICE, using)
+        replace_item(item.item_id, make_content({}), revisions, ALICE, deps)
     with pytest.raises(PreconditionFailedError):
-        delete_item(item.item_id, revisions, ALICE, using)
-    assert read_item(item.item_id, ALICE, using) == item
+        delete_item(item.item_id, revisions, ALICE, deps)
+    assert read_item(item.item_id, ALICE, deps) == item
 
 
-def test_any_etag_of_a_list_will_do(using: Managing) -> None:
-    item = create(using, {"n": 1}).item
-    changed = change(using, item, {"n": 2})
+def test_any_etag_of_a_list_will_do(deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
+    changed = change(deps, item, {"n": 2})
     either = revisions_to_change(f'{item.etag}, "foreign", {changed.etag}')
     content = make_content({"n": 3})
-    assert replace_item(item.item_id, content, either, ALICE, using).version == 3
+    assert replace_item(item.item_id, content, either, ALICE, deps).version == 3
     with pytest.raises(PreconditionFailedError):
-        replace_item(item.item_id, content, either, ALICE, using)
+        replace_item(item.item_id, content, either, ALICE, deps)
 
 
-def test_of_concurrent_changes_one_wins(using: Managing) -> None:
-    item = create(using, {"n": 0}).item
+def test_of_concurrent_changes_one_wins(deps: ItemDeps) -> None:
+    item = create(deps, {"n": 0}).item
     start = threading.Barrier(8)
 
     def attempt(number: int) -> bool:
         start.wait()
         try:
-            change(using, item, {"n": number})
+            change(deps, item, {"n": number})
         except PreconditionFailedError:
             return False
         return True
@@ -260,118 +260,118 @@ def test_of_concurrent_changes_one_wins(using: Managing) -> None:
     with ThreadPoolExecutor(8) as pool:
         wins = list(pool.map(attempt, range(1, 9)))
     assert wins.count(True) == 1
-    kept = read_item(item.item_id, ALICE, using)
+    kept = read_item(item.item_id, ALICE, deps)
     assert (kept.version, kept.data) == (2, {"n": wins.index(True) + 1})
 
 
-def test_an_item_is_removed_and_then_gone(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
+def test_an_item_is_removed_and_then_gone(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
     aws.calls.clear()
-    delete_item(item.item_id, revisions_to_change(item.etag), ALICE, using)
+    delete_item(item.item_id, revisions_to_change(item.etag), ALICE, deps)
     assert aws.calls == ["DeleteItem"]
     for again in (
-        lambda: read_item(item.item_id, ALICE, using),
-        lambda: change(using, item, {"n": 2}),
-        lambda: delete_item(item.item_id, None, ALICE, using),
+        lambda: read_item(item.item_id, ALICE, deps),
+        lambda: change(deps, item, {"n": 2}),
+        lambda: delete_item(item.item_id, None, ALICE, deps),
     ):
         with pytest.raises(NotFoundError):
             again()
 
 
 @pytest.mark.parametrize("data", [{"n": 1}, LARGE], ids=["small", "large"])
-def test_anothers_item_looks_as_if_it_were_not_there(using: Managing, data: dict[str, Any]) -> None:
-    item = create(using, data).item
+def test_anothers_item_looks_as_if_it_were_not_there(deps: ItemDeps, data: dict[str, Any]) -> None:
+    item = create(deps, data).item
     revisions = revisions_to_change(item.etag)
     with pytest.raises(NotFoundError):
-        read_item(item.item_id, BOB, using)
+        read_item(item.item_id, BOB, deps)
     for wanted in (revisions, None, revisions_to_change('"1-0000000000000000"')):
         with pytest.raises(NotFoundError):
-            replace_item(item.item_id, make_content(data), wanted, BOB, using)
+            replace_item(item.item_id, make_content(data), wanted, BOB, deps)
         with pytest.raises(NotFoundError):
-            delete_item(item.item_id, wanted, BOB, using)
-    assert read_item(item.item_id, ADMIN, using) == item
-    assert change(using, item, {**data, "by": "admin"}, ADMIN).owner == "alice"
+            delete_item(item.item_id, wanted, BOB, deps)
+    assert read_item(item.item_id, ADMIN, deps) == item
+    assert change(deps, item, {**data, "by": "admin"}, ADMIN).owner == "alice"
 
 
 @pytest.mark.parametrize("item_id", ["x", "../a", "", "0195D2F0-6C00-7A11-8B22-4C33D455E666"])
-def test_what_is_no_id_is_not_found_without_a_call(aws: Aws, using: Managing, item_id: str) -> None:
+def test_what_is_no_id_is_not_found_without_a_call(aws: Aws, deps: ItemDeps, item_id: str) -> None:
     with pytest.raises(NotFoundError):
-        read_item(item_id, ALICE, using)
+        read_item(item_id, ALICE, deps)
     with pytest.raises(NotFoundError):
-        delete_item(item_id, None, ALICE, using)
+        delete_item(item_id, None, ALICE, deps)
     assert aws.calls == []
 
 
-def test_large_data_live_in_s3_and_come_back_whole(aws: Aws, using: Managing) -> None:
-    item = create(using, LARGE).item
+def test_large_data_live_in_s3_and_come_back_whole(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, LARGE).item
     assert aws.calls == ["PutObject", "PutItem"]
     assert "data" not in stored(aws, item)
     assert item.body_key == f"items/alice/{item.item_id}/{item.data_sha256}.json"
-    assert read_item(item.item_id, ALICE, using) == item
+    assert read_item(item.item_id, ALICE, deps) == item
     aws.calls.clear()
-    larger = change(using, item, {**LARGE, "n": 1})
+    larger = change(deps, item, {**LARGE, "n": 1})
     assert aws.calls == ["GetItem", "PutObject", "UpdateItem"]
-    assert read_item(item.item_id, ALICE, using).data == {**LARGE, "n": 1}
-    small = change(using, larger, {"n": 2})
+    assert read_item(item.item_id, ALICE, deps).data == {**LARGE, "n": 1}
+    small = change(deps, larger, {"n": 2})
     assert "bodyKey" not in stored(aws, small)
-    assert read_item(item.item_id, ALICE, using).data == {"n": 2}
+    assert read_item(item.item_id, ALICE, deps).data == {"n": 2}
 
 
-def test_large_data_that_can_not_be_written_make_no_item(aws: Aws, using: Managing) -> None:
+def test_large_data_that_can_not_be_written_make_no_item(aws: Aws, deps: ItemDeps) -> None:
     def refuse() -> None:
         raise ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
 
     aws.once("PutObject", refuse)
     with pytest.raises(ClientError):
-        create(using, LARGE)
+        create(deps, LARGE)
     assert "PutItem" not in aws.calls
 
 
-def test_a_stale_change_with_large_data_writes_no_object(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
-    change(using, item, {"n": 2})
+def test_a_stale_change_with_large_data_writes_no_object(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
+    change(deps, item, {"n": 2})
     aws.calls.clear()
     with pytest.raises(PreconditionFailedError):
-        change(using, item, LARGE)
+        change(deps, item, LARGE)
     assert aws.calls == ["GetItem"]
 
 
-def test_data_that_are_gone_from_s3_are_told_as_unavailable(aws: Aws, using: Managing) -> None:
-    item = create(using, LARGE).item
+def test_data_that_are_gone_from_s3_are_told_as_unavailable(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, LARGE).item
     aws.s3.delete_object(Bucket=BUCKET, Key=item.body_key)
     with pytest.raises(UnavailableError):
-        read_item(item.item_id, ALICE, using)
+        read_item(item.item_id, ALICE, deps)
 
 
-def test_a_key_gives_the_first_answer_again(using: Managing) -> None:
-    first = create(using, {"n": 1, "m": 2}, key="k")
-    change(using, first.item, {"n": 5})
-    again = create(using, {"m": 2, "n": 1}, key="k")
+def test_a_key_gives_the_first_answer_again(deps: ItemDeps) -> None:
+    first = create(deps, {"n": 1, "m": 2}, key="k")
+    change(deps, first.item, {"n": 5})
+    again = create(deps, {"m": 2, "n": 1}, key="k")
     assert again.replayed
     assert again.item == first.item
-    assert read_item(first.item.item_id, ALICE, using).data == {"n": 5}
+    assert read_item(first.item.item_id, ALICE, deps).data == {"n": 5}
 
 
-def test_a_key_with_other_data_is_refused(using: Managing) -> None:
-    first = create(using, {"n": 1}, key="k")
+def test_a_key_with_other_data_is_refused(deps: ItemDeps) -> None:
+    first = create(deps, {"n": 1}, key="k")
     with pytest.raises(IdempotencyConflictError):
-        create(using, {"n": 2}, key="k")
+        create(deps, {"n": 2}, key="k")
     with pytest.raises(IdempotencyConflictError):
-        create(using, LARGE, key="k")
-    assert read_item(first.item.item_id, ALICE, using) == first.item
+        create(deps, LARGE, key="k")
+    assert read_item(first.item.item_id, ALICE, deps) == first.item
 
 
-def test_a_key_is_its_owners(using: Managing) -> None:
-    ids = {create(using, {"n": 1}, owner=owner, key="k").item.item_id for owner in ("alice", "bob")}
+def test_a_key_is_its_owners(deps: ItemDeps) -> None:
+    ids = {create(deps, {"n": 1}, owner=owner, key="k").item.item_id for owner in ("alice", "bob")}
     assert len(ids) == 2
 
 
-def test_a_key_sent_at_once_makes_one_item(using: Managing) -> None:
+def test_a_key_sent_at_once_makes_one_item(deps: ItemDeps) -> None:
     start = threading.Barrier(8)
 
     def attempt(_: int) -> Created:
         start.wait()
-        return create(using, {"n": 1}, key="k")
+        return create(deps, {"n": 1}, key="k")
 
     with ThreadPoolExecutor(8) as pool:
         made = list(pool.map(attempt, range(8)))
@@ -379,22 +379,20 @@ def test_a_key_sent_at_once_makes_one_item(using: Managing) -> None:
     assert all(one.item == made[0].item for one in made)
 
 
-def test_a_key_sent_again_after_its_expiry_gives_the_first_answer(using: Managing) -> None:
+def test_a_key_sent_again_after_its_expiry_gives_the_first_answer(deps: ItemDeps) -> None:
     data = {"expiresAt": "2026-03-14T12:00:00.500Z"}
-    first = create(using, data, key="k")
-    late = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=1))
+    first = create(deps, data, key="k")
+    late = structs.replace(deps, now=lambda: NOON + timedelta(seconds=1))
     assert create(late, data, key="k").item == first.item
     for key in ("other", None):
         with pytest.raises(InvalidRequestError):
             create(late, data, key=key)
 
 
-def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(
-    aws: Aws, using: Managing
-) -> None:
-    item = create(using, {"expiresAt": "2026-03-14T12:00:10Z"}).item
+def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"expiresAt": "2026-03-14T12:00:10Z"}).item
     assert stored(aws, item)["ttl"] == {"N": str(int(NOON.timestamp()) + 10)}
-    late = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=10))
+    late = structs.replace(deps, now=lambda: NOON + timedelta(seconds=10))
     with pytest.raises(NotFoundError):
         read_item(item.item_id, ALICE, late)
     with pytest.raises(NotFoundError):
@@ -405,25 +403,25 @@ def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(
     assert "ttl" in stored(aws, item)
 
 
-def test_a_change_sets_and_lifts_the_expiry(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
-    timed = change(using, item, {"expiresAt": "2027-01-01"})
+def test_a_change_sets_and_lifts_the_expiry(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
+    timed = change(deps, item, {"expiresAt": "2027-01-01"})
     assert stored(aws, item)["ttl"] == {"N": "1798761600"}
-    change(using, timed, {"n": 1})
+    change(deps, timed, {"n": 1})
     assert stored(aws, item).keys().isdisjoint({"ttl", "expiresAt"})
     with pytest.raises(InvalidRequestError):
-        change(using, timed, {"expiresAt": "2026-03-14T11:00:00Z"})
+        change(deps, timed, {"expiresAt": "2026-03-14T11:00:00Z"})
 
 
-def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, using: Managing) -> None:
-    made = [create(using, {"n": number}).item for number in range(7)]
-    create(using, {"n": "foreign"}, owner="bob")
+def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, deps: ItemDeps) -> None:
+    made = [create(deps, {"n": number}).item for number in range(7)]
+    create(deps, {"n": "foreign"}, owner="bob")
     seen: list[Item] = []
     below = None
     pages = 0
     while pages == 0 or below:
         aws.calls.clear()
-        shown, below = list_items("alice", 3, below, using)
+        shown, below = list_items("alice", 3, below, deps)
         assert sorted(aws.calls) == ["BatchGetItem", *["Query"] * SHARDS]
         seen += shown
         pages += 1
@@ -431,28 +429,28 @@ def test_a_list_is_newest_first_page_by_page_and_ones_own(aws: Aws, using: Manag
     assert pages == 3
 
 
-def test_a_list_leaves_large_data_out(using: Managing) -> None:
-    large = create(using, LARGE).item
-    (shown,), _ = list_items("alice", 10, None, using)
-    assert shown == dataclasses.replace(large, data=None)
+def test_a_list_leaves_large_data_out(deps: ItemDeps) -> None:
+    large = create(deps, LARGE).item
+    (shown,), _ = list_items("alice", 10, None, deps)
+    assert shown == structs.replace(large, data=None)
 
 
 def test_a_page_of_bulky_items_ends_early_and_goes_on(
-    using: Managing, monkeypatch: pytest.MonkeyPatch
+    deps: ItemDeps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = [create(using, {"t": "x" * 1000, "n": number}).item for number in range(5)]
+    made = [create(deps, {"t": "x" * 1000, "n": number}).item for number in range(5)]
     monkeypatch.setattr(manage, "PAGE_BYTES", 2500)
-    first, below = list_items("alice", 10, None, using)
-    second, below = list_items("alice", 10, below, using)
-    third, below = list_items("alice", 10, below, using)
+    first, below = list_items("alice", 10, None, deps)
+    second, below = list_items("alice", 10, below, deps)
+    third, below = list_items("alice", 10, below, deps)
     assert [len(page) for page in (first, second, third)] == [2, 2, 1]
     assert [*first, *second, *third] == made[::-1]
     assert below is None
 
 
-def test_an_unanswered_change_that_was_made_is_no_conflict(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
-    fixed = dataclasses.replace(using, now=lambda: NOON + timedelta(seconds=1))
+def test_an_unanswered_change_that_was_made_is_no_conflict(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
+    fixed = structs.replace(deps, now=lambda: NOON + timedelta(seconds=1))
     # What the SDK does after a time-out: the first try took effect, the second meets it.
     first = change(fixed, item, {"n": 2})
     assert change(fixed, item, {"n": 2}) == first
@@ -460,17 +458,17 @@ def test_an_unanswered_change_that_was_made_is_no_conflict(aws: Aws, using: Mana
         change(fixed, item, {"n": 3})
 
 
-def test_what_was_put_by_hand_is_no_item_of_the_api(aws: Aws, using: Managing) -> None:
-    item = create(using, {"n": 1}).item
+def test_what_was_put_by_hand_is_no_item_of_the_api(aws: Aws, deps: ItemDeps) -> None:
+    item = create(deps, {"n": 1}).item
     aws.dynamodb.put_item(
         TableName=TABLE,
         Item={"pk": {"S": f"ITEM#{item.item_id}"}, "owner": {"S": "alice"}, "price": {"N": "1.5"}},
     )
     with pytest.raises(NotFoundError):
-        read_item(item.item_id, ALICE, using)
+        read_item(item.item_id, ALICE, deps)
     with pytest.raises(NotFoundError):
-        replace_item(item.item_id, make_content({}), None, ALICE, using)
-    assert list_items("alice", 10, None, using) == ([], None)
+        replace_item(item.item_id, make_content({}), None, ALICE, deps)
+    assert list_items("alice", 10, None, deps) == ([], None)
 
 
 def test_a_request_for_an_item_is_decoded() -> None:

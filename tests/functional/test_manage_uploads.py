@@ -19,7 +19,7 @@ from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
 from chalicelib.core.ids import is_event_id
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.uploads.decode import decode_upload_order, decode_upload_page
-from chalicelib.uploads.manage import Uploading, list_uploads, offer_upload
+from chalicelib.uploads.manage import UploadDeps, list_uploads, offer_upload
 from chalicelib.uploads.model import ObjectRecord, UploadOrder, object_id, owner_of, upload_key
 from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.api import Call
@@ -109,12 +109,12 @@ class Platform:
         )
         self.counting = Counting(client)
         self.store = UploadStore(self.counting, TABLE, SHARDS)
-        self.using = uploading(ShardedIndex(self.counting, TABLE, SHARDS))
+        self.deps = uploading(ShardedIndex(self.counting, TABLE, SHARDS))
 
     def page(
         self, caller: Caller, limit: int, below: str | None = None
     ) -> tuple[list[ObjectRecord], str | None]:
-        return list_uploads(caller, limit, below, self.using)
+        return list_uploads(caller, limit, below, self.deps)
 
     def all_pages(self, caller: Caller, limit: int) -> list[ObjectRecord]:
         """Every record, page after page, each cursor going through its text."""
@@ -127,8 +127,8 @@ class Platform:
         return records
 
 
-def uploading(index: ShardedIndex, region: str = "us-east-1") -> Uploading:
-    return Uploading(
+def uploading(index: ShardedIndex, region: str = "us-east-1") -> UploadDeps:
+    return UploadDeps(
         bucket=UploadBucket(s3(region), BUCKET), index=index, url_seconds=900, now=lambda: NOON
     )
 
@@ -140,7 +140,7 @@ def platform() -> Iterator[Platform]:
 
 
 @pytest.fixture
-def offering() -> Uploading:
+def offering() -> UploadDeps:
     """Signing makes no call, so there is nothing behind it."""
     return uploading(ShardedIndex(None, TABLE, SHARDS))
 
@@ -150,7 +150,7 @@ def policy_of(fields: dict[str, str]) -> dict[str, Any]:
     return policy
 
 
-def test_an_offer_is_a_form_for_one_key_type_and_size(offering: Uploading) -> None:
+def test_an_offer_is_a_form_for_one_key_type_and_size(offering: UploadDeps) -> None:
     offer = offer_upload(UploadOrder("Q1 ☕ + 50%.pdf", "application/pdf", 77), "alice", offering)
 
     shown = offer.to_dict()
@@ -182,7 +182,7 @@ def test_an_offer_is_a_form_for_one_key_type_and_size(offering: Uploading) -> No
     assert not any("starts-with" in condition for condition in conditions)
 
 
-def test_a_form_ends_no_sooner_than_the_offer_says(offering: Uploading) -> None:
+def test_a_form_ends_no_sooner_than_the_offer_says(offering: UploadDeps) -> None:
     before = datetime.now(UTC).replace(microsecond=0)
     offer = offer_upload(UploadOrder("a", "text/plain", 1), "alice", offering)
 
@@ -191,7 +191,7 @@ def test_a_form_ends_no_sooner_than_the_offer_says(offering: Uploading) -> None:
     assert ends - datetime.now(UTC) <= timedelta(seconds=900)
 
 
-def test_no_two_offers_share_a_key(offering: Uploading) -> None:
+def test_no_two_offers_share_a_key(offering: UploadDeps) -> None:
     order = UploadOrder("same.txt", "text/plain", 1)
 
     offers = [offer_upload(order, "alice", offering) for _ in range(50)]
@@ -200,9 +200,9 @@ def test_no_two_offers_share_a_key(offering: Uploading) -> None:
 
 
 def test_a_form_is_sent_to_the_buckets_own_region() -> None:
-    using = uploading(ShardedIndex(None, TABLE, SHARDS), "eu-west-1")
+    deps = uploading(ShardedIndex(None, TABLE, SHARDS), "eu-west-1")
 
-    offer = offer_upload(UploadOrder("a", "text/plain", 1), "alice", using)
+    offer = offer_upload(UploadOrder("a", "text/plain", 1), "alice", deps)
 
     assert offer.form.url == f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/"
 
@@ -328,9 +328,9 @@ def test_whatever_name_is_accepted_the_forms_key_is_under_the_owners_prefix(name
         order = decode_upload_order(make_call({"filename": name}), MOST)
     except InvalidRequestError:
         return
-    using = uploading(ShardedIndex(None, TABLE, SHARDS))
+    deps = uploading(ShardedIndex(None, TABLE, SHARDS))
 
-    offer = offer_upload(order, "alice", using)
+    offer = offer_upload(order, "alice", deps)
 
     assert {"key": offer.object_key} in policy_of(dict(offer.form.fields))["conditions"]
     assert offer.object_key.startswith(f"uploads/alice/{offer.upload_id}/")

@@ -18,7 +18,7 @@ from chalicelib.aws.effects import KEPT, Claim, EffectStore
 from chalicelib.aws.sns import Message, Refusal, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import BatchIncompleteError, UnavailableError
-from chalicelib.items.notify import LEASE_SECONDS, MAX_DEAD_LETTER_BYTES, Notifying, notify_owners
+from chalicelib.items.notify import LEASE_SECONDS, MAX_DEAD_LETTER_BYTES, NotifyDeps, notify_owners
 
 EVENTS = Path(__file__).parent.parent / "events"
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -96,8 +96,8 @@ class Platform:
         return EffectStore(self._wrap(self._dynamodb), TABLE)
 
     @property
-    def using(self) -> Notifying:
-        return Notifying(
+    def deps(self) -> NotifyDeps:
+        return NotifyDeps(
             effects=self.effects,
             topic=Topic(self._wrap(self._sns), self.topic_arn),
             dead_letters=Queue(self._wrap(self._sqs), self._urls["dlq"]),
@@ -189,7 +189,7 @@ def refusing(code: str) -> Callable[..., Any]:
 def test_each_change_is_told_to_the_owner_and_only_the_owner(
     platform: Platform, name: str, kind: str, subject: str, line: str
 ) -> None:
-    notify_owners(sample(name), platform.using)
+    notify_owners(sample(name), platform.deps)
     (message,) = platform.mail("alice")
     assert message["Subject"][:99] == subject[:99]
     assert line in message["Message"].splitlines()
@@ -205,13 +205,13 @@ def test_each_change_is_told_to_the_owner_and_only_the_owner(
 def test_a_redelivered_batch_tells_nothing_twice(platform: Platform) -> None:
     records = sample("insert") + sample("modify")
     for _ in range(3):
-        notify_owners(records, platform.using)
+        notify_owners(records, platform.deps)
     assert len(platform.mail()) == 2
     assert platform.calls.count("publish_batch") == 1
 
 
 def test_a_hundred_changes_go_in_tens(platform: Platform) -> None:
-    notify_owners([inserted(number) for number in range(100)], platform.using)
+    notify_owners([inserted(number) for number in range(100)], platform.deps)
     assert platform.calls.count("put_item") == 100
     assert platform.calls.count("publish_batch") == 10
     assert platform.calls.count("batch_write_item") == 10
@@ -222,7 +222,7 @@ def test_a_hundred_changes_go_in_tens(platform: Platform) -> None:
 def test_no_change_in_data_is_no_news(platform: Platform) -> None:
     same = changed("same", version={"N": "9"}, updatedAt={"S": "2026-03-14T12:09:00.000Z"})
     same["dynamodb"]["NewImage"]["data"] = same["dynamodb"]["OldImage"]["data"]
-    notify_owners([same], platform.using)
+    notify_owners([same], platform.deps)
     assert platform.calls == []
 
 
@@ -230,7 +230,7 @@ def test_other_kinds_in_the_table_are_left_alone(platform: Platform) -> None:
     (record,) = copy.deepcopy(sample("insert"))
     record["dynamodb"]["Keys"]["pk"]["S"] = "SUBSCRIPTION#1"
     record["dynamodb"]["NewImage"] = {"pk": {"S": "SUBSCRIPTION#1"}}
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     assert platform.calls == []
 
 
@@ -244,7 +244,7 @@ def test_an_item_put_by_hand_is_told_too(platform: Platform) -> None:
         "more": {"M": {"list": {"L": [{"NULL": True}, {"BOOL": False}]}}},
         "raw": {"B": "AAEC"},
     }
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     (message,) = platform.mail("bob")
     assert message["Message"].splitlines()[3:] == [
         '+ more: {"list": [null, false]}',
@@ -258,7 +258,7 @@ def test_an_item_put_by_hand_is_told_too(platform: Platform) -> None:
 def test_data_changed_by_hand_are_told_though_the_hash_was_left(platform: Platform) -> None:
     record = changed("by-hand", data={"M": {"name": {"S": "Desk lamp"}, "price": {"N": "11"}}})
     record["dynamodb"]["NewImage"]["dataSha256"] = record["dynamodb"]["OldImage"]["dataSha256"]
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     assert "  price: 10 -> 11" in platform.mail()[0]["Message"]
 
 
@@ -270,7 +270,7 @@ def test_large_data_are_told_of_by_their_hash(platform: Platform) -> None:
     same = copy.deepcopy(record)
     same["eventID"] = "large-same"
     same["dynamodb"]["OldImage"] = same["dynamodb"]["NewImage"]
-    notify_owners([record, same], platform.using)
+    notify_owners([record, same], platform.deps)
     (message,) = platform.mail()
     assert "The content changed" in message["Message"]
 
@@ -281,7 +281,7 @@ def test_an_item_past_its_time_expired_whoever_removed_it(platform: Platform) ->
     early = copy.deepcopy(record)
     early["eventID"] = "early"
     early["dynamodb"]["ApproximateCreationDateTime"] = 1773532799
-    notify_owners([record, early], platform.using)
+    notify_owners([record, early], platform.deps)
     kinds = [message["MessageAttributes"]["change"]["Value"] for message in platform.mail()]
     assert sorted(kinds) == ["deleted", "expired"]
 
@@ -289,14 +289,14 @@ def test_an_item_past_its_time_expired_whoever_removed_it(platform: Platform) ->
 def test_what_dynamodb_itself_removed_expired_whatever_the_image_says(platform: Platform) -> None:
     (record,) = sample("remove_by_ttl")
     del record["dynamodb"]["OldImage"]["ttl"]
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     assert platform.mail()[0]["MessageAttributes"]["change"]["Value"] == "expired"
 
 
 def test_an_item_that_changes_hands_is_told_to_both(platform: Platform) -> None:
     record = changed("moved", owner={"S": "bob"})
     for _ in range(2):
-        notify_owners([record], platform.using)
+        notify_owners([record], platform.deps)
     (gone,), (come,) = platform.mail("alice"), platform.mail("bob")
     assert gone["MessageAttributes"]["change"]["Value"] == "deleted"
     assert come["MessageAttributes"]["change"]["Value"] == "created"
@@ -308,7 +308,7 @@ def test_poison_is_set_aside_once_and_its_neighbours_are_told(platform: Platform
     poison = [*sample("malformed"), "no record", {"eventID": 7, "dynamodb": None}]
     batch = [*sample("insert"), *poison, *sample("modify")]
     for _ in range(2):
-        notify_owners(batch, platform.using)
+        notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 2
     letters = platform.dead_letters()
     assert sorted(json.dumps(record) for record, _ in letters) == sorted(map(json.dumps, poison))
@@ -345,7 +345,7 @@ def test_poison_is_set_aside_once_and_its_neighbours_are_told(platform: Platform
 def test_every_kind_of_damage_is_set_aside(platform: Platform, damage: dict[str, Any]) -> None:
     (record,) = copy.deepcopy(sample("insert"))
     record["dynamodb"] |= damage
-    notify_owners([record, *sample("modify")], platform.using)
+    notify_owners([record, *sample("modify")], platform.deps)
     assert [letter for letter, _ in platform.dead_letters()] == [record]
     assert len(platform.mail()) == 1
 
@@ -353,7 +353,7 @@ def test_every_kind_of_damage_is_set_aside(platform: Platform, damage: dict[str,
 def test_text_that_is_no_unicode_does_not_stop_the_shard(platform: Platform) -> None:
     (record,) = copy.deepcopy(sample("insert"))
     record["dynamodb"]["NewImage"] = {"owner": {"S": "alice"}, "name": {"S": "\ud800"}}
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     assert '+ name: "?"' in platform.mail()[0]["Message"]
 
 
@@ -362,7 +362,7 @@ def test_a_record_too_large_for_a_message_is_set_aside_without_its_images(
 ) -> None:
     (record,) = copy.deepcopy(sample("insert"))
     record["dynamodb"]["NewImage"] = {"blob": {"S": "x" * MAX_DEAD_LETTER_BYTES}}
-    notify_owners([record], platform.using)
+    notify_owners([record], platform.deps)
     ((letter, attributes),) = platform.dead_letters()
     assert attributes["code"] == "owner"
     assert letter["imagesLeftOut"] is True
@@ -374,10 +374,10 @@ def test_poison_that_can_not_be_set_aside_stays_in_the_stream(platform: Platform
     platform.act["send_message"] = refusing("ServiceUnavailable")
     batch = [*sample("malformed"), *sample("insert")]
     with pytest.raises(BatchIncompleteError):
-        notify_owners(batch, platform.using)
+        notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 1
     platform.act.clear()
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     assert len(platform.dead_letters()) == len(sample("malformed"))
     assert platform.mail() == []
 
@@ -405,14 +405,14 @@ def test_each_entry_of_a_batch_is_checked(platform: Platform) -> None:
     platform.act["publish_batch"] = fail_entries({"1": True, "3": False})
     batch = [inserted(number) for number in range(5)]
     with pytest.raises(BatchIncompleteError, match="1 of 5"):
-        notify_owners(batch, platform.using)
+        notify_owners(batch, platform.deps)
     told = [message["MessageAttributes"]["itemId"]["Value"] for message in platform.mail()]
     assert sorted(told) == ["0", "2", "4"]
     ((letter, attributes),) = platform.dead_letters()
     assert letter == batch[1]
     assert attributes["code"] == "Refused"
     platform.act.clear()
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     (late,) = platform.mail()
     assert late["MessageAttributes"]["itemId"]["Value"] == "3"
     assert platform.dead_letters() == []
@@ -421,9 +421,9 @@ def test_each_entry_of_a_batch_is_checked(platform: Platform) -> None:
 def test_an_entry_that_sns_does_not_mention_is_sent_again(platform: Platform) -> None:
     platform.act["publish_batch"] = lambda _operation, **_: {"Successful": [], "Failed": []}
     with pytest.raises(BatchIncompleteError):
-        notify_owners(sample("insert"), platform.using)
+        notify_owners(sample("insert"), platform.deps)
     platform.act.clear()
-    notify_owners(sample("insert"), platform.using)
+    notify_owners(sample("insert"), platform.deps)
     assert len(platform.mail()) == 1
 
 
@@ -435,7 +435,7 @@ def test_a_batch_refused_for_one_message_is_sent_one_by_one(platform: Platform) 
         return operation(**arguments)
 
     platform.act["publish_batch"] = refuse
-    notify_owners([inserted(number) for number in range(4)], platform.using)
+    notify_owners([inserted(number) for number in range(4)], platform.deps)
     assert len(platform.mail()) == 3
     ((_, attributes),) = platform.dead_letters()
     assert attributes["code"] == "InvalidParameter"
@@ -446,10 +446,10 @@ def test_an_outage_of_sns_loses_and_repeats_nothing(platform: Platform) -> None:
     for error in (refusing("InternalError"), refusing("AuthorizationError"), unreachable):
         platform.act["publish_batch"] = error
         with pytest.raises(BatchIncompleteError, match="25 of 25"):
-            notify_owners(batch, platform.using)
+            notify_owners(batch, platform.deps)
     assert platform.dead_letters() == []
     platform.act.clear()
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 25
 
 
@@ -460,10 +460,10 @@ def unreachable(_operation: Any, **_arguments: Any) -> Any:
 def test_an_outage_of_dynamodb_leaves_the_batch_in_the_stream(platform: Platform) -> None:
     platform.act["put_item"] = unreachable
     with pytest.raises(BatchIncompleteError):
-        notify_owners(sample("insert"), platform.using)
+        notify_owners(sample("insert"), platform.deps)
     assert platform.mail() == []
     platform.act.clear()
-    notify_owners(sample("insert"), platform.using)
+    notify_owners(sample("insert"), platform.deps)
     assert len(platform.mail()) == 1
 
 
@@ -473,15 +473,15 @@ def test_who_dies_before_publishing_is_followed_after_the_lease(platform: Platfo
 
     platform.act["publish_batch"] = die
     with pytest.raises(KeyboardInterrupt):
-        notify_owners(sample("insert"), platform.using)
+        notify_owners(sample("insert"), platform.deps)
     platform.act.clear()
     batch = sample("insert") + sample("modify")
     with pytest.raises(BatchIncompleteError, match="1 of 2"):
-        notify_owners(batch, platform.using)
+        notify_owners(batch, platform.deps)
     (neighbour,) = platform.mail()
     assert neighbour["MessageAttributes"]["change"]["Value"] == "updated"
     platform.clock.now += timedelta(seconds=LEASE_SECONDS)
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     (late,) = platform.mail()
     assert late["MessageAttributes"]["change"]["Value"] == "created"
 
@@ -492,17 +492,17 @@ def test_who_dies_after_publishing_repeats_at_most_that_one(platform: Platform) 
 
     platform.act["batch_write_item"] = die
     with pytest.raises(KeyboardInterrupt):
-        notify_owners(sample("insert"), platform.using)
+        notify_owners(sample("insert"), platform.deps)
     platform.act.clear()
     platform.clock.now += timedelta(seconds=LEASE_SECONDS)
     for _ in range(3):
-        notify_owners(sample("insert"), platform.using)
+        notify_owners(sample("insert"), platform.deps)
     assert len(platform.mail()) == 2
 
 
 def test_a_note_that_can_not_be_written_does_not_fail_the_batch(platform: Platform) -> None:
     platform.act["batch_write_item"] = unreachable
-    notify_owners(sample("insert"), platform.using)
+    notify_owners(sample("insert"), platform.deps)
     assert len(platform.mail()) == 1
 
 
@@ -511,13 +511,13 @@ def test_two_who_get_the_same_batch_at_once_tell_it_once(platform: Platform) -> 
 
     def run(_: int) -> None:
         try:
-            notify_owners(batch, platform.using)
+            notify_owners(batch, platform.deps)
         except BatchIncompleteError:
             return
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(run, range(4)))
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 30
 
 
@@ -529,11 +529,11 @@ def test_what_there_is_no_time_for_is_left_over(platform: Platform) -> None:
     platform.act["publish_batch"] = slow
     batch = [inserted(number) for number in range(25)]
     with pytest.raises(BatchIncompleteError, match="15 of 25"):
-        notify_owners(batch, platform.using)
+        notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 10
     platform.seconds_left = 60.0
     platform.act.clear()
-    notify_owners(batch, platform.using)
+    notify_owners(batch, platform.deps)
     assert len(platform.mail()) == 15
 
 
@@ -542,7 +542,7 @@ def test_nothing_of_the_data_is_logged(
 ) -> None:
     caplog.set_level("DEBUG", "eventline")
     platform.act["publish_batch"] = fail_entries({ITEM_ID: True})
-    notify_owners([*sample("modify"), *sample("malformed")], platform.using)
+    notify_owners([*sample("modify"), *sample("malformed")], platform.deps)
     lines = [str(vars(record)) for record in caplog.records]
     assert lines
     assert not [line for line in lines if "lamp" in line or "Wien" in line]
@@ -607,5 +607,5 @@ def test_one_message_is_published(platform: Platform) -> None:
 
 def test_a_message_that_sns_refuses_alone_is_its_senders_fault(platform: Platform) -> None:
     platform.act["publish_batch"] = refusing("InvalidParameter")
-    outcome = platform.using.topic.publish_batch([Message("Subject", "text", {"owner": "bob"})])
+    outcome = platform.deps.topic.publish_batch([Message("Subject", "text", {"owner": "bob"})])
     assert outcome == [Refusal("InvalidParameter", sender_fault=True)]

@@ -5,7 +5,6 @@ import json
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
+from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import from_item
 from chalicelib.aws.sqs import Queue
 from chalicelib.uploads.model import ObjectRecord
-from chalicelib.uploads.record import Recording, record_uploads
+from chalicelib.uploads.record import RecordDeps, record_uploads
 from chalicelib.uploads.store import UploadStore
 
 EVENTS = Path(__file__).parents[1] / "events"
@@ -58,7 +58,7 @@ class Platform:
         )
         self._sqs = boto3.client("sqs", region_name="us-east-1", **KEYS)
         self._url = self._sqs.create_queue(QueueName="uploads-dlq")["QueueUrl"]
-        self.using = Recording(
+        self.deps = RecordDeps(
             store=UploadStore(self.dynamodb, TABLE, SHARDS),
             dead_letters=Queue(self._sqs, self._url),
             ttl_seconds=DAY,
@@ -119,7 +119,7 @@ def throttled() -> ClientError:
 
 
 def test_every_object_of_a_notification_is_recorded(platform: Platform) -> None:
-    tally = record_uploads(sample("s3_two_objects_created"), platform.using)
+    tally = record_uploads(sample("s3_two_objects_created"), platform.deps)
 
     assert tally.to_dict() == {"recorded": 2, "known": 0, "ignored": 0, "dead": 0}
     elsewhere, uploaded = platform.items()
@@ -149,10 +149,10 @@ def test_every_object_of_a_notification_is_recorded(platform: Platform) -> None:
 
 
 def test_a_redelivery_changes_nothing(platform: Platform) -> None:
-    record_uploads(sample("s3_two_objects_created"), platform.using)
+    record_uploads(sample("s3_two_objects_created"), platform.deps)
     before = platform.items()
 
-    later = replace(platform.using, now=lambda: NOON + timedelta(hours=1))
+    later = replace(platform.deps, now=lambda: NOON + timedelta(hours=1))
     tally = record_uploads(sample("s3_two_objects_created"), later)
 
     assert (tally.recorded, tally.known) == (0, 2)
@@ -161,7 +161,7 @@ def test_a_redelivery_changes_nothing(platform: Platform) -> None:
 
 
 def test_one_notification_may_name_an_object_twice(platform: Platform) -> None:
-    tally = record_uploads(notification({"key": "a"}, {"key": "a"}), platform.using)
+    tally = record_uploads(notification({"key": "a"}, {"key": "a"}), platform.deps)
 
     assert (tally.recorded, tally.known) == (1, 1)
     assert len(platform.items()) == 1
@@ -171,7 +171,7 @@ def test_deliveries_at_once_make_one_record(platform: Platform) -> None:
     with ThreadPoolExecutor(8) as pool:
         tallies = list(
             pool.map(
-                lambda _: record_uploads(sample("s3_two_objects_created"), platform.using),
+                lambda _: record_uploads(sample("s3_two_objects_created"), platform.deps),
                 range(8),
             )
         )
@@ -181,10 +181,10 @@ def test_deliveries_at_once_make_one_record(platform: Platform) -> None:
 
 
 def test_each_new_version_is_a_record_of_its_own(platform: Platform) -> None:
-    record_uploads(notification({"key": "a", "versionId": "v1"}), platform.using)
-    record_uploads(notification({"key": "a", "versionId": "v2"}), platform.using)
-    record_uploads(notification({"key": "a", "sequencer": "0055AED6DCD90281F0"}), platform.using)
-    record_uploads(notification({"key": "a", "sequencer": "0055AED6DCD90281F1"}), platform.using)
+    record_uploads(notification({"key": "a", "versionId": "v1"}), platform.deps)
+    record_uploads(notification({"key": "a", "versionId": "v2"}), platform.deps)
+    record_uploads(notification({"key": "a", "sequencer": "0055AED6DCD90281F0"}), platform.deps)
+    record_uploads(notification({"key": "a", "sequencer": "0055AED6DCD90281F1"}), platform.deps)
 
     assert len(platform.items()) == 4
 
@@ -202,16 +202,16 @@ def test_the_latest_notification_of_a_version_stays_in_whatever_order_they_come(
     random.Random(seed).shuffle(changes)
 
     for change in changes:
-        record_uploads(notification(change), platform.using)
+        record_uploads(notification(change), platform.deps)
 
     (item,) = platform.items()
     assert (item["sequencer"], item["size"]) == ("00B", 4)
 
 
 def test_an_equal_sequencer_written_longer_is_no_later_one(platform: Platform) -> None:
-    record_uploads(notification({"versionId": "v1", "sequencer": "00A", "size": 1}), platform.using)
+    record_uploads(notification({"versionId": "v1", "sequencer": "00A", "size": 1}), platform.deps)
     tally = record_uploads(
-        notification({"versionId": "v1", "sequencer": "00a00", "size": 2}), platform.using
+        notification({"versionId": "v1", "sequencer": "00a00", "size": 2}), platform.deps
     )
 
     assert tally.known == 1
@@ -220,7 +220,7 @@ def test_an_equal_sequencer_written_longer_is_no_later_one(platform: Platform) -
 
 @pytest.mark.parametrize("name", ["s3_test_event", "s3_object_removed"])
 def test_what_tells_of_no_creation_is_ignored(platform: Platform, name: str) -> None:
-    tally = record_uploads(sample(name), platform.using)
+    tally = record_uploads(sample(name), platform.deps)
 
     assert tally.to_dict() == {"recorded": 0, "known": 0, "ignored": 1, "dead": 0}
     assert platform.items() == []
@@ -232,7 +232,7 @@ def test_a_malformed_record_is_set_aside_and_its_neighbours_are_recorded(
 ) -> None:
     event = notification({"key": "first"}, {"key": "poison%ff"}, {"key": "last"})
 
-    tally = record_uploads(event, platform.using)
+    tally = record_uploads(event, platform.deps)
 
     assert (tally.recorded, tally.dead) == (2, 1)
     assert [item["objectKey"] for item in platform.items()] == ["first", "last"]
@@ -248,7 +248,7 @@ def test_a_malformed_record_is_set_aside_and_its_neighbours_are_recorded(
 def test_a_notification_without_records_is_set_aside_whole(
     platform: Platform, event: dict[str, Any]
 ) -> None:
-    assert record_uploads(event, platform.using).dead == 1
+    assert record_uploads(event, platform.deps).dead == 1
 
     ((body, attributes),) = platform.dead()
     assert body == event
@@ -268,7 +268,7 @@ def test_what_can_not_be_written_is_set_aside_with_the_code_of_aws(
     event = notification({"key": "first"}, {"key": "refused"}, {"key": "last"})
     store = UploadStore(Refusing(platform.dynamodb, error()), TABLE, SHARDS)
 
-    tally = record_uploads(event, replace(platform.using, store=store))
+    tally = record_uploads(event, replace(platform.deps, store=store))
 
     assert (tally.recorded, tally.dead) == (2, 1)
     ((body, attributes),) = platform.dead()
@@ -279,10 +279,10 @@ def test_what_can_not_be_written_is_set_aside_with_the_code_of_aws(
 def test_a_dead_letter_can_be_tried_again(platform: Platform) -> None:
     event = notification({"key": "refused"})
     store = UploadStore(Refusing(platform.dynamodb, throttled()), TABLE, SHARDS)
-    record_uploads(event, replace(platform.using, store=store))
+    record_uploads(event, replace(platform.deps, store=store))
     ((body, _),) = platform.dead()
 
-    tally = record_uploads({"Records": [body]}, platform.using)
+    tally = record_uploads({"Records": [body]}, platform.deps)
 
     assert tally.recorded == 1
     assert platform.items()[0]["objectKey"] == "refused"
@@ -292,18 +292,18 @@ def test_without_a_dead_letter_queue_the_neighbours_are_recorded_and_lambda_trie
     platform: Platform,
 ) -> None:
     event = notification({"key": "first"}, {"key": "poison%ff"}, {"key": "last"})
-    cut_off = replace(platform.using, dead_letters=Queue(Unreachable(), "url"))
+    cut_off = replace(platform.deps, dead_letters=Queue(Unreachable(), "url"))
 
     with pytest.raises(EndpointConnectionError):
         record_uploads(event, cut_off)
     assert [item["objectKey"] for item in platform.items()] == ["first", "last"]
 
-    tally = record_uploads(event, platform.using)
+    tally = record_uploads(event, platform.deps)
     assert (tally.known, tally.dead) == (2, 1)
 
 
 def test_every_item_can_be_read_as_the_record_it_was(platform: Platform) -> None:
-    record_uploads(sample("s3_two_objects_created"), platform.using)
+    record_uploads(sample("s3_two_objects_created"), platform.deps)
 
     for item in platform.items():
         record = ObjectRecord.from_dict(item)

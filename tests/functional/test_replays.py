@@ -1,10 +1,10 @@
 """POST /replays and what follows, to the end of the events that it makes."""
 
 import json
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib import wiring
 from chalicelib.core import clock
@@ -206,11 +206,11 @@ def test_an_abort_ends_it(platform: Platform) -> None:
         answer = alice.call("DELETE", f"/replays/{replay_id}")
         assert (answer.status_code, answer.json_body["status"]) == (200, "ABORTED")
     # Then its next step does nothing
-    using = wiring.replaying_many()
-    using.queue.send(ReplayMessage(replay_id, 1).encode())
+    deps = wiring.replaying_many()
+    deps.queue.send(ReplayMessage(replay_id, 1).encode())
     replay = work_through(platform, alice, replay_id)
     assert (replay["status"], replay["done"], len(replays_of(alice))) == ("ABORTED", 10, 10)
-    assert using.replays.running() == {}
+    assert deps.replays.running() == {}
     # And one that came to its end can not be aborted
     done = start(alice, to="2026-01-01")
     work_through(platform, alice, done)

@@ -9,7 +9,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,11 +17,12 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
+from msgspec.structs import replace
 
 from chalicelib.alerts.groups import AlertGroup, AlertStore, candidate_ids
 from chalicelib.alerts.model import summary
-from chalicelib.alerts.read import ReadingAlerts, list_alerts
-from chalicelib.alerts.send import Sending, process_batch
+from chalicelib.alerts.read import AlertDeps, list_alerts
+from chalicelib.alerts.send import SendDeps, process_batch
 from chalicelib.alerts.slack import Outcome, Slack, Verdict
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.aws.sns import AlarmTopic
@@ -193,8 +194,8 @@ class World:
         self.dead = FakeQueue(self.clock)
 
     @property
-    def using(self) -> Sending:
-        return Sending(
+    def deps(self) -> SendDeps:
+        return SendDeps(
             groups=self.groups,
             slack=self.slack,
             queue=self.queue,
@@ -215,7 +216,7 @@ class World:
     def work(self, deliveries: list[Delivery]) -> None:
         """One run of the function: Lambda deletes the batch only if it returned."""
         try:
-            process_batch(deliveries, self.using)
+            process_batch(deliveries, self.deps)
         except BatchIncompleteError:
             return
         self.queue.delete([delivery.receipt_handle for delivery in deliveries])
@@ -231,7 +232,7 @@ class World:
             self.run()
 
     def listed(self) -> list[AlertGroup]:
-        found, _ = list_alerts(100, None, None, ReadingAlerts(self.groups, self.index))
+        found, _ = list_alerts(100, None, None, AlertDeps(self.groups, self.index))
         return found
 
     @property
@@ -412,7 +413,7 @@ def test_the_same_message_delivered_twice_at_once_is_posted_once(world: World) -
     def meanwhile() -> None:
         world.slack.on_post = lambda: None
         with pytest.raises(BatchIncompleteError):
-            process_batch([replace(delivery, receipt_handle="again", attempt=2)], world.using)
+            process_batch([replace(delivery, receipt_handle="again", attempt=2)], world.deps)
 
     world.slack.on_post = meanwhile
     world.work([delivery])
@@ -871,7 +872,7 @@ def test_a_storm_sends_for_one_summary(world: World) -> None:
 def test_messages_that_failed_before_come_last(world: World) -> None:
     world.send("old", "new")
     old, new = world.queue.receive()
-    process_batch([replace(old, attempt=7), new], world.using)
+    process_batch([replace(old, attempt=7), new], world.deps)
 
     assert world.slack.texts == ["WARNING: new", "WARNING: old"]
 
@@ -985,11 +986,11 @@ def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
         world.clock.advance(1)
 
     # When they are read three at a time
-    using = ReadingAlerts(world.groups, world.index)
+    deps = AlertDeps(world.groups, world.index)
     titles: list[str] = []
     below = None
     for _ in range(9):
-        page, below = list_alerts(3, below, None, using)
+        page, below = list_alerts(3, below, None, deps)
         assert len(page) <= 3
         titles += [group.alert.title for group in page]
         if below is None:
@@ -1004,6 +1005,6 @@ def test_a_page_of_the_list_costs_the_same_whatever_there_is(world: World) -> No
         world.send(f"alert {number}")
     world.run()
     world.client.calls.clear()
-    list_alerts(2, None, None, ReadingAlerts(world.groups, world.index))
+    list_alerts(2, None, None, AlertDeps(world.groups, world.index))
 
     assert sorted(world.client.calls) == ["batch_get_item", *["query"] * SHARDS]

@@ -4,7 +4,6 @@ Where SNS in process is more lenient than AWS (it confirms everything at once, a
 subscriber change the first one's filter), `Sns` stands in front of it and does as AWS does.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ import botocore.session
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
+from msgspec import structs
 
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.aws.sns import Message, Topic
@@ -28,8 +28,8 @@ from chalicelib.core.errors import (
 from chalicelib.items import subscriptions
 from chalicelib.items.decode import decode_subscription_order
 from chalicelib.items.subscriptions import (
-    Subscribing,
     Subscription,
+    SubscriptionDeps,
     SubscriptionOrder,
     SubscriptionStore,
 )
@@ -153,7 +153,7 @@ class Platform:
         )
         self.sns = Sns(sns)
         self.topic = Topic(self.sns, sns.create_topic(Name="owners")["TopicArn"])
-        self.using = Subscribing(
+        self.deps = SubscriptionDeps(
             subscriptions=SubscriptionStore(self.dynamodb, TABLE, SHARDS),
             index=ShardedIndex(self.dynamodb, TABLE, SHARDS),
             topic=self.topic,
@@ -174,10 +174,10 @@ class Platform:
 
     def mail(self, endpoint: str = "a@example.com", owner: str = "alice") -> Subscription:
         order = SubscriptionOrder(owner, "email", endpoint)
-        return subscriptions.subscribe(order, self.using)
+        return subscriptions.subscribe(order, self.deps)
 
     def listed(self, owner: str = "alice") -> list[Subscription]:
-        return subscriptions.list_subscriptions(owner, 50, None, self.using)[0]
+        return subscriptions.list_subscriptions(owner, 50, None, self.deps)[0]
 
 
 @pytest.fixture(name="platform")
@@ -194,7 +194,7 @@ def arn_of(subscription: Subscription) -> str:
 def test_a_queue_is_confirmed_at_once_and_gets_its_owners_messages_only(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
     order = SubscriptionOrder("alice", "sqs", arn)
-    subscription = subscriptions.subscribe(order, platform.using)
+    subscription = subscriptions.subscribe(order, platform.deps)
     assert subscription.status == "confirmed"
     assert platform.sns.filter_of(arn_of(subscription)) == {"owner": ["alice"]}
     for owner in ("bob", "alice", "alicia"):
@@ -208,7 +208,7 @@ def test_an_address_is_pending_until_it_has_confirmed(platform: Platform) -> Non
     assert made.status == "pending"
     assert platform.listed() == [made]
     platform.sns.confirm(arn_of(made))
-    confirmed = dataclasses.replace(made, status="confirmed")
+    confirmed = structs.replace(made, status="confirmed")
     assert platform.listed() == [confirmed]
     platform.sns.calls.clear()
     assert platform.listed() == [confirmed]
@@ -219,7 +219,7 @@ def test_the_same_endpoint_again_is_the_same_subscription(platform: Platform) ->
     made = platform.mail()
     platform.sns.confirm(arn_of(made))
     again = platform.mail()
-    assert again == dataclasses.replace(made, status="confirmed")
+    assert again == structs.replace(made, status="confirmed")
     assert platform.listed() == [again]
 
 
@@ -268,7 +268,7 @@ def test_a_request_that_died_half_way_is_finished_by_the_next(platform: Platform
     platform.sns.error = None
     (left,) = platform.listed()
     assert (left.status, left.arn) == ("pending", None)
-    assert platform.mail() == dataclasses.replace(left, arn=platform.listed()[0].arn)
+    assert platform.mail() == structs.replace(left, arn=platform.listed()[0].arn)
     assert platform.listed()[0].arn
 
 
@@ -281,8 +281,8 @@ def test_a_list_is_answered_though_sns_is_not(platform: Platform) -> None:
 def test_lists_are_ones_own_newest_first_page_by_page(platform: Platform) -> None:
     made = [platform.mail(f"a{number}@example.com") for number in range(5)]
     other = platform.mail("b@example.com", owner="bob")
-    first, below = subscriptions.list_subscriptions("alice", 3, None, platform.using)
-    rest, end = subscriptions.list_subscriptions("alice", 3, below, platform.using)
+    first, below = subscriptions.list_subscriptions("alice", 3, None, platform.deps)
+    rest, end = subscriptions.list_subscriptions("alice", 3, below, platform.deps)
     assert [*first, *rest] == made[::-1]
     assert (len(first), end) == (3, None)
     assert platform.listed("bob") == [other]
@@ -291,18 +291,18 @@ def test_lists_are_ones_own_newest_first_page_by_page(platform: Platform) -> Non
 def test_a_confirmed_subscription_ends_with_its_record(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
     order = SubscriptionOrder("alice", "sqs", arn)
-    made = subscriptions.subscribe(order, platform.using)
-    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    made = subscriptions.subscribe(order, platform.deps)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
     platform.topic.publish(Message("To alice", "text", {"owner": "alice"}))
     assert platform.received(url) == []
     assert platform.listed() == []
     with pytest.raises(NotFoundError):
-        subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+        subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
 
 
 def test_an_unconfirmed_subscription_is_left_to_sns_and_its_record_ends(platform: Platform) -> None:
     made = platform.mail()
-    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
     assert platform.listed() == []
     # Whose address confirmed after all can have it back, or end it for good.
     platform.sns.confirm(arn_of(made))
@@ -313,7 +313,7 @@ def test_a_subscription_that_ended_in_sns_can_be_ended_here(platform: Platform) 
     made = platform.mail()
     platform.sns.forget(arn_of(made))
     platform.sns.error = ClientError({"Error": {"Code": "NotFound"}}, "Unsubscribe")
-    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
     platform.sns.error = None
     assert platform.listed() == []
 
@@ -323,7 +323,7 @@ def test_an_arn_that_sns_keeps_to_itself_is_found_out_later(platform: Platform) 
     made = platform.mail()
     assert (made.status, made.arn) == ("pending", None)
     platform.sns.hides_arn = False
-    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
     assert platform.sns.calls[-1] == "unsubscribe"
     assert platform.listed() == []
 
@@ -332,9 +332,9 @@ def test_anothers_subscription_looks_as_if_it_were_not_there(platform: Platform)
     made = platform.mail()
     for subscription_id in (made.subscription_id, "no id", "0195d2f0-6c00-7a11-8b22-4c33d455e666"):
         with pytest.raises(NotFoundError):
-            subscriptions.unsubscribe(subscription_id, BOB, platform.using)
+            subscriptions.unsubscribe(subscription_id, BOB, platform.deps)
     assert platform.listed() == [made]
-    subscriptions.unsubscribe(made.subscription_id, ADMIN, platform.using)
+    subscriptions.unsubscribe(made.subscription_id, ADMIN, platform.deps)
     assert platform.listed() == []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from chalicelib.core import clock
 from chalicelib.core.ids import keyed_event_id, new_event_id
-from chalicelib.events.ingest import Ingest, Submission
+from chalicelib.events.ingest import IngestDeps, Submission
 from chalicelib.events.model import Status
 from tests.factories import make_submission, no_schema
 from tests.integration.stage import Stage, unique, wait_for
@@ -67,14 +67,14 @@ class Attempt:
     """One ingest: its request, and the id that its event has or would have had."""
 
     submission: Submission
-    using: Ingest
+    deps: IngestDeps
     event_id: str
 
 
 def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> Attempt:
     """An ingest in this process that dies at `point`."""
     now, entropy, owner = clock.utc_now(), os.urandom(10), unique("owner")
-    using = Ingest(
+    deps = IngestDeps(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
         lake=stage.lake(point.guard(stage.s3)),
         queue=stage.queue(point.guard(stage.sqs)),
@@ -85,7 +85,7 @@ def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> At
     )
     submission = make_submission(body, owner=owner, key=key)
     event_id = new_event_id(now, entropy) if key is None else keyed_event_id(owner, key)
-    return Attempt(submission, using, event_id)
+    return Attempt(submission, deps, event_id)
 
 
 def assert_whole(stage: Stage, event_id: str, body: bytes, owner: str) -> None:

@@ -4,22 +4,22 @@ The services run here with clients that die at a given call, against the same st
 functions then take over.
 """
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.events import ingest
-from chalicelib.events.finish import Processing
+from chalicelib.events.finish import WorkerDeps
 from chalicelib.events.ledger import EventIndex
 from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.worker import process_batch
 from chalicelib.recovery import reconcile
-from chalicelib.recovery.reconcile import Reconciling
+from chalicelib.recovery.reconcile import ReconcileDeps
 from tests.integration.crash import (
     SMALL,
     CrashError,
@@ -35,9 +35,9 @@ pytestmark = pytest.mark.emulator
 LARGE = b'{"eventType":"crash","blob":"' + b"x" * 100_000 + b'"}'
 
 
-def processing(stage: Stage, point: CrashPoint) -> Processing:
+def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
     """A worker in this process that dies at `point`."""
-    return Processing(
+    return WorkerDeps(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
         lake=stage.lake(point.guard(stage.s3)),
         bus=stage.bus(),
@@ -90,7 +90,7 @@ def test_a_worker_that_dies_is_followed_by_one_that_ends_the_work(
         # Given: a message, with the ledger's entry or without
         attempt = prepare(local, CrashPoint(3 if recorded else 2), body, None)
         with pytest.raises(CrashError):
-            ingest.ingest(attempt.submission, attempt.using)
+            ingest.ingest(attempt.submission, attempt.deps)
         delivery, message = receive(local)
         point = CrashPoint(calls)
 
@@ -114,7 +114,7 @@ def test_two_workers_with_the_same_message_write_one_document(local: Stage) -> N
         # Given: the first worker stops between its document and its entry in the ledger
         attempt = prepare(local, CrashPoint(3), SMALL, None)
         with pytest.raises(CrashError):
-            ingest.ingest(attempt.submission, attempt.using)
+            ingest.ingest(attempt.submission, attempt.deps)
         delivery, _ = receive(local)
         with pytest.raises(CrashError):
             process_batch([delivery], processing(local, CrashPoint(1)))
@@ -144,7 +144,7 @@ def test_a_reconcile_that_dies_over_an_orphan_is_followed_by_one_that_ends_the_w
     # Given
     attempt = prepare(local, CrashPoint(1), SMALL, None)
     with pytest.raises(CrashError):
-        ingest.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.deps)
 
     # When
     assert_reconcile_dies(local, operation)
@@ -162,7 +162,7 @@ def test_a_reconcile_that_dies_over_a_stuck_event_is_followed_by_one_that_ends_t
     # Given
     attempt = prepare(local, CrashPoint(2), SMALL, unique("key"))
     with pytest.raises(CrashError):
-        ingest.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.deps)
 
     # When
     assert_reconcile_dies(local, operation)
@@ -178,7 +178,7 @@ def assert_reconcile_dies(stage: Stage, operation: str) -> None:
     point = CrashPoint(operation=operation)
     config = stage.settings
     dynamodb = point.guard(stage.dynamodb)
-    using = Reconciling(
+    deps = ReconcileDeps(
         ledger=stage.ledger(dynamodb),
         index=EventIndex(dynamodb, config.events_table, config.ledger_shards),
         lake=stage.lake(point.guard(stage.s3)),
@@ -193,5 +193,5 @@ def assert_reconcile_dies(stage: Stage, operation: str) -> None:
         remaining=lambda: 60.0,
     )
     with pytest.raises(CrashError):
-        reconcile.reconcile(using)
+        reconcile.reconcile(deps)
     assert point.made[-1] == operation

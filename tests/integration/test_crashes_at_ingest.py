@@ -4,10 +4,10 @@ The service runs here with clients that die at a given call, against the same st
 functions then take over.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.events import ingest
 from chalicelib.events.model import Event, Record, Status, Step
@@ -46,7 +46,7 @@ def test_an_ingest_that_dies_leaves_nothing_or_an_event(
 
     # When
     with pytest.raises(CrashError):
-        ingest.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.deps)
 
     # Then: no message, no ENQUEUED
     assert point.made == made
@@ -78,7 +78,7 @@ def test_a_worker_faster_than_the_api_takes_nothing_from_the_event(local: Stage)
     late: Any = Late()
 
     # When
-    receipt = ingest.ingest(attempt.submission, replace(attempt.using, ledger=late))
+    receipt = ingest.ingest(attempt.submission, replace(attempt.deps, ledger=late))
 
     # Then
     assert receipt.event_id == attempt.event_id
@@ -92,7 +92,7 @@ def test_a_clients_repeat_ends_what_a_dead_ingest_began(local: Stage, calls: int
     key = unique("key")
     attempt = prepare(local, CrashPoint(calls), SMALL, key)
     with pytest.raises(CrashError):
-        ingest.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.deps)
 
     # When: the same request comes again, and nothing else
     owner = attempt.submission.owner
@@ -110,7 +110,7 @@ def test_a_repeat_with_another_body_after_a_dead_ingest_is_refused(local: Stage)
     key = unique("key")
     attempt = prepare(local, CrashPoint(1), SMALL, key)
     with pytest.raises(CrashError):
-        ingest.ingest(attempt.submission, attempt.using)
+        ingest.ingest(attempt.submission, attempt.deps)
 
     # When
     owner = attempt.submission.owner

@@ -7,7 +7,7 @@ import pytest
 
 from chalicelib.events.keys import silver_key
 from chalicelib.events.message import ReplayMessage
-from chalicelib.events.model import Failure, Handover, Status
+from chalicelib.events.model import Dispatch, Failure, Status
 from chalicelib.replays.store import ReplayStore
 from tests.integration.stage import Stage, unique, wait_for
 
@@ -138,7 +138,7 @@ def test_a_failed_event_is_listed_and_redriven(stage: Stage) -> None:
             record.updated_at,
             Failure("transient", "busy", "later"),
             final=True,
-            handover=Handover(record.updated_at, noted=True),
+            dispatch=Dispatch(record.updated_at, noted=True),
         )
     (letter,) = stage.call("GET", "/dead-letters", token).json()["items"]
     assert (letter["eventId"], letter["reason"]["class"]) == (event_id, "transient")

@@ -7,7 +7,7 @@ from typing import Any
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import FieldError, SchemaViolationError
 from chalicelib.events.batch import Form, Verdict
-from chalicelib.events.ingest_batch import Batch, Batching, ingest_batch
+from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
 from chalicelib.events.message import UnitMessage, decode_message
 from tests.factories import Clock, unique
 from tests.fake_lake import FakeLake
@@ -50,7 +50,7 @@ class Platform:
     def take(self, body: bytes, form: Form = Form.PLAIN, owner: str = "alice") -> list[Verdict]:
         """What becomes of a body."""
         self.aws.calls.clear()
-        using = Batching(
+        deps = BatchDeps(
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
@@ -60,7 +60,7 @@ class Platform:
             random=lambda count: next(self._numbers).to_bytes(count, "big"),
             each=in_turn,
         )
-        return ingest_batch(Batch(body, form, owner, unique("request")), using)
+        return ingest_batch(Batch(body, form, owner, unique("request")), deps)
 
     def send(self, *items: Any, owner: str = "alice") -> list[Verdict]:
         """What becomes of items: bytes as they are, anything else as JSON."""

@@ -9,9 +9,9 @@ from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.events.finish import run_processor
 from chalicelib.events.model import Event
-from chalicelib.recovery.compare import Comparing
-from chalicelib.recovery.reconcile import Reconciling, Report, reconcile
-from chalicelib.recovery.remake import Remaking
+from chalicelib.recovery.compare import CompareDeps
+from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
+from chalicelib.recovery.remake import RemakeDeps
 from tests.factories import make_body, make_event, make_message
 from tests.fake_results import FakeResultStore
 from tests.fakes import FakeCheckpointStore, FakeEventIndex
@@ -37,8 +37,8 @@ class Stores(Worker):
 
         results, checkpoints = FakeResultStore(self.aws), FakeCheckpointStore(self.aws)
         index = FakeEventIndex(self.aws)
-        remaking = Remaking(self.lake, results, self._make_document, self.clock)
-        using = Reconciling(
+        remaking = RemakeDeps(self.lake, results, self._make_document, self.clock)
+        deps = ReconcileDeps(
             ledger=self.ledger,
             index=index,
             lake=self.lake,
@@ -51,7 +51,7 @@ class Stores(Worker):
             full_sweep_every=self.full_sweep_every,
             run_id="run",
             remaining=remaining,
-            comparing=Comparing(
+            comparing=CompareDeps(
                 self.ledger,
                 index,
                 self.lake,
@@ -64,7 +64,7 @@ class Stores(Worker):
             now=self.clock,
             each=in_turn,
         )
-        return reconcile(using)
+        return reconcile(deps)
 
     def compare(self) -> dict[str, Any]:
         """Let everything settle, and compare in one run; the report."""
@@ -117,8 +117,8 @@ class Stores(Worker):
     def _make_document(
         self, event: Event, payload: bytes, attempt: int, seconds: float, processed_at: str
     ) -> str:
-        using: Any = self
-        return run_processor(event, payload, attempt, seconds, processed_at, using).document
+        deps: Any = self
+        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
 
     @property
     def webhook_owner(self) -> str:

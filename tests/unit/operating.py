@@ -9,10 +9,10 @@ from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import ConflictError, IdempotencyConflictError
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Listing, Status
-from chalicelib.recovery.dead_letters import Choice, Recovering, redrive_events
+from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, redrive_events
 from chalicelib.replays.model import Selection
-from chalicelib.replays.start import Order, ReplayingMany, abort, start
-from chalicelib.replays.steps import Restarting, SteppingReplays, restart_replays, take_step
+from chalicelib.replays.start import BulkReplayDeps, Order, abort, start
+from chalicelib.replays.steps import RestartDeps, StepDeps, restart_replays, take_step
 from chalicelib.web.callers import Caller
 from tests.factories import no_schema
 from tests.fake_lake import FakeLake
@@ -76,7 +76,7 @@ class Operator:
 
     def step(self, message: ReplayMessage, delivery: Delivery, seconds: float, /) -> int | None:
         """The worker takes a step."""
-        using = SteppingReplays(
+        deps = StepDeps(
             replays=self.replays,
             ledger=self.ledger,
             window=self.window,
@@ -89,11 +89,11 @@ class Operator:
             now=self.aws.clock,
             each=in_turn,
         )
-        return take_step(message, delivery, seconds, using)
+        return take_step(message, delivery, seconds, deps)
 
     def restart(self, stuck_after: int) -> None:
         """The schedule looks after replays."""
-        using = Restarting(
+        deps = RestartDeps(
             self.replays,
             self.queue,
             stuck_after,
@@ -101,10 +101,10 @@ class Operator:
             BACKLOG_LIMIT,
             now=self.aws.clock,
         )
-        restart_replays(using)
+        restart_replays(deps)
 
-    def _replaying(self) -> ReplayingMany:
-        return ReplayingMany(
+    def _replaying(self) -> BulkReplayDeps:
+        return BulkReplayDeps(
             replays=self.replays,
             ledger=self.ledger,
             window=self.window,
@@ -143,7 +143,7 @@ class Operator:
                     continue
 
     def _redrive(self) -> None:
-        using = Recovering(
+        deps = DeadLetterDeps(
             ledger=self.ledger,
             index=FakeEventIndex(self.aws),
             queue=self.queue,
@@ -152,5 +152,5 @@ class Operator:
             now=self.aws.clock,
             each=in_turn,
         )
-        done = redrive_events(Choice(Listing(owner=None, status=Status.FAILED)), None, using)
+        done = redrive_events(Choice(Listing(owner=None, status=Status.FAILED)), None, deps)
         self.note(f"redriven {done.redriven}, skipped {done.skipped}")

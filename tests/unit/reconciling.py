@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from chalicelib.aws.threads import in_turn
 from chalicelib.events.model import Event, Record, Status, Step
-from chalicelib.recovery.reconcile import Reconciling, Report, reconcile
+from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
 from tests.factories import Clock, decode_event, make_body, make_event
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -33,7 +33,7 @@ class Platform:
 
     def run(self) -> Report:
         """Run once; `seconds` holds what is left at each look at the clock."""
-        using = Reconciling(
+        deps = ReconcileDeps(
             ledger=self.ledger,
             index=FakeEventIndex(self.aws),
             lake=self.lake,
@@ -49,7 +49,7 @@ class Platform:
             now=self.clock,
             each=in_turn,
         )
-        return reconcile(using)
+        return reconcile(deps)
 
     def watch_lookups(self) -> list[list[str]]:
         """From now on, the ids that are looked up, a list a call."""

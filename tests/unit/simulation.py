@@ -13,16 +13,16 @@ from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
 from chalicelib.events.batch import Form, Outcome
-from chalicelib.events.finish import Processing
-from chalicelib.events.ingest import Ingest, Receipt, ingest
-from chalicelib.events.ingest_batch import Batch, Batching, ingest_batch
+from chalicelib.events.finish import WorkerDeps
+from chalicelib.events.ingest import IngestDeps, Receipt, ingest
+from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
 from chalicelib.events.keys import parse_bronze_key
 from chalicelib.events.message import ReplayMessage, UnitMessage, decode_message
 from chalicelib.events.model import OPEN, Record, Status
 from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.unit import read_unit
 from chalicelib.events.worker import process_batch
-from chalicelib.recovery.reconcile import Reconciling, reconcile
+from chalicelib.recovery.reconcile import ReconcileDeps, reconcile
 from tests.factories import Clock, make_submission, no_schema
 from tests.fake_bus import FakeBus
 from tests.fake_lake import FakeLake
@@ -203,7 +203,7 @@ class World:
                 return lambda: self.operator.do(job)
 
     def _send(self, send: Send) -> None:
-        using = Ingest(
+        deps = IngestDeps(
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
@@ -215,7 +215,7 @@ class World:
         self.sends.append(send)
         submission = make_submission(send.body, owner=send.owner, key=send.key)
         try:
-            receipt = ingest(submission, using)
+            receipt = ingest(submission, deps)
         except IdempotencyConflictError:
             self.refused.append(send)
             self.note(f"refused {send}")
@@ -224,7 +224,7 @@ class World:
         self.note(f"acknowledged {receipt.event_id} for {send}")
 
     def _send_batch(self, job: SendBatch) -> None:
-        using = Batching(
+        deps = BatchDeps(
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
@@ -237,7 +237,7 @@ class World:
         body = b'{"events":[' + b",".join(job.bodies) + b"]}"
         sends = job.sends()
         self.sends += sends
-        verdicts = ingest_batch(Batch(body, Form.PLAIN, job.owner, "request"), using)
+        verdicts = ingest_batch(Batch(body, Form.PLAIN, job.owner, "request"), deps)
         assert [verdict.index for verdict in verdicts] == list(range(len(sends)))
         for send, verdict in zip(sends, verdicts, strict=True):
             if verdict.outcome in (Outcome.ACCEPTED, Outcome.DUPLICATE):
@@ -258,7 +258,7 @@ class World:
         if not records:
             return
         self.note(f"delivered {[record['receiptHandle'] for record in records]}")
-        using = Processing(
+        deps = WorkerDeps(
             ledger=self.ledger,
             lake=self.lake,
             bus=self.bus,
@@ -275,11 +275,11 @@ class World:
             each=in_turn,
             step_replay=self.operator.step,
         )
-        process_batch([Delivery.from_record(record) for record in records], using)
+        process_batch([Delivery.from_record(record) for record in records], deps)
         self.queue.acknowledge(records)
 
     def _reconcile(self) -> None:
-        using = Reconciling(
+        deps = ReconcileDeps(
             ledger=self.ledger,
             index=FakeEventIndex(self.aws),
             lake=self.lake,
@@ -295,7 +295,7 @@ class World:
             now=self.clock,
             each=in_turn,
         )
-        reconcile(using)
+        reconcile(deps)
         self.operator.restart(STUCK_AFTER)
 
     def _tick(self) -> None:

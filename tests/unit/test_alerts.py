@@ -1,13 +1,13 @@
 """Alerts: what a message says, which alerts are equal, which group an alert belongs to."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chalicelib.alerts.groups import AlertGroup, GroupState, candidate_ids, choose_group, window_end
 from chalicelib.alerts.model import (

@@ -155,7 +155,7 @@ def test_the_command_fails_when_an_aim_is_missed(
     figure = Figure("no key", value, "requests", 3)
     results = tmp_path / "benchmarks" / "results"
     monkeypatch.setattr(command, "RESULTS", results)
-    monkeypatch.setattr(command, "measure", lambda: [Section("Ingest", [figure])])
+    monkeypatch.setattr(command, "measure", lambda: [Section("IngestDeps", [figure])])
 
     assert command.main() == status
 

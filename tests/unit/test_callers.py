@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import ForbiddenError, UnauthenticatedError
 from chalicelib.core.names import is_owner
-from chalicelib.web.callers import SCOPES, Caller, Door, caller_of
+from chalicelib.web.callers import SCOPES, AuthConfig, Caller, caller_of
 from chalicelib.web.request import as_request, direct_caller, is_direct
 
 ACCOUNT = "123456789012"
@@ -17,8 +17,8 @@ SUB = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"
 ADMINS = frozenset({"alice", "deployer"})
 
 
-def door(mode: AuthMode) -> Door:
-    return Door(mode, "direct", ADMINS)
+def door(mode: AuthMode) -> AuthConfig:
+    return AuthConfig(mode, "direct", ADMINS)
 
 
 def by_iam(arn: Any, account: str = ACCOUNT, **identity: Any) -> Caller:

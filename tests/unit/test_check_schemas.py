@@ -14,7 +14,7 @@ from chalicelib.core.errors import (
 from chalicelib.schemas import compiler
 from chalicelib.schemas.check import MAX_ABSENT, MAX_COMPILED, SchemaCheck
 from chalicelib.schemas.manage import (
-    ManagingSchemas,
+    SchemaDeps,
     delete_schema,
     get_schema,
     list_schemas,
@@ -39,10 +39,10 @@ class Process:
         self.store = store or FakeSchemaStore(aws)
         self.seconds = 1000.0
         self.schemas = SchemaCheck(self.store, 60, lambda: self.seconds)
-        self.using = ManagingSchemas(self.store, self.schemas.forget)
+        self.deps = SchemaDeps(self.store, self.schemas.forget)
 
     def put(self, event_type: str, body: bytes) -> tuple[Schema, bool]:
-        return put_schema(event_type, body, ALICE, AT, self.using)
+        return put_schema(event_type, body, ALICE, AT, self.deps)
 
     def check(self, event_type: str, data: Any) -> int | None:
         """Check, and count the calls in `self.aws.calls`."""
@@ -103,7 +103,7 @@ def test_another_process_sees_a_change_when_its_copy_is_old(process: Process) ->
     other.seconds += 0.1
     assert other.check("n", 1) == 2
     # And the end of it, too
-    delete_schema("n", process.using)
+    delete_schema("n", process.deps)
     assert process.check("n", "text") is None
     other.seconds += 60
     assert other.check("n", "text") is None
@@ -226,19 +226,19 @@ def test_versions_count_and_the_same_schema_is_no_new_one(process: Process) -> N
     second, created = process.put("n", INTEGER)
     assert (second.version, created) == (2, True)
     assert process.put("n", b'{"type": "integer", "minimum": 1}')[0].version == 3
-    assert get_schema("n", None, process.using).version == 3
-    assert get_schema("n", 1, process.using) == first
+    assert get_schema("n", None, process.deps).version == 3
+    assert get_schema("n", 1, process.deps) == first
 
 
 def test_an_ended_schema_keeps_its_versions_and_counts_on(process: Process) -> None:
     first, _ = process.put("n", INTEGER)
-    delete_schema("n", process.using)
+    delete_schema("n", process.deps)
     with pytest.raises(NotFoundError):
-        get_schema("n", None, process.using)
+        get_schema("n", None, process.deps)
     with pytest.raises(NotFoundError):
-        delete_schema("n", process.using)
-    assert get_schema("n", 1, process.using) == first
-    assert list_schemas(10, None, process.using) == ([], None)
+        delete_schema("n", process.deps)
+    assert get_schema("n", 1, process.deps) == first
+    assert list_schemas(10, None, process.deps) == ([], None)
     again, created = process.put("n", INTEGER)
     assert (again.version, created) == (2, True)
 
@@ -247,9 +247,9 @@ def test_what_never_was_is_not_found(process: Process) -> None:
     process.put("n", INTEGER)
     for name, version in (("m", None), ("n", 2), ("m", 1)):
         with pytest.raises(NotFoundError):
-            get_schema(name, version, process.using)
+            get_schema(name, version, process.deps)
     with pytest.raises(NotFoundError):
-        delete_schema("m", process.using)
+        delete_schema("m", process.deps)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff", b'{"a":1,"a":2}', b"[" * 100_000])

@@ -11,13 +11,13 @@ from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
 from chalicelib.web.api import PROBLEM, Api, answer, no_content, problem, stored
 from chalicelib.web.browsers import SECURITY_HEADERS
-from chalicelib.web.callers import Door
+from chalicelib.web.callers import AuthConfig
 from tests.faults import no_answer, refusal
 
 
 def api_with(view: Callable[[], Response], cors_origin: str = "") -> Api:
     """An application with one public route."""
-    api = Api("test", Door(AuthMode.TOKEN, "direct"), cors_origin)
+    api = Api("test", AuthConfig(AuthMode.TOKEN, "direct"), cors_origin)
     api.serves("GET", "/view", None)(lambda _call: view())
     return api
 

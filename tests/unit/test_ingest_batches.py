@@ -9,9 +9,9 @@ from botocore.exceptions import ClientError
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError, UnavailableError
 from chalicelib.core.ids import is_event_id, keyed_event_id
 from chalicelib.events.batch import Form, Verdict
-from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.message import EventMessage, decode_message
-from chalicelib.events.model import Handover, Record, Status
+from chalicelib.events.model import Dispatch, Record, Status
 from tests.factories import make_submission, no_schema
 from tests.faults import Fault, suffer
 from tests.unit.batching import Platform, body_of, told
@@ -168,7 +168,7 @@ def test_a_batch_with_keys_can_be_sent_again_whole(platform: Platform) -> None:
     # And once they are processed, nothing is
     for verdict in first:
         event = record(platform, verdict).event
-        platform.ledger.mark_processed(event, "t", "b", "k", Handover("t", noted=False))
+        platform.ledger.mark_processed(event, "t", "b", "k", Dispatch("t", noted=False))
     assert told(platform.send(*items)) == ["duplicate"] * 3
     assert platform.aws.calls == ["BatchGetItem"]
 
@@ -353,8 +353,8 @@ def test_a_single_repeat_of_an_event_of_a_unit_goes_with_its_unit(platform: Plat
     # Given an event that came in a batch, and that nothing says was sent
     (first,) = platform.send(KEYED)
     # When the same comes alone
-    using = Ingest(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
-    receipt = ingest(make_submission(KEYED, key="k"), using)
+    deps = IngestDeps(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
+    receipt = ingest(make_submission(KEYED, key="k"), deps)
     # Then it is the same event, and is not sent alone
     assert (receipt.event_id, receipt.replayed) == (first.event_id, True)
     assert [len(unit.events) for unit in platform.units()] == [1, 1]
@@ -362,8 +362,8 @@ def test_a_single_repeat_of_an_event_of_a_unit_goes_with_its_unit(platform: Plat
 
 
 def test_a_repeat_of_a_single_event_in_a_batch_goes_alone(platform: Platform) -> None:
-    using = Ingest(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
-    receipt = ingest(make_submission(KEYED, key="k"), using)
+    deps = IngestDeps(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
+    receipt = ingest(make_submission(KEYED, key="k"), deps)
     (again,) = platform.send(KEYED)
     assert (told([again]), again.event_id) == (["duplicate"], receipt.event_id)
     assert platform.units() == []

@@ -1,11 +1,11 @@
 """Ingest: what is refused, what is kept, in which order, and what a repeat answers."""
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.core.errors import (
@@ -18,9 +18,9 @@ from chalicelib.core.errors import (
     SchemaViolationError,
 )
 from chalicelib.core.ids import keyed_event_id, sha256
-from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.message import EventMessage
-from chalicelib.events.model import Handover, Status
+from chalicelib.events.model import Dispatch, Status
 from tests.factories import NOON, Clock, decode_event, make_body, make_submission, no_schema
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -38,7 +38,7 @@ class Platform:
         self.aws = FakeAws(self.clock)
         self.queue = FakeQueue(self.aws)
         numbers = iter(range(1000))
-        self.using = Ingest(
+        self.deps = IngestDeps(
             FakeEventStore(self.aws),
             FakeLake(self.aws),
             self.queue,
@@ -63,7 +63,7 @@ def test_an_event_is_kept_sent_and_noted_in_three_calls(platform: Platform) -> N
     # Given an event that names its source and subject
     body = b'{"eventType":"demo","source":"urn:shop","subject":"order 7","n":1}'
     # When it is sent
-    receipt = ingest(make_submission(body), platform.using)
+    receipt = ingest(make_submission(body), platform.deps)
     # Then it is in bronze, on the queue and in the ledger, in this order
     assert platform.aws.calls == ["PutObject", "SendMessage", "PutItem"]
     record = platform.aws.records[receipt.event_id]
@@ -82,7 +82,7 @@ def test_an_event_is_kept_sent_and_noted_in_three_calls(platform: Platform) -> N
 
 
 def test_a_keyed_event_claims_its_id_before_it_is_sent(platform: Platform) -> None:
-    receipt = ingest(make_submission(key="k"), platform.using)
+    receipt = ingest(make_submission(key="k"), platform.deps)
     assert platform.aws.calls == ["PutObject", "PutItem", "SendMessage"]
     assert receipt.event_id == keyed_event_id("alice", "k")
     assert platform.aws.records[receipt.event_id].status is Status.RECEIVED
@@ -94,7 +94,7 @@ def test_a_source_that_can_be_no_name_is_left_to_the_payload(
     platform: Platform, value: object
 ) -> None:
     body = json.dumps({"eventType": "demo", "source": value, "subject": value}).encode()
-    receipt = ingest(make_submission(body), platform.using)
+    receipt = ingest(make_submission(body), platform.deps)
     event = platform.aws.records[receipt.event_id].event
     assert (event.source, event.subject) == ("/events", None)
 
@@ -121,7 +121,7 @@ def test_what_can_not_be_understood_is_refused_and_kept(
 ) -> None:
     # When
     with pytest.raises(error) as caught:
-        ingest(make_submission(body), platform.using)
+        ingest(make_submission(body), platform.deps)
     # Then the refusal names the field, and the event under which the payload is kept
     assert [fault.pointer for fault in caught.value.errors] == [pointer]
     assert platform.aws.calls == ["PutObject", "PutItem"]
@@ -131,7 +131,7 @@ def test_what_can_not_be_understood_is_refused_and_kept(
     assert record.last_error is not None
     assert record.last_error["code"] == caught.value.code
     assert [fault["pointer"] for fault in record.last_error["errors"]] == [pointer]
-    assert platform.using.lake.get_bronze(record.event.s3_key) == body
+    assert platform.deps.lake.get_bronze(record.event.s3_key) == body
     assert platform.queue.sent == []
 
 
@@ -140,15 +140,15 @@ def test_a_payload_that_is_refused_again_is_kept_once(platform: Platform) -> Non
     for _ in range(3):
         platform.clock.advance(86400)
         with pytest.raises(InvalidJsonError) as caught:
-            ingest(make_submission(b"{", key="k"), platform.using)
+            ingest(make_submission(b"{", key="k"), platform.deps)
         kept.add(caught.value.event_id)
     assert len(kept) == len(platform.aws.records) == 1
 
 
 def test_a_refused_payload_does_not_use_up_its_key(platform: Platform) -> None:
     with pytest.raises(InvalidJsonError):
-        ingest(make_submission(b"{", key="k"), platform.using)
-    receipt = ingest(make_submission(b'{"eventType":"demo"}', key="k"), platform.using)
+        ingest(make_submission(b"{", key="k"), platform.deps)
+    receipt = ingest(make_submission(b'{"eventType":"demo"}', key="k"), platform.deps)
     assert not receipt.replayed
 
 
@@ -157,10 +157,10 @@ def test_what_breaks_its_schema_is_kept_under_its_type(platform: Platform) -> No
     def refuse(event_type: str, data: object, is_json: bool) -> int | None:
         raise SchemaViolationError("does not match", [FieldError("/total", "must be a number")])
 
-    using = replace(platform.using, check_schema=refuse)
+    deps = replace(platform.deps, check_schema=refuse)
     # When
     with pytest.raises(SchemaViolationError) as caught:
-        ingest(make_submission(b'{"eventType":"order"}'), using)
+        ingest(make_submission(b'{"eventType":"order"}'), deps)
     # Then
     (record,) = platform.aws.records.values()
     assert record.event.event_id == caught.value.event_id
@@ -168,8 +168,8 @@ def test_what_breaks_its_schema_is_kept_under_its_type(platform: Platform) -> No
 
 
 def test_the_version_of_the_schema_is_recorded(platform: Platform) -> None:
-    using = replace(platform.using, check_schema=lambda event_type, data, is_json: 7)
-    ingest(make_submission(), using)
+    deps = replace(platform.deps, check_schema=lambda event_type, data, is_json: 7)
+    ingest(make_submission(), deps)
     (record,) = platform.aws.records.values()
     assert record.event.schema_version == platform.message().event.schema_version == 7
 
@@ -178,14 +178,14 @@ def test_what_can_not_be_kept_is_not_refused_for_good(platform: Platform) -> Non
     # Given an AWS that does not answer, a bad payload is a case for another try
     platform.aws.fail(1)
     with pytest.raises(ClientError):
-        ingest(make_submission(b"{"), platform.using)
+        ingest(make_submission(b"{"), platform.deps)
     assert platform.aws.records == {}
 
 
 @pytest.mark.parametrize("key", ["k", "x" * 255, "../../k", "a#b", "EVENT#1", " ", "a b", "~"])
 def test_any_printable_key_will_do(platform: Platform, key: str) -> None:
-    first = ingest(make_submission(b'{"eventType":"demo"}', key=key), platform.using)
-    again = ingest(make_submission(b'{"eventType":"demo"}', key=key), platform.using)
+    first = ingest(make_submission(b'{"eventType":"demo"}', key=key), platform.deps)
+    again = ingest(make_submission(b'{"eventType":"demo"}', key=key), platform.deps)
     assert first.event_id == again.event_id
     assert len(platform.aws.records) == 1
 
@@ -193,22 +193,22 @@ def test_any_printable_key_will_do(platform: Platform, key: str) -> None:
 def test_the_limit_is_the_last_size_accepted(platform: Platform) -> None:
     frame = len(b'{"eventType":"demo","text":""}')
     fits = b'{"eventType":"demo","text":"' + b"x" * (LIMIT - frame) + b'"}'
-    ingest(make_submission(fits), platform.using)
+    ingest(make_submission(fits), platform.deps)
     platform.aws.calls.clear()
     with pytest.raises(PayloadTooLargeError):
-        ingest(make_submission(fits + b" "), platform.using)
+        ingest(make_submission(fits + b" "), platform.deps)
     assert platform.aws.calls == []
 
 
 def test_a_repeat_gets_the_first_answer(platform: Platform) -> None:
     # Given a keyed event
     body = make_body()
-    first = ingest(make_submission(body, key="k"), platform.using)
+    first = ingest(make_submission(body, key="k"), platform.deps)
     # When it comes again, the next day too
     platform.clock.advance(1)
-    second = ingest(make_submission(body, key="k"), platform.using)
+    second = ingest(make_submission(body, key="k"), platform.deps)
     platform.clock.advance(timedelta(days=1).total_seconds())
-    third = ingest(make_submission(body, key="k"), platform.using)
+    third = ingest(make_submission(body, key="k"), platform.deps)
     # Then the answer is the same, marked as a repeat, and the first one's facts stay
     assert first.event_id == second.event_id == third.event_id
     assert (first.replayed, second.replayed, third.replayed) == (False, True, True)
@@ -219,15 +219,15 @@ def test_a_repeat_gets_the_first_answer(platform: Platform) -> None:
 def test_a_repeat_of_what_is_processed_is_not_sent_again(platform: Platform) -> None:
     # Given a keyed event that was processed
     body = make_body()
-    ingest(make_submission(body, key="k"), platform.using)
+    ingest(make_submission(body, key="k"), platform.deps)
     (record,) = platform.aws.records.values()
     message = platform.message()
-    platform.using.ledger.mark_processed(
-        message.event, platform.clock.text, "silver", "k", Handover(platform.clock.text, noted=True)
+    platform.deps.ledger.mark_processed(
+        message.event, platform.clock.text, "silver", "k", Dispatch(platform.clock.text, noted=True)
     )
     platform.aws.calls.clear()
     # When it comes again
-    receipt = ingest(make_submission(body, key="k"), platform.using)
+    receipt = ingest(make_submission(body, key="k"), platform.deps)
     # Then it is only looked up
     assert receipt.event_id == record.event.event_id
     assert platform.aws.calls == ["PutObject", "HeadObject", "PutItem"]
@@ -248,25 +248,25 @@ def test_another_body_under_a_key_is_refused_and_changes_nothing(
 ) -> None:
     # Given a keyed event
     body = b'{"eventType":"demo","n":1}'
-    first = ingest(make_submission(body, key="k"), platform.using)
+    first = ingest(make_submission(body, key="k"), platform.deps)
     before = dict(platform.aws.records)
     platform.clock.advance(days * 86400)
     # When another body comes under its key
     with pytest.raises(IdempotencyConflictError):
-        ingest(make_submission(other, key="k"), platform.using)
+        ingest(make_submission(other, key="k"), platform.deps)
     # Then the first one is untouched, sent once, and still gets its answer
     assert platform.aws.records == before
     record = platform.aws.records[first.event_id]
     assert platform.aws.objects["bronze", record.event.s3_key].body == body
     assert len(platform.queue.sent) == 1
-    assert ingest(make_submission(body, key="k"), platform.using) == type(first)(
+    assert ingest(make_submission(body, key="k"), platform.deps) == type(first)(
         first.event_id, replayed=True
     )
 
 
 def test_another_owner_may_use_the_same_key(platform: Platform) -> None:
-    alices = ingest(make_submission(owner="alice", key="k"), platform.using)
-    bobs = ingest(make_submission(owner="bob", key="k"), platform.using)
+    alices = ingest(make_submission(owner="alice", key="k"), platform.deps)
+    bobs = ingest(make_submission(owner="bob", key="k"), platform.deps)
     assert alices.event_id != bobs.event_id
     assert not bobs.replayed
 
@@ -277,7 +277,7 @@ def test_an_event_the_queue_did_not_take_is_kept_as_received(
     platform: Platform, key: str | None, fault: Fault
 ) -> None:
     platform.aws.fail(3 if key else 2, fault)
-    receipt = ingest(make_submission(key=key), platform.using)
+    receipt = ingest(make_submission(key=key), platform.deps)
     record = platform.aws.records[receipt.event_id]
     assert record.status is Status.RECEIVED
     assert [entry["status"] for entry in record.timeline] == ["RECEIVED"]
@@ -289,7 +289,7 @@ def test_an_event_that_is_not_kept_is_not_acknowledged(
 ) -> None:
     platform.aws.fail(call)
     with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(key=key), platform.using)
+        ingest(make_submission(key=key), platform.deps)
     assert platform.aws.records == {}
 
 
@@ -299,13 +299,13 @@ def test_a_body_in_bronze_of_another_request_is_never_acknowledged_as_ours(
     # Given a request that died after its first call
     platform.aws.fail(2)
     with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.using)
+        ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.deps)
     # When another body comes under its key
     with pytest.raises(IdempotencyConflictError):
-        ingest(make_submission(b'{"eventType":"demo","n":2}', key="k"), platform.using)
+        ingest(make_submission(b'{"eventType":"demo","n":2}', key="k"), platform.deps)
     # Then nothing is in the ledger, and the first body may come again
     assert platform.aws.records == {}
-    receipt = ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.using)
+    receipt = ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.deps)
     assert not receipt.replayed
 
 
@@ -314,10 +314,10 @@ def test_a_repeat_takes_up_what_a_request_that_died_has_left(platform: Platform)
     body = make_body()
     platform.aws.fail(2)
     with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(body, key="k"), platform.using)
+        ingest(make_submission(body, key="k"), platform.deps)
     # When it comes again later
     platform.clock.advance(60)
-    receipt = ingest(make_submission(body, key="k"), platform.using)
+    receipt = ingest(make_submission(body, key="k"), platform.deps)
     # Then the event is the one in bronze, received when that was
     event = platform.aws.records[receipt.event_id].event
     assert event.received_at == clock.to_text(NOON)
@@ -329,10 +329,10 @@ def test_a_repeat_of_what_was_not_sent_sends_it(platform: Platform) -> None:
     # Given a keyed event that the queue did not take
     body = make_body()
     platform.aws.fail(3)
-    first = ingest(make_submission(body, key="k"), platform.using)
+    first = ingest(make_submission(body, key="k"), platform.deps)
     assert platform.queue.sent == []
     # When it comes again
-    second = ingest(make_submission(body, key="k"), platform.using)
+    second = ingest(make_submission(body, key="k"), platform.deps)
     # Then it is sent
     assert second.event_id == first.event_id
     assert platform.message().event.event_id == first.event_id
@@ -341,20 +341,20 @@ def test_a_repeat_of_what_was_not_sent_sends_it(platform: Platform) -> None:
 def test_a_repeat_gets_the_first_answer_after_its_schema_has_changed(platform: Platform) -> None:
     # Given a keyed event that was accepted, and a schema that refuses it now
     body = make_body()
-    first = ingest(make_submission(body, key="k"), platform.using)
+    first = ingest(make_submission(body, key="k"), platform.deps)
     platform.queue.sent.clear()
 
     def refuse(event_type: str, data: object, is_json: bool) -> int | None:
         raise SchemaViolationError("does not match", [FieldError("/n", "must be a string")])
 
-    using = replace(platform.using, check_schema=refuse)
+    deps = replace(platform.deps, check_schema=refuse)
     # When it comes again
-    again = ingest(make_submission(body, key="k"), using)
+    again = ingest(make_submission(body, key="k"), deps)
     # Then nothing is rejected
     assert (again.event_id, again.replayed) == (first.event_id, True)
     assert len(platform.aws.records) == 1
     # When another body comes with the key, or the body without it
     for submission in (make_submission(key="k"), make_submission(body)):
         with pytest.raises(SchemaViolationError):
-            ingest(submission, using)
+            ingest(submission, deps)
     assert len(platform.aws.records) == 3

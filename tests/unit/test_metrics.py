@@ -8,12 +8,13 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from msgspec.structs import force_setattr
 
 from chalicelib.core import metrics
 from chalicelib.core.errors import BatchIncompleteError, InvalidRequestError
 from chalicelib.core.log import JsonFormatter, log
 from chalicelib.core.metrics import MOST_VALUES, Run, measured
-from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.model import Status
 from tests.factories import (
     make_body,
@@ -51,9 +52,9 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
     log.setLevel(level)
 
 
-def single(platform: Platform) -> Ingest:
+def single(platform: Platform) -> IngestDeps:
     """What `ingest` works with, over the stores of a platform."""
-    return Ingest(
+    return IngestDeps(
         platform.ledger, platform.lake, platform.queue, no_schema, 1_000_000, platform.clock
     )
 
@@ -339,7 +340,7 @@ def test_a_time_that_can_not_be_read_spoils_nothing() -> None:
     worker = Worker()
     payload = make_body()
     event = make_event(payload=payload)
-    object.__setattr__(event, "received_at", "2026-99-99")
+    force_setattr(event, "received_at", "2026-99-99")
     delivery = make_delivery(make_message(event, payload))
     with measured("test", "run ended") as run:
         worker.run(delivery)

@@ -24,10 +24,10 @@ from chalicelib.core.errors import (
     UnsupportedMediaTypeError,
 )
 from chalicelib.core.ids import keyed_event_id
-from chalicelib.events.ingest import Ingest, Receipt
+from chalicelib.events.ingest import IngestDeps, Receipt
 from chalicelib.events.model import Record, Status
 from chalicelib.webhooks import signatures
-from chalicelib.webhooks.receive import Receiving, receive
+from chalicelib.webhooks.receive import WebhookDeps, receive
 from tests.factories import Clock, no_schema, unique
 from tests.fake_lake import FakeLake
 from tests.fake_queue import FakeQueue
@@ -55,7 +55,7 @@ class Platform:
         self.queue = FakeQueue(self.aws)
         self.secrets: dict[str, str] = dict(SECRETS)
         self.asked: list[str] = []
-        ingest = Ingest(
+        ingest = IngestDeps(
             FakeEventStore(self.aws),
             FakeLake(self.aws),
             self.queue,
@@ -63,14 +63,14 @@ class Platform:
             LIMIT,
             now=self.clock,
         )
-        self.using = Receiving(ingest, self.secret_of, "webhooks", now=self.clock)
+        self.deps = WebhookDeps(ingest, self.secret_of, "webhooks", now=self.clock)
 
     def secret_of(self, source: str) -> str | None:
         self.asked.append(source)
         return self.secrets.get(source)
 
     def receive(self, source: str, headers: Mapping[str, str], body: bytes) -> Receipt:
-        return receive(source, headers, body, unique("request"), self.using)
+        return receive(source, headers, body, unique("request"), self.deps)
 
     def github(self, body: bytes = PUSH, event: str = "push", **more: str) -> Receipt:
         """A delivery of GitHub; `more` are headers."""
@@ -447,15 +447,15 @@ def test_while_ssm_can_not_be_reached_nothing_is_acknowledged(platform: Platform
     def throttled(source: str) -> str | None:
         raise fault
 
-    using = Receiving(platform.using.ingest, throttled, "webhooks", now=platform.clock)
+    deps = WebhookDeps(platform.deps.ingest, throttled, "webhooks", now=platform.clock)
     # When a delivery comes, its error passes, and becomes a 503
     with pytest.raises(ClientError) as caught:
-        receive("github", github(PUSH), PUSH, "r", using)
+        receive("github", github(PUSH), PUSH, "r", deps)
     assert caught.value is fault
     platform.check_untouched()
     # An unknown source does not even notice
     with pytest.raises(UnauthenticatedError):
-        receive("gitlab", github(PUSH), PUSH, "r", using)
+        receive("gitlab", github(PUSH), PUSH, "r", deps)
 
 
 @pytest.mark.parametrize("call", [1, 2, 3])

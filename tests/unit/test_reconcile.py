@@ -2,7 +2,7 @@
 
 import pytest
 
-from chalicelib.events.model import Failure, Handover, Status
+from chalicelib.events.model import Dispatch, Failure, Status
 from tests.factories import decode_event
 from tests.unit.reconciling import MAX_REQUEUES, STUCK_AFTER, Platform
 
@@ -49,7 +49,7 @@ def test_an_event_that_is_being_retried_is_not_stuck(platform: Platform) -> None
         platform.clock.text,
         Failure("transient", "busy", "later"),
         final=False,
-        handover=Handover(event.received_at, noted=True),
+        dispatch=Dispatch(event.received_at, noted=True),
     )
     # Then reconcile leaves it to the queue
     assert platform.run().counts["stuck"] == 0

@@ -1,13 +1,12 @@
 """Reconcile's part for units: what came in a batch goes on with its unit."""
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.events.batch import Form, read_item
 from chalicelib.events.keys import rejected_unit_key
 from chalicelib.events.message import EventMessage, UnitMessage, decode_message
-from chalicelib.events.model import Event, Failure, Handover, Status, Step
+from chalicelib.events.model import Dispatch, Event, Failure, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, to_metadata
 from chalicelib.recovery.reconcile import UNIT_SETTLED
 from tests.factories import NOON, make_id
@@ -75,8 +74,8 @@ def test_a_unit_without_entries_is_recovered_in_one_message(platform: Platform) 
 def test_of_a_unit_that_is_known_in_part_the_rest_is_recovered(platform: Platform) -> None:
     events = orphan(platform)
     platform.ledger.add_new(events[:1])
-    event, handover = events[0], Handover("2026-03-14T12:00:00.000Z", noted=False)
-    platform.ledger.mark_processed(event, platform.clock.text, "silver", "k", handover)
+    event, dispatch = events[0], Dispatch("2026-03-14T12:00:00.000Z", noted=False)
+    platform.ledger.mark_processed(event, platform.clock.text, "silver", "k", dispatch)
     platform.clock.advance(STUCK_AFTER)
     report = platform.run()
     assert report.counts["recovered"] == 2
@@ -86,7 +85,7 @@ def test_of_a_unit_that_is_known_in_part_the_rest_is_recovered(platform: Platfor
 def test_a_key_that_another_event_took_is_no_orphan(platform: Platform) -> None:
     first = stuck(platform, BODIES[2])
     platform.ledger.mark_processed(
-        first[0], platform.clock.text, "s", "k", Handover(first[0].received_at, noted=False)
+        first[0], platform.clock.text, "s", "k", Dispatch(first[0].received_at, noted=False)
     )
     second = orphan(platform, BODIES[2], BODIES[0])
     assert second[0].event_id == first[0].event_id
@@ -152,8 +151,8 @@ def test_a_stuck_unit_whose_file_is_gone_is_sent_all_the_same(platform: Platform
 
 def test_only_what_is_stuck_of_a_unit_is_sent(platform: Platform) -> None:
     events = stuck(platform)
-    handover = Handover(events[0].received_at, noted=False)
-    platform.ledger.mark_processed(events[0], platform.clock.text, "silver", "k", handover)
+    dispatch = Dispatch(events[0].received_at, noted=False)
+    platform.ledger.mark_processed(events[0], platform.clock.text, "silver", "k", dispatch)
     platform.clock.advance(STUCK_AFTER + 1)
     platform.run()
     assert [sorted(some) for some in sent(platform)] == [sorted(ids(events[1:]))]
@@ -162,9 +161,9 @@ def test_only_what_is_stuck_of_a_unit_is_sent(platform: Platform) -> None:
 def test_an_event_that_left_its_unit_is_sent_alone(platform: Platform) -> None:
     # Given an event that has left, whose own message was lost
     events = stuck(platform)
-    handover = Handover(events[0].received_at, noted=False)
+    dispatch = Dispatch(events[0].received_at, noted=False)
     platform.ledger.mark_attempt_failed(
-        events[0], platform.clock.text, BUSY, final=False, handover=handover
+        events[0], platform.clock.text, BUSY, final=False, dispatch=dispatch
     )
     platform.clock.advance(STUCK_AFTER + 1)
     # When reconcile runs
@@ -180,7 +179,7 @@ def test_an_event_that_left_its_unit_is_sent_alone(platform: Platform) -> None:
 def test_a_replay_of_an_event_of_a_unit_is_sent_alone(platform: Platform) -> None:
     (event,) = stuck(platform, BODIES[0])
     platform.ledger.mark_processed(
-        event, platform.clock.text, "s", "k", Handover(event.received_at, noted=False)
+        event, platform.clock.text, "s", "k", Dispatch(event.received_at, noted=False)
     )
     replay = replace(event, event_id=make_id())
     platform.ledger.add(replay, [Step(Status.RECEIVED, event.received_at)], replayOf=event.event_id)

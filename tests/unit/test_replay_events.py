@@ -1,9 +1,9 @@
 """Replay: a new event from the old one's bronze, with its lineage."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.core.errors import (
     ConflictError,
@@ -12,10 +12,10 @@ from chalicelib.core.errors import (
     NotFoundError,
     SchemaViolationError,
 )
-from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.model import Event, Record, Status
-from chalicelib.events.read import Reading
-from chalicelib.replays.start import Replaying, replay
+from chalicelib.events.read import ReadDeps
+from chalicelib.replays.start import ReplayDeps, replay
 from chalicelib.web.callers import Caller
 from tests.factories import Clock, decode_event, make_submission, no_schema
 from tests.fake_lake import FakeLake
@@ -50,11 +50,11 @@ class Platform:
         def random(count: int) -> bytes:
             return next(numbers).to_bytes(count, "big")
 
-        self.ingesting = Ingest(
+        self.ingesting = IngestDeps(
             self.ledger, lake, self.queue, no_schema, 1000, now=self.clock, random=random
         )
-        reading = Reading(self.ledger, FakeEventIndex(self.aws), lake)
-        self.using = Replaying(
+        reading = ReadDeps(self.ledger, FakeEventIndex(self.aws), lake)
+        self.deps = ReplayDeps(
             reading, self.ledger, lake, self.queue, no_schema, now=self.clock, random=random
         )
 
@@ -69,10 +69,10 @@ class Platform:
         self.clock.advance(60)
         return self.aws.records[event_id]
 
-    def rejected(self, body: bytes, using: Ingest) -> str:
+    def rejected(self, body: bytes, deps: IngestDeps) -> str:
         """A payload that was refused; its id."""
         with pytest.raises(InvalidRequestError) as caught:
-            ingest(make_submission(body), using)
+            ingest(make_submission(body), deps)
         assert caught.value.event_id is not None
         return caught.value.event_id
 
@@ -87,7 +87,7 @@ def test_a_replay_is_a_new_event_from_the_same_bronze(platform: Platform, status
     # Given
     before = platform.ended(status)
     # When
-    receipt = replay(before.event.event_id, ALICE, "request", platform.using)
+    receipt = replay(before.event.event_id, ALICE, "request", platform.deps)
     # Then
     record = platform.aws.records[receipt.event_id]
     assert receipt.event_id != before.event.event_id
@@ -105,21 +105,21 @@ def test_a_replay_is_a_new_event_from_the_same_bronze(platform: Platform, status
 def test_what_is_still_to_be_processed_is_not_replayed(platform: Platform, status: Status) -> None:
     before = platform.ended(status)
     with pytest.raises(ConflictError):
-        replay(before.event.event_id, ALICE, "request", platform.using)
+        replay(before.event.event_id, ALICE, "request", platform.deps)
     assert platform.queue.sent == []
 
 
 @pytest.mark.parametrize("event_id", ["", "x", "../x", "00000000-0000-4000-8000-000000000000"])
 def test_an_unknown_event_is_not_found(platform: Platform, event_id: str) -> None:
     with pytest.raises(NotFoundError):
-        replay(event_id, ALICE, "request", platform.using)
+        replay(event_id, ALICE, "request", platform.deps)
 
 
 def test_the_event_of_another_is_not_found(platform: Platform) -> None:
     before = platform.ended(Status.PROCESSED)
     mallory = Caller("mallory", frozenset({"events:admin"}), "t")
     with pytest.raises(NotFoundError):
-        replay(before.event.event_id, mallory, "request", platform.using)
+        replay(before.event.event_id, mallory, "request", platform.deps)
     assert len(platform.aws.records) == 1
 
 
@@ -127,7 +127,7 @@ def test_a_payload_that_is_gone_can_not_be_replayed(platform: Platform) -> None:
     before = platform.ended(Status.PROCESSED)
     platform.aws.objects.clear()
     with pytest.raises(ConflictError):
-        replay(before.event.event_id, ALICE, "request", platform.using)
+        replay(before.event.event_id, ALICE, "request", platform.deps)
     assert len(platform.aws.records) == 1
 
 
@@ -136,12 +136,12 @@ def test_what_broke_its_schema_goes_through_when_the_schema_is_mended(platform: 
     event_id = platform.rejected(BODY, replace(platform.ingesting, check_schema=refuse))
     # When the schema still refuses it
     with pytest.raises(SchemaViolationError) as caught:
-        replay(event_id, ALICE, "request", replace(platform.using, check_schema=refuse))
+        replay(event_id, ALICE, "request", replace(platform.deps, check_schema=refuse))
     # Then nothing is made, and the fault is told
     assert caught.value.errors[0].pointer == "/total"
     assert len(platform.aws.records) == 1
     # When it allows it
-    receipt = replay(event_id, ALICE, "request", replace(platform.using, check_schema=allow))
+    receipt = replay(event_id, ALICE, "request", replace(platform.deps, check_schema=allow))
     # Then
     record = platform.aws.records[receipt.event_id]
     assert (record.event.event_type, record.event.schema_version) == ("order", 2)
@@ -152,12 +152,12 @@ def test_what_broke_its_schema_goes_through_when_the_schema_is_mended(platform: 
 def test_what_is_no_json_is_refused_again(platform: Platform) -> None:
     event_id = platform.rejected(b"{", platform.ingesting)
     with pytest.raises(InvalidRequestError):
-        replay(event_id, ALICE, "request", platform.using)
+        replay(event_id, ALICE, "request", platform.deps)
     assert len(platform.aws.records) == 1
 
 
 def test_a_replay_whose_send_fails_is_kept(platform: Platform) -> None:
     before = platform.ended(Status.PROCESSED)
     platform.aws.fail(4)
-    receipt = replay(before.event.event_id, ALICE, "request", platform.using)
+    receipt = replay(before.event.event_id, ALICE, "request", platform.deps)
     assert platform.aws.records[receipt.event_id].status is Status.RECEIVED

@@ -1,9 +1,9 @@
 """Steps of bulk replays, one safeguard at a time and without reconcile."""
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.core.ids import sha256

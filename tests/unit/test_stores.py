@@ -8,7 +8,7 @@ import pytest
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import UnavailableError
 from chalicelib.events.ledger import EventIndex, EventStore
-from chalicelib.events.model import Handover, Listing, Status, Step
+from chalicelib.events.model import Dispatch, Listing, Status, Step
 from tests.factories import make_event, make_id
 from tests.faults import refusal
 
@@ -82,9 +82,9 @@ def test_a_ledger_that_keeps_changing_is_unavailable() -> None:
 
     client = Flickering()
     event = make_event()
-    handover = Handover(event.received_at, noted=True)
+    dispatch = Dispatch(event.received_at, noted=True)
     with pytest.raises(UnavailableError):
-        _store(client).mark_processed(event, event.received_at, "silver", "k", handover)
+        _store(client).mark_processed(event, event.received_at, "silver", "k", dispatch)
     assert client.calls < 12
 
 

@@ -3,8 +3,9 @@
 from datetime import timedelta
 
 import pytest
+from msgspec.structs import asdict
 
-from chalicelib.events.model import Handover, Status
+from chalicelib.events.model import Dispatch, Status
 from chalicelib.recovery.model import Sweep
 from tests.factories import NOON, decode_event, make_event
 from tests.fakes import StoredObject
@@ -92,8 +93,8 @@ def test_a_sweep_that_runs_out_of_time_goes_on_where_it_stopped(platform: Platfo
 def test_between_full_sweeps_only_new_payloads_are_looked_up(platform: Platform) -> None:
     # Given a sweep that has seen an event's payload
     first = platform.stuck()
-    handover = Handover(first.received_at, noted=True)
-    platform.ledger.mark_processed(first, platform.clock.text, "silver", "k", handover)
+    dispatch = Dispatch(first.received_at, noted=True)
+    platform.ledger.mark_processed(first, platform.clock.text, "silver", "k", dispatch)
     platform.clock.advance(STUCK_AFTER + OVERLAP)
     platform.run()
     # When the next one comes after another payload
@@ -153,7 +154,7 @@ def test_two_runs_at_once_recover_an_orphan_once(platform: Platform) -> None:
 def test_a_sweep_comes_back_from_its_checkpoint() -> None:
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
     sweep = Sweep.from_dict({}).started(NOON, settled, hour)
-    assert Sweep.from_dict(vars(sweep.at("bronze/x"))) == sweep.at("bronze/x")
+    assert Sweep.from_dict(asdict(sweep.at("bronze/x"))) == sweep.at("bronze/x")
 
 
 def test_a_sweep_that_stopped_goes_on_unchanged() -> None:

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 
 from chalicelib.aws.sqs import Delivery
-from chalicelib.events.ingest import Ingest, ingest
+from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.model import Status
 from tests.factories import make_submission, no_schema
 from tests.unit.batching import Platform
@@ -40,9 +40,9 @@ def others(calls: Counter[str]) -> int:
 def test_a_batch_costs_less_than_a_tenth_of_single_events() -> None:
     # Given a hundred events that are sent one by one
     singly = Platform()
-    using = Ingest(singly.ledger, singly.lake, singly.queue, no_schema, 1000)
+    deps = IngestDeps(singly.ledger, singly.lake, singly.queue, no_schema, 1000)
     for body in BODIES:
-        ingest(make_submission(body), using)
+        ingest(make_submission(body), deps)
     single = Counter(singly.aws.calls) + work_off(singly)
     # And the same sent together
     together = Platform()

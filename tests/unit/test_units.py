@@ -1,11 +1,11 @@
 """Units: where things lie in their files, and that the bronze file alone gives the events back."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.core.errors import ForeignMessageError

@@ -9,7 +9,7 @@ from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import PermanentError, TransientError
 from chalicelib.events.batch import Form, read_item
-from chalicelib.events.finish import Processing
+from chalicelib.events.finish import WorkerDeps
 from chalicelib.events.keys import silver_key
 from chalicelib.events.message import EventMessage, UnitMessage
 from chalicelib.events.model import Event, Status, Step
@@ -95,7 +95,7 @@ class Worker:
     def run(self, *deliveries: Delivery) -> None:
         """Process a batch."""
         self.aws.calls.clear()
-        using = Processing(
+        deps = WorkerDeps(
             ledger=self.ledger,
             lake=self.lake,
             bus=self.bus,
@@ -111,7 +111,7 @@ class Worker:
             webhook_owner=WEBHOOK_OWNER,
             each=in_turn,
         )
-        process_batch(deliveries, using)
+        process_batch(deliveries, deps)
 
     def event(self, event_type: str = "demo", **fields: Any) -> tuple[Event, Delivery]:
         """An event on the queue that the ledger has not heard of, and its first delivery."""
