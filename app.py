@@ -1,362 +1,285 @@
-"""Eventline's functions and routes: decode, call one service, answer. The logic is in chalicelib.
+"""Eventline's routes and functions, each in Chalice's own terms: read, call one function, answer.
 
-The settings that the decorators need are the stage's variables in `.chalice/config.json`. What only
-some functions need is imported where it is used: every cold start of the others would pay for it.
+The logic is in `chalicelib`, a folder a capability. `scope` is what a caller's token must allow,
+`spec` the operation in the OpenAPI document. The settings that decorators need are the stage's
+variables in `.chalice/config.json`.
 """
 
-import uuid
-from typing import Any
+from chalice.app import AuthRequest, AuthResponse, Rate
 
-from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
-
-from chalicelib import __version__, openapi, wiring
-from chalicelib.alerts import read as read_alerts
-from chalicelib.alerts import relay as relay_alarms
-from chalicelib.alerts import send as send_alerts
-from chalicelib.alerts.decode import decode_alert_page
-from chalicelib.aws.sqs import Delivery
-from chalicelib.core import clock, config
-from chalicelib.core.errors import UnauthenticatedError
-from chalicelib.core.log import configure, log_context
-from chalicelib.events import decode as decoding
-from chalicelib.events import ingest as ingest_events
-from chalicelib.events import ingest_batch as ingest_batches
-from chalicelib.events import read as read_events
-from chalicelib.events import worker as event_processing
-from chalicelib.events.api import accepted
-from chalicelib.items import decode as decoding_items
-from chalicelib.items import manage as manage_items
-from chalicelib.items import model as item_domain
-from chalicelib.items import notify as owner_notifications
-from chalicelib.items import subscriptions as manage_subscriptions
-from chalicelib.recovery import dead_letters
-from chalicelib.recovery import decode as decoding_recovery
-from chalicelib.recovery import reconcile as reconciliation
-from chalicelib.replays import start as replay_events
-from chalicelib.replays import steps as restart_replays
-from chalicelib.schemas import decode as decoding_schemas
-from chalicelib.schemas import manage as manage_schemas
-from chalicelib.tokens import decode as decoding_tokens
-from chalicelib.tokens import manage as manage_tokens
-from chalicelib.uploads import decode as decoding_uploads
-from chalicelib.uploads import manage as manage_uploads
-from chalicelib.uploads import record as record_uploads
-from chalicelib.web.api import Api, Call, answer, no_content, not_modified, page, stored
+from chalicelib import wiring
+from chalicelib.alerts import api as alerts
+from chalicelib.alerts.relay import relay_alarms
+from chalicelib.alerts.send import send_alerts
+from chalicelib.aws.sqs import read_deliveries
+from chalicelib.core.config import settings as load_settings
+from chalicelib.core.log import configure
+from chalicelib.events import api as events
+from chalicelib.events.worker import process_batch
+from chalicelib.items import api as items
+from chalicelib.items.notify import notify_owners as notify_of_changes
+from chalicelib.recovery import api as recovery
+from chalicelib.recovery.reconcile import reconcile as reconcile_stores
+from chalicelib.replays import api as replays
+from chalicelib.replays.steps import restart_replays
+from chalicelib.schemas import api as schemas
+from chalicelib.tokens import api as tokens
+from chalicelib.uploads import api as uploads
+from chalicelib.uploads.record import record_uploads
+from chalicelib.web import platform
+from chalicelib.web.api import Api
+from chalicelib.web.authorizer import CACHE_SECONDS, authorize_token
 from chalicelib.web.callers import AuthConfig
 from chalicelib.web.limits import MAX_BODY_BYTES
-from chalicelib.web.request import Invocation, seconds_left
-from chalicelib.webhooks import receive as receive_webhooks
+from chalicelib.web.middleware import keep_deadline, observe_runs
+from chalicelib.web.request import LambdaEvent, Request
+from chalicelib.web.responses import Response
+from chalicelib.webhooks import api as webhooks
 
-settings = config.settings()
+settings = load_settings()
 configure(settings.log_level, settings.stage)
-# The name is the API's in API Gateway, whose metrics know it by nothing else.
-door = AuthConfig(settings.auth_mode, settings.direct_owner, settings.iam_admins)
-app = Api(f"eventline-{settings.stage}", door, settings.cors_origin, settings.stage)
-
-AUTHORIZER_CACHE_SECONDS = 10
-"""How long API Gateway may go on honouring a token that was revoked."""
+# The API's name in API Gateway and its metrics.
+app = Api(f"eventline-{settings.stage}", AuthConfig.of(settings), settings.cors_origin)
+app.register_middleware(observe_runs(settings.stage))
+app.register_middleware(keep_deadline)
 
 
-@app.authorizer(ttl_seconds=AUTHORIZER_CACHE_SECONDS)
+@app.authorizer(ttl_seconds=CACHE_SECONDS)
 def authorize(request: AuthRequest) -> AuthResponse:
-    """Bearer token -> owner and scopes. What a scope allows is decided at each route."""
-    run_id = str(uuid.uuid4())  # Chalice does not pass Lambda's on.
-    try:
-        now = clock.to_text(clock.utc_now())
-        with log_context(requestId=run_id):
-            caller = manage_tokens.authenticate(wiring.tokens(), request.token, now)
-    except UnauthenticatedError:
-        # The one text that API Gateway turns into a 401 (API Gateway Developer Guide, "Use API
-        # Gateway Lambda authorizers").
-        raise Exception("Unauthorized") from None
-    scopes = " ".join(sorted(caller.scopes))
-    context = {"owner": caller.owner, "scopes": scopes, "tokenId": caller.token_id}
-    context["runId"] = run_id
-    return AuthResponse(routes=["*"], principal_id=caller.owner, context=context)
+    return authorize_token(request, wiring.authenticate)
 
 
-app.guarded_by(authorize, settings.cognito_user_pool_arn)
+app.use_authorizer(authorize, settings.cognito_user_pool_arn)
 
 
-@app.serves("GET", "/health", None)
-def get_health(_call: Call) -> Response:
-    return answer({"status": "ok", "version": __version__, "stage": settings.stage})
+@app.route("/health", methods=["GET"], scope=None, spec=platform.GET_HEALTH)
+def get_health(_request: Request) -> Response:
+    return platform.get_health(settings.stage)
 
 
-@app.serves("GET", "/openapi.json", None)
-def get_openapi(_call: Call) -> Response:
-    return answer(openapi.document())
+@app.route("/openapi.json", methods=["GET"], scope=None, spec=platform.GET_OPENAPI)
+def get_openapi(_request: Request) -> Response:
+    return platform.get_openapi(app.routes)
 
 
-@app.serves("POST", "/events", "events:write", MAX_BODY_BYTES)
-def post_event(call: Call) -> Response:
-    if decoding.is_cloud_event_batch(call):
-        return _take_batch(decoding.decode_cloud_events(call))
-    return accepted(ingest_events.ingest(decoding.decode_submission(call), wiring.ingest()))
+@app.route(
+    "/events",
+    methods=["POST"],
+    scope="events:write",
+    max_body=MAX_BODY_BYTES,
+    spec=events.POST_EVENT,
+)
+def post_event(request: Request) -> Response:
+    return events.post_event(request, wiring.ingest(), wiring.batch())
 
 
-@app.serves("POST", "/events/batch", "events:write", MAX_BODY_BYTES)
-def post_batch(call: Call) -> Response:
-    return _take_batch(decoding.decode_batch(call))
+@app.route(
+    "/events/batch",
+    methods=["POST"],
+    scope="events:write",
+    max_body=MAX_BODY_BYTES,
+    spec=events.POST_BATCH,
+)
+def post_batch(request: Request) -> Response:
+    return events.post_batch(request, wiring.batch())
 
 
-@app.serves("GET", "/events", "events:read")
-def list_events(call: Call) -> Response:
-    listing, resume_below = decoding.decode_listing(call)
-    records, resume = read_events.list_events(listing, resume_below, wiring.reading())
-    return page([record.to_dict() for record in records], resume)
+@app.route("/events", methods=["GET"], scope="events:read", spec=events.LIST_EVENTS)
+def list_events(request: Request) -> Response:
+    return events.list_events(request, wiring.reading())
 
 
-@app.serves("GET", "/events/{event_id}", "events:read")
-def get_event(call: Call, event_id: str) -> Response:
-    if decoding.wants_cloud_event(call):
-        envelope = read_events.read_cloud_event(event_id, call.caller, wiring.reading())
-        return stored(envelope, decoding.CLOUD_EVENT)
-    return answer(read_events.read_event(event_id, call.caller, wiring.reading()).to_dict())
+@app.route("/events/{event_id}", methods=["GET"], scope="events:read", spec=events.GET_EVENT)
+def get_event(request: Request, event_id: str) -> Response:
+    return events.get_event(request, event_id, wiring.reading())
 
 
-@app.serves("GET", "/events/{event_id}/payload", "events:read")
-def get_payload(call: Call, event_id: str) -> Response:
-    return stored(*read_events.read_payload(event_id, call.caller, wiring.reading()))
+@app.route(
+    "/events/{event_id}/payload", methods=["GET"], scope="events:read", spec=events.GET_PAYLOAD
+)
+def get_payload(request: Request, event_id: str) -> Response:
+    return events.get_payload(request, event_id, wiring.reading())
 
 
-@app.serves("GET", "/events/{event_id}/result", "events:read")
-def get_result(call: Call, event_id: str) -> Response:
-    document = read_events.read_result(event_id, call.caller, wiring.reading())
-    return stored(document, "application/json")
+@app.route(
+    "/events/{event_id}/result", methods=["GET"], scope="events:read", spec=events.GET_RESULT
+)
+def get_result(request: Request, event_id: str) -> Response:
+    return events.get_result(request, event_id, wiring.reading())
 
 
-@app.serves("POST", "/events/{event_id}/replay", "events:admin")
-def post_replay(call: Call, event_id: str) -> Response:
-    deps = wiring.replaying()
-    return accepted(replay_events.replay(event_id, call.caller, call.request_id, deps))
+@app.route(
+    "/events/{event_id}/replay", methods=["POST"], scope="events:admin", spec=replays.POST_REPLAY
+)
+def post_replay(request: Request, event_id: str) -> Response:
+    return replays.post_replay(request, event_id, wiring.replay())
 
 
-@app.serves("POST", "/replays", "events:admin")
-def post_replays(call: Call) -> Response:
-    now = clock.utc_now()
-    order, is_dry = decoding_recovery.decode_replay(call, now)
-    deps = wiring.replaying_many()
-    if is_dry:
-        return answer(replay_events.count(order, deps).to_dict(order))
-    replay, was_known = replay_events.start(order, call.caller, deps)
-    headers = {"Location": f"/replays/{replay.replay_id}"}
-    if was_known:
-        headers["Idempotent-Replayed"] = "true"
-    return answer(replay.to_dict(now), 202, headers)
+@app.route("/replays", methods=["POST"], scope="events:admin", spec=replays.POST_REPLAYS)
+def post_replays(request: Request) -> Response:
+    return replays.post_replays(request, wiring.bulk_replays())
 
 
-@app.serves("GET", "/replays/{replay_id}", "events:admin")
-def get_replays(call: Call, replay_id: str) -> Response:
-    replay = replay_events.read(replay_id, call.caller, wiring.replaying_many())
-    return answer(replay.to_dict(clock.utc_now()))
+@app.route("/replays/{replay_id}", methods=["GET"], scope="events:admin", spec=replays.GET_REPLAY)
+def get_replay(request: Request, replay_id: str) -> Response:
+    return replays.get_replay(request, replay_id, wiring.bulk_replays())
 
 
-@app.serves("DELETE", "/replays/{replay_id}", "events:admin")
-def delete_replays(call: Call, replay_id: str) -> Response:
-    replay = replay_events.abort(replay_id, call.caller, wiring.replaying_many())
-    return answer(replay.to_dict(clock.utc_now()))
+@app.route(
+    "/replays/{replay_id}", methods=["DELETE"], scope="events:admin", spec=replays.ABORT_REPLAY
+)
+def abort_replay(request: Request, replay_id: str) -> Response:
+    return replays.abort_replay(request, replay_id, wiring.bulk_replays())
 
 
-@app.serves("GET", "/dead-letters", "events:admin")
-def list_dead_letters(call: Call) -> Response:
-    choice, below = decoding_recovery.decode_dead_letters(call)
-    deps = wiring.recovering()
-    return page(*dead_letters.list_dead_letters(choice, below, call.caller, deps))
+@app.route("/dead-letters", methods=["GET"], scope="events:admin", spec=recovery.LIST_DEAD_LETTERS)
+def list_dead_letters(request: Request) -> Response:
+    return recovery.list_dead_letters(request, wiring.dead_letters())
 
-
-@app.serves("POST", "/dead-letters/redrive", "events:admin")
-def post_redrive(call: Call) -> Response:
-    order = decoding_recovery.decode_redrive(call)
-    done = dead_letters.redrive(order, call.caller, wiring.recovering())
-    return answer(done.to_dict())
 
+@app.route(
+    "/dead-letters/redrive", methods=["POST"], scope="events:admin", spec=recovery.POST_REDRIVE
+)
+def post_redrive(request: Request) -> Response:
+    return recovery.post_redrive(request, wiring.dead_letters())
 
-@app.serves("POST", "/webhooks/{source}", None, MAX_BODY_BYTES)
-def post_webhook(call: Call, source: str) -> Response:
-    deps = wiring.receiving()
-    receipt = receive_webhooks.receive(source, call.headers, call.body, call.request_id, deps)
-    return accepted(receipt)
 
+@app.route(
+    "/webhooks/{source}",
+    methods=["POST"],
+    scope=None,
+    max_body=MAX_BODY_BYTES,
+    spec=webhooks.POST_WEBHOOK,
+)
+def post_webhook(request: Request, source: str) -> Response:
+    return webhooks.post_webhook(request, source, wiring.webhooks())
 
-@app.serves("GET", "/schemas", "events:read")
-def list_schemas(call: Call) -> Response:
-    limit, after = decoding_schemas.decode_schema_page(call)
-    types, resume = manage_schemas.list_schemas(limit, after, wiring.managing_schemas())
-    return page([listed.to_dict() for listed in types], resume)
-
 
-@app.serves("GET", "/schemas/{event_type}", "events:read")
-def get_schema(call: Call, event_type: str) -> Response:
-    named = decoding_schemas.decode_event_type(event_type)
-    version = decoding_schemas.decode_schema_version(call)
-    return answer(manage_schemas.get_schema(named, version, wiring.managing_schemas()).to_dict())
-
-
-@app.serves("PUT", "/schemas/{event_type}", "schemas:write")
-def put_schema(call: Call, event_type: str) -> Response:
-    named, body = (
-        decoding_schemas.decode_event_type(event_type),
-        decoding_schemas.decode_schema(call),
-    )
-    now, deps = clock.to_text(clock.utc_now()), wiring.managing_schemas()
-    schema, is_new = manage_schemas.put_schema(named, body, call.caller, now, deps)
-    return answer(schema.to_dict(), 201 if is_new else 200)
+@app.route("/schemas", methods=["GET"], scope="events:read", spec=schemas.LIST_SCHEMAS)
+def list_schemas(request: Request) -> Response:
+    return schemas.list_schemas(request, wiring.schemas())
 
 
-@app.serves("DELETE", "/schemas/{event_type}", "schemas:write")
-def delete_schema(_call: Call, event_type: str) -> Response:
-    named = decoding_schemas.decode_event_type(event_type)
-    manage_schemas.delete_schema(named, wiring.managing_schemas())
-    return no_content()
+@app.route("/schemas/{event_type}", methods=["GET"], scope="events:read", spec=schemas.GET_SCHEMA)
+def get_schema(request: Request, event_type: str) -> Response:
+    return schemas.get_schema(request, event_type, wiring.schemas())
 
 
-@app.serves("POST", "/tokens", "admin")
-def post_token(call: Call) -> Response:
-    now = clock.utc_now()
-    order = decoding_tokens.decode_token_order(call, now)
-    token, text = manage_tokens.issue_token(
-        wiring.tokens(), order.owner, order.scopes, clock.to_text(now), expires_at=order.expires_at
-    )
-    shown = {**token.to_dict(), "token": text}
-    return answer(shown, 201, {"Location": f"/tokens/{token.token_id}"})
+@app.route("/schemas/{event_type}", methods=["PUT"], scope="schemas:write", spec=schemas.PUT_SCHEMA)
+def put_schema(request: Request, event_type: str) -> Response:
+    return schemas.put_schema(request, event_type, wiring.schemas())
 
 
-@app.serves("GET", "/tokens", "admin")
-def list_tokens(call: Call) -> Response:
-    tokens, cursor = manage_tokens.list_tokens(
-        wiring.tokens(), *decoding_tokens.decode_token_page(call)
-    )
-    return answer({"items": [token.to_dict() for token in tokens], "cursor": cursor})
+@app.route(
+    "/schemas/{event_type}", methods=["DELETE"], scope="schemas:write", spec=schemas.DELETE_SCHEMA
+)
+def delete_schema(request: Request, event_type: str) -> Response:
+    return schemas.delete_schema(request, event_type, wiring.schemas())
 
 
-@app.serves("DELETE", "/tokens/{token_id}", "admin")
-def delete_token(_call: Call, token_id: str) -> Response:
-    manage_tokens.revoke_token(wiring.tokens(), token_id)
-    return no_content()
+@app.route("/tokens", methods=["POST"], scope="admin", spec=tokens.POST_TOKEN)
+def post_token(request: Request) -> Response:
+    return tokens.post_token(request, wiring.tokens())
 
 
-@app.serves("POST", "/items", "items:write", MAX_BODY_BYTES)
-def post_item(call: Call) -> Response:
-    created = manage_items.create_item(decoding_items.decode_new_item(call), wiring.managing())
-    item = created.item
-    headers = {"Location": f"/items/{item.item_id}", "ETag": item.etag}
-    if created.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return answer(item.to_dict(), 201, headers)
+@app.route("/tokens", methods=["GET"], scope="admin", spec=tokens.LIST_TOKENS)
+def list_tokens(request: Request) -> Response:
+    return tokens.list_tokens(request, wiring.tokens())
 
 
-@app.serves("GET", "/items", "items:read")
-def list_items(call: Call) -> Response:
-    owner, limit, below = decoding_items.decode_owned_page(call)
-    items, resume = manage_items.list_items(owner, limit, below, wiring.managing())
-    return page([item.to_dict() for item in items], resume)
+@app.route("/tokens/{token_id}", methods=["DELETE"], scope="admin", spec=tokens.DELETE_TOKEN)
+def delete_token(request: Request, token_id: str) -> Response:
+    return tokens.delete_token(request, token_id, wiring.tokens())
 
 
-@app.serves("GET", "/items/{item_id}", "items:read")
-def get_item(call: Call, item_id: str) -> Response:
-    item = manage_items.read_item(item_id, call.caller, wiring.managing())
-    known = call.header("if-none-match")
-    if known and item_domain.is_known(known, item):
-        return not_modified(item.etag)
-    return answer(item.to_dict(), headers={"ETag": item.etag})
+@app.route(
+    "/items", methods=["POST"], scope="items:write", max_body=MAX_BODY_BYTES, spec=items.POST_ITEM
+)
+def post_item(request: Request) -> Response:
+    return items.post_item(request, wiring.items())
 
 
-@app.serves("PUT", "/items/{item_id}", "items:write", MAX_BODY_BYTES)
-def put_item(call: Call, item_id: str) -> Response:
-    content, revisions = decoding_items.decode_item_change(call)
-    deps = wiring.managing()
-    item = manage_items.replace_item(item_id, content, revisions, call.caller, deps)
-    return answer(item.to_dict(), headers={"ETag": item.etag})
+@app.route("/items", methods=["GET"], scope="items:read", spec=items.LIST_ITEMS)
+def list_items(request: Request) -> Response:
+    return items.list_items(request, wiring.items())
 
 
-@app.serves("DELETE", "/items/{item_id}", "items:write")
-def delete_item(call: Call, item_id: str) -> Response:
-    revisions = decoding_items.decode_if_match(call)
-    manage_items.delete_item(item_id, revisions, call.caller, wiring.managing())
-    return no_content()
+@app.route("/items/{item_id}", methods=["GET"], scope="items:read", spec=items.GET_ITEM)
+def get_item(request: Request, item_id: str) -> Response:
+    return items.get_item(request, item_id, wiring.items())
 
 
-@app.serves("POST", "/subscriptions", "items:write")
-def post_subscription(call: Call) -> Response:
-    order = decoding_items.decode_subscription_order(call)
-    subscription = manage_subscriptions.subscribe(order, wiring.subscribing())
-    headers = {"Location": f"/subscriptions/{subscription.subscription_id}"}
-    return answer(subscription.to_dict(), 201, headers)
+@app.route(
+    "/items/{item_id}",
+    methods=["PUT"],
+    scope="items:write",
+    max_body=MAX_BODY_BYTES,
+    spec=items.PUT_ITEM,
+)
+def put_item(request: Request, item_id: str) -> Response:
+    return items.put_item(request, item_id, wiring.items())
 
 
-@app.serves("GET", "/subscriptions", "items:write")
-def list_subscriptions(call: Call) -> Response:
-    owner, limit, below = decoding_items.decode_owned_page(call)
-    deps = wiring.subscribing()
-    found, resume = manage_subscriptions.list_subscriptions(owner, limit, below, deps)
-    return page([subscription.to_dict() for subscription in found], resume)
+@app.route("/items/{item_id}", methods=["DELETE"], scope="items:write", spec=items.DELETE_ITEM)
+def delete_item(request: Request, item_id: str) -> Response:
+    return items.delete_item(request, item_id, wiring.items())
 
 
-@app.serves("DELETE", "/subscriptions/{subscription_id}", "items:write")
-def delete_subscription(call: Call, subscription_id: str) -> Response:
-    manage_subscriptions.unsubscribe(subscription_id, call.caller, wiring.subscribing())
-    return no_content()
+@app.route("/subscriptions", methods=["POST"], scope="items:write", spec=items.POST_SUBSCRIPTION)
+def post_subscription(request: Request) -> Response:
+    return items.post_subscription(request, wiring.subscriptions())
 
 
-@app.serves("POST", "/uploads", "uploads:write")
-def post_upload(call: Call) -> Response:
-    order = decoding_uploads.decode_upload_order(call, settings.upload_max_bytes)
-    offer = manage_uploads.offer_upload(order, call.caller.owner, wiring.uploading())
-    return answer(offer.to_dict(), 201)
+@app.route("/subscriptions", methods=["GET"], scope="items:write", spec=items.LIST_SUBSCRIPTIONS)
+def list_subscriptions(request: Request) -> Response:
+    return items.list_subscriptions(request, wiring.subscriptions())
 
 
-@app.serves("GET", "/uploads", "uploads:read")
-def list_uploads(call: Call) -> Response:
-    limit, below = decoding_uploads.decode_upload_page(call)
-    records, resume = manage_uploads.list_uploads(call.caller, limit, below, wiring.uploading())
-    return page([record.to_dict() for record in records], resume)
+@app.route(
+    "/subscriptions/{subscription_id}",
+    methods=["DELETE"],
+    scope="items:write",
+    spec=items.DELETE_SUBSCRIPTION,
+)
+def delete_subscription(request: Request, subscription_id: str) -> Response:
+    return items.delete_subscription(request, subscription_id, wiring.subscriptions())
 
 
-@app.serves("GET", "/alerts", "events:read")
-def list_alerts(call: Call) -> Response:
-    limit, below = decode_alert_page(call)
-    deps = wiring.reading_alerts()
-    groups, resume = read_alerts.list_alerts(limit, below, call.caller.sees_only, deps)
-    return page([group.to_dict() for group in groups], resume)
+@app.route("/uploads", methods=["POST"], scope="uploads:write", spec=uploads.POST_UPLOAD)
+def post_upload(request: Request) -> Response:
+    return uploads.post_upload(request, wiring.uploads())
 
 
-def _take_batch(batch: "ingest_batches.Batch") -> Response:
-    verdicts = ingest_batches.ingest_batch(batch, wiring.batching())
-    return answer({"results": [verdict.to_dict() for verdict in verdicts]}, 202)
+@app.route("/uploads", methods=["GET"], scope="uploads:read", spec=uploads.LIST_UPLOADS)
+def list_uploads(request: Request) -> Response:
+    return uploads.list_uploads(request, wiring.uploads())
+
+
+@app.route("/alerts", methods=["GET"], scope="events:read", spec=alerts.LIST_ALERTS)
+def list_alerts(request: Request) -> Response:
+    return alerts.list_alerts(request, wiring.alerts())
 
 
 @app.on_s3_event(bucket=settings.uploads_bucket, events=["s3:ObjectCreated:*"])
-def record_upload(run: Invocation) -> dict[str, int]:
-    return record_uploads.record_uploads(run.to_dict(), wiring.recording()).to_dict()
-
-
-record_upload.event_class = Invocation
+def record_upload(event: LambdaEvent) -> dict[str, int]:
+    return record_uploads(event.to_dict(), wiring.record_uploads()).to_dict()
 
 
 @app.on_dynamodb_record(
     stream_arn=settings.items_stream_arn, batch_size=100, starting_position="TRIM_HORIZON"
 )
-def notify_owners(run: Invocation) -> None:
-    records = run.to_dict().get("Records", [])
-    owner_notifications.notify_owners(records, wiring.notifying(seconds_left(run.context)))
-
-
-notify_owners.event_class = Invocation
+def notify_owners(event: LambdaEvent) -> None:
+    notify_of_changes(event.records, wiring.notify_owners(event.seconds_left))
 
 
 @app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
-def alert_ci_event(event: SQSEvent) -> None:
-    deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    send_alerts.process_batch(deliveries, wiring.sending(seconds_left(event.context)))
+def alert_ci_event(event: LambdaEvent) -> None:
+    send_alerts(read_deliveries(event.records), wiring.send_alerts(event.seconds_left))
 
 
 @app.on_sns_message(topic=settings.alert_topic_arn)
-def relay_alarm(run: Invocation) -> None:
-    relay_alarms.relay_alarms(run.to_dict().get("Records", []), wiring.alert_queue())
-
-
-relay_alarm.event_class = Invocation
+def relay_alarm(event: LambdaEvent) -> None:
+    relay_alarms(event.records, wiring.alert_queue())
 
 
 @app.on_sqs_message(
@@ -364,17 +287,13 @@ relay_alarm.event_class = Invocation
     batch_size=10,
     maximum_batching_window_in_seconds=settings.batching_window,
 )
-def process_events(event: SQSEvent) -> None:
-    deliveries = [Delivery.from_record(record.to_dict()) for record in event]
-    event_processing.process_batch(deliveries, wiring.processing(seconds_left(event.context)))
+def process_events(event: LambdaEvent) -> None:
+    process_batch(read_deliveries(event.records), wiring.worker(event.seconds_left))
 
 
 @app.schedule(Rate(settings.reconcile_minutes, unit=Rate.MINUTES))
-def reconcile(run: Invocation) -> dict[str, Any]:
-    stuck_after = run.seconds("stuckAfterSeconds")
-    restart_replays.restart_replays(wiring.restarting(stuck_after))
-    deps = wiring.reconciling(run.run_id, seconds_left(run.context), stuck_after)
-    return reconciliation.reconcile(deps).to_dict()
-
-
-reconcile.event_class = Invocation
+def reconcile(event: LambdaEvent) -> dict[str, object]:
+    stuck_after = event.seconds("stuckAfterSeconds")
+    restart_replays(wiring.restart_replays(stuck_after))
+    deps = wiring.reconcile(event.run_id, event.seconds_left, stuck_after)
+    return reconcile_stores(deps).to_dict()

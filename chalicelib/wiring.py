@@ -1,24 +1,12 @@
-"""The only place that makes AWS clients, and hands services their collaborators.
+"""The composition root: what each capability works with, made from the stage's settings.
 
-Everything is made at first use and kept for the life of the process; `reset()` forgets it (tests).
-botocore's own clients are used: boto3 would add its import to every cold start and nothing else.
-What only one of the smaller functions needs is imported where it is made, for the same reason.
-
-What bulk replays, dead letters and their redrive work with.
-
-The same rules as in `wiring`, which makes the clients.
-
-What the triggers and the routes beside events work with: uploads, items, subscriptions, alerts.
-
-The same rules as in `wiring`, which makes the clients.
+One function for each set of collaborators. Clients, secrets, schemas and connections are made at
+first use and kept for the life of the process; `reset()` forgets them (tests).
 """
 
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
-from typing import TYPE_CHECKING
-
-from msgspec.structs import replace
 
 from chalicelib.alerts.groups import AlertStore
 from chalicelib.alerts.read import AlertDeps
@@ -31,15 +19,17 @@ from chalicelib.aws.effects import CheckpointStore, EffectStore
 from chalicelib.aws.sns import AlarmTopic, Topic
 from chalicelib.aws.sqs import DeadLetterQueue, Delivery, Queue
 from chalicelib.aws.ssm import Secrets
+from chalicelib.core import clock
 from chalicelib.core.config import queue_url, settings
 from chalicelib.events import processors
 from chalicelib.events.bus import Bus
-from chalicelib.events.finish import StepReplay, WorkerDeps, run_processor
+from chalicelib.events.finish import WorkerDeps, run_processor
 from chalicelib.events.ingest import IngestDeps
 from chalicelib.events.ingest_batch import BatchDeps
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
+from chalicelib.events.model import Event
 from chalicelib.events.read import ReadDeps
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
@@ -56,43 +46,33 @@ from chalicelib.replays.store import ReplayStore
 from chalicelib.schemas.check import SchemaCheck
 from chalicelib.schemas.manage import SchemaDeps
 from chalicelib.schemas.store import SchemaStore
+from chalicelib.tokens import manage
 from chalicelib.tokens.store import TokenStore
 from chalicelib.uploads.manage import UploadDeps
 from chalicelib.uploads.record import RecordDeps
 from chalicelib.uploads.store import UploadBucket, UploadStore
+from chalicelib.web.callers import Caller
 from chalicelib.webhooks.receive import WebhookDeps
 
-if TYPE_CHECKING:
-    from chalicelib.events.model import Event
+SecondsLeft = Callable[[], float]
+"""Gives the seconds until Lambda ends this run."""
 
 
 def reset() -> None:
-    """Forget every client and setting, so that the next use makes them anew."""
+    """Forget everything that was made, so that the next use makes it anew."""
     clients.reset()
-    for maker in (settings, schema_check, _secrets, slack):
+    for maker in (settings, schema_check, secrets, slack):
         maker.cache_clear()
 
 
-def ledger() -> EventStore:
-    """The ledger."""
-    config = settings()
-    return EventStore(
-        aws("dynamodb"), config.events_table, config.bronze_bucket, config.ledger_shards
-    )
+# What several capabilities share
 
 
-def index() -> "EventIndex":
-    """The ledger's indexes."""
-    return EventIndex(aws("dynamodb"), settings().events_table, settings().ledger_shards)
-
-
-def lake() -> Lake:
-    """Bronze and silver."""
-    return Lake(aws("s3"), settings().bronze_bucket, settings().silver_bucket)
+def queue(arn: str) -> Queue:
+    return Queue(aws("sqs"), queue_url(arn))
 
 
 def events_queue() -> Queue:
-    """The worker's queue."""
     return queue(settings().events_queue_arn)
 
 
@@ -101,63 +81,73 @@ def alert_queue() -> Queue:
     return queue(settings().ci_queue_arn)
 
 
-def tokens() -> "TokenStore":
-    """The token store."""
-    return TokenStore(aws("dynamodb"), settings().tokens_table)
-
-
-def ingest() -> IngestDeps:
-    """What `ingest_events` works with."""
+def ledger() -> EventStore:
     config = settings()
-    return IngestDeps(
-        ledger(), lake(), events_queue(), schema_check().check, config.max_event_bytes
+    return EventStore(
+        aws("dynamodb"), config.events_table, config.bronze_bucket, config.ledger_shards
     )
 
 
-def batching() -> "BatchDeps":
-    """What `ingest_batches` works with."""
-    return BatchDeps(ledger(), lake(), events_queue(), schema_check(), settings().max_event_bytes)
+def index() -> EventIndex:
+    return EventIndex(aws("dynamodb"), settings().events_table, settings().ledger_shards)
 
 
-def replaying() -> "ReplayDeps":
-    """What `replay_events` works with."""
-    return ReplayDeps(reading(), ledger(), lake(), events_queue(), schema_check().check)
+def lake() -> Lake:
+    return Lake(aws("s3"), settings().bronze_bucket, settings().silver_bucket)
 
 
-def receiving() -> "WebhookDeps":
-    """What `receive_webhooks` works with."""
-    config = settings()
-
-    def secret_of(source: str) -> str | None:
-        return _secrets().get(f"/eventline/{config.stage}/webhooks/{source}/secret")
-
-    return WebhookDeps(ingest(), secret_of, config.webhook_owner)
-
-
-def schema_store() -> "SchemaStore":
-    """The schemas of event types."""
-    return SchemaStore(aws("dynamodb"), settings().schemas_table)
-
-
-def managing_schemas() -> "SchemaDeps":
-    """What `manage_schemas` works with."""
-    return SchemaDeps(schema_store(), schema_check().forget)
+def checkpoints() -> CheckpointStore:
+    return CheckpointStore(aws("dynamodb"), settings().events_table)
 
 
 @cache
-def schema_check() -> "SchemaCheck":
-    """The check at ingest; what it has read and compiled is used for a while by the process."""
+def secrets() -> Secrets:
+    return Secrets(aws("ssm"), settings().secret_cache)
+
+
+@cache
+def schema_check() -> SchemaCheck:
+    """The check at ingest, with the schemas that this process has read and compiled."""
     return SchemaCheck(schema_store(), settings().schema_cache)
 
 
-def reading() -> "ReadDeps":
-    """What `read_events` works with."""
+def schema_store() -> SchemaStore:
+    return SchemaStore(aws("dynamodb"), settings().schemas_table)
+
+
+# Events
+
+
+def ingest() -> IngestDeps:
+    return IngestDeps(
+        ledger=ledger(),
+        lake=lake(),
+        queue=events_queue(),
+        check_schema=schema_check().check,
+        max_event_bytes=settings().max_event_bytes,
+    )
+
+
+def batch() -> BatchDeps:
+    return BatchDeps(
+        ledger=ledger(),
+        lake=lake(),
+        queue=events_queue(),
+        schemas=schema_check(),
+        max_event_bytes=settings().max_event_bytes,
+    )
+
+
+def reading() -> ReadDeps:
     return ReadDeps(ledger(), index(), lake())
 
 
-def processing_alone(remaining: Callable[[], float]) -> "WorkerDeps":
-    """What `process_events` works with; `remaining` gives the seconds left."""
+def worker(seconds_left: SecondsLeft) -> WorkerDeps:
     config = settings()
+
+    def step_replay(message: ReplayMessage, delivery: Delivery, seconds: float, /) -> int | None:
+        return take_step(message, delivery, seconds, replay_steps(seconds_left))
+
     return WorkerDeps(
         ledger=ledger(),
         lake=lake(),
@@ -168,123 +158,49 @@ def processing_alone(remaining: Callable[[], float]) -> "WorkerDeps":
         processors=processors.PROCESSORS,
         max_attempts=config.max_attempts,
         retry_base=config.retry_base,
-        remaining=remaining,
+        remaining=seconds_left,
         webhook_owner=config.webhook_owner,
+        step_replay=step_replay,
     )
 
 
-def reconciling(
-    run_id: str, remaining: Callable[[], float], stuck_after: int | None = None
-) -> "ReconcileDeps":
-    """What `reconcile` works with; an operator's `stuck_after` overrides the stage's setting and
-    asks for a full sweep."""
-    config = settings()
-    full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
-    return ReconcileDeps(
-        ledger=ledger(),
-        index=index(),
-        lake=lake(),
-        queue=events_queue(),
-        checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
-        alerts=alert_queue(),
-        stuck_after=config.stuck_after if stuck_after is None else stuck_after,
-        max_requeues=config.max_requeues,
-        backlog_limit=config.backlog_limit,
-        full_sweep_every=full_sweep_every if stuck_after is None else None,
-        run_id=run_id,
-        remaining=remaining,
-        comparing=_comparing(remaining),
-    )
+# Replays
 
 
-def _comparing(remaining: Callable[[], float]) -> "CompareDeps":
-    """What `compare_stores` works with."""
-    config = settings()
-
-    def make_document(
-        event: "Event", payload: bytes, attempt: int, seconds: float, processed_at: str
-    ) -> str:
-        deps = processing_alone(remaining)
-        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
-
-    results = ResultStore(aws("dynamodb"), config.events_table)
-    return CompareDeps(
-        ledger=ledger(),
-        index=index(),
-        lake=lake(),
-        checkpoints=CheckpointStore(aws("dynamodb"), config.events_table),
-        remaking=RemakeDeps(lake(), results, make_document),
-        stage=config.stage,
-        remaining=remaining,
-    )
+def replay() -> ReplayDeps:
+    return ReplayDeps(reading(), ledger(), lake(), events_queue(), schema_check().check)
 
 
-@cache
-def _secrets() -> "Secrets":
-    """Secrets; once read, they are used for a while by the whole process."""
-    return Secrets(aws("ssm"), settings().secret_cache)
-
-
-@cache
-def slack() -> "Slack":
-    """Slack, with the connections that the process keeps."""
-    config = settings()
-    secrets = _secrets()
-    return Slack(
-        make_pool(),
-        lambda max_age: secrets.get(config.slack_parameter, max_age),
-        loopback=config.stage == "local",
-    )
-
-
-def queue(arn: str) -> Queue:
-    """The queue of an ARN."""
-    return Queue(aws("sqs"), queue_url(arn))
-
-
-def replaying_many() -> "BulkReplayDeps":
-    """What `replay_many` works with."""
+def bulk_replays() -> BulkReplayDeps:
     return BulkReplayDeps(
-        replays=_replays(),
+        replays=replay_store(),
         ledger=ledger(),
-        window=_window(),
+        window=event_window(),
         queue=events_queue(),
         shards=settings().ledger_shards,
     )
 
 
-def processing(remaining: Callable[[], float]) -> "WorkerDeps":
-    """What `process_events` works with; `remaining` gives the seconds left."""
-    return replace(processing_alone(remaining), step_replay=stepping(remaining))
+def replay_steps(seconds_left: SecondsLeft) -> StepDeps:
+    config = settings()
+    return StepDeps(
+        replays=replay_store(),
+        ledger=ledger(),
+        window=event_window(),
+        lake=lake(),
+        queue=events_queue(),
+        check_schema=schema_check().check,
+        backlog_limit=config.backlog_limit,
+        max_attempts=config.max_attempts,
+        remaining=seconds_left,
+    )
 
 
-def stepping(remaining: Callable[[], float]) -> "StepReplay":
-    """Takes steps of bulk replays; `remaining` gives the seconds left."""
-
-    def step_replay(message: ReplayMessage, delivery: Delivery, seconds: float, /) -> int | None:
-        # Most batches bring no step, so nothing of this is made before one does.
-        config = settings()
-        deps = StepDeps(
-            replays=_replays(),
-            ledger=ledger(),
-            window=_window(),
-            lake=lake(),
-            queue=events_queue(),
-            check_schema=schema_check().check,
-            backlog_limit=config.backlog_limit,
-            max_attempts=config.max_attempts,
-            remaining=remaining,
-        )
-        return take_step(message, delivery, seconds, deps)
-
-    return step_replay
-
-
-def restarting(stuck_after: int | None = None) -> "RestartDeps":
-    """What `restart_replays` works with; an operator's `stuck_after` overrides the stage's."""
+def restart_replays(stuck_after: int | None) -> RestartDeps:
+    """An operator's `stuck_after` overrides the stage's."""
     config = settings()
     return RestartDeps(
-        replays=_replays(),
+        replays=replay_store(),
         queue=events_queue(),
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_restarts=config.max_requeues,
@@ -292,8 +208,18 @@ def restarting(stuck_after: int | None = None) -> "RestartDeps":
     )
 
 
-def recovering() -> "DeadLetterDeps":
-    """What `dead_letters` works with."""
+def replay_store() -> ReplayStore:
+    return ReplayStore(aws("dynamodb"), settings().events_table)
+
+
+def event_window() -> EventWindow:
+    return EventWindow(aws("dynamodb"), settings().events_table)
+
+
+# Recovery
+
+
+def dead_letters() -> DeadLetterDeps:
     config = settings()
     arns = {
         EVENTS_QUEUE: config.events_dlq_arn,
@@ -306,43 +232,79 @@ def recovering() -> "DeadLetterDeps":
         index=index(),
         queue=events_queue(),
         dead={name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()},
-        sources={
-            EVENTS_QUEUE: events_queue(),
-            ALERTS_QUEUE: alert_queue(),
-        },
+        sources={EVENTS_QUEUE: events_queue(), ALERTS_QUEUE: alert_queue()},
     )
 
 
-def _replays() -> "ReplayStore":
-    return ReplayStore(aws("dynamodb"), settings().events_table)
-
-
-def _window() -> "EventWindow":
-    return EventWindow(aws("dynamodb"), settings().events_table)
-
-
-def uploading() -> "UploadDeps":
-    """What `manage_uploads` works with."""
+def reconcile(run_id: str, seconds_left: SecondsLeft, stuck_after: int | None) -> ReconcileDeps:
+    """An operator's `stuck_after` overrides the stage's, and asks for a full sweep."""
     config = settings()
-    return UploadDeps(
-        bucket=UploadBucket(aws("s3"), config.uploads_bucket),
-        index=ShardedIndex(aws("dynamodb"), config.uploads_table, config.ledger_shards),
-        url_seconds=config.upload_url_seconds,
+    full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
+    return ReconcileDeps(
+        ledger=ledger(),
+        index=index(),
+        lake=lake(),
+        queue=events_queue(),
+        checkpoints=checkpoints(),
+        alerts=alert_queue(),
+        stuck_after=config.stuck_after if stuck_after is None else stuck_after,
+        max_requeues=config.max_requeues,
+        backlog_limit=config.backlog_limit,
+        full_sweep_every=full_sweep_every if stuck_after is None else None,
+        run_id=run_id,
+        remaining=seconds_left,
+        comparing=compare(seconds_left),
     )
 
 
-def recording() -> "RecordDeps":
-    """What `record_uploads` works with."""
+def compare(seconds_left: SecondsLeft) -> CompareDeps:
+    def make_document(
+        event: Event, payload: bytes, attempt: int, seconds: float, processed_at: str
+    ) -> str:
+        deps = worker(seconds_left)
+        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
+
+    results = ResultStore(aws("dynamodb"), settings().events_table)
+    return CompareDeps(
+        ledger=ledger(),
+        index=index(),
+        lake=lake(),
+        checkpoints=checkpoints(),
+        remaking=RemakeDeps(lake(), results, make_document),
+        stage=settings().stage,
+        remaining=seconds_left,
+    )
+
+
+# Schemas, webhooks, tokens
+
+
+def schemas() -> SchemaDeps:
+    return SchemaDeps(schema_store(), schema_check().forget)
+
+
+def webhooks() -> WebhookDeps:
     config = settings()
-    return RecordDeps(
-        store=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
-        dead_letters=queue(config.uploads_dlq_arn),
-        ttl_seconds=config.upload_ttl,
-    )
+
+    def secret_of(source: str) -> str | None:
+        return secrets().get(f"/eventline/{config.stage}/webhooks/{source}/secret")
+
+    return WebhookDeps(ingest(), secret_of, config.webhook_owner)
 
 
-def managing() -> "ItemDeps":
-    """What `manage_items` works with."""
+def tokens() -> TokenStore:
+    return TokenStore(aws("dynamodb"), settings().tokens_table)
+
+
+def authenticate(authorization: str) -> Caller:
+    """Who sent an `Authorization` header; `UnauthenticatedError` for nobody we know."""
+    return manage.authenticate(tokens(), authorization, clock.to_text(clock.utc_now()))
+
+
+# Items and uploads
+
+
+def items() -> ItemDeps:
     config = settings()
     return ItemDeps(
         items=ItemStore(aws("dynamodb"), config.items_table, config.ledger_shards),
@@ -352,8 +314,7 @@ def managing() -> "ItemDeps":
     )
 
 
-def subscribing() -> "SubscriptionDeps":
-    """What `manage_subscriptions` works with."""
+def subscriptions() -> SubscriptionDeps:
     config = settings()
     return SubscriptionDeps(
         subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
@@ -362,22 +323,42 @@ def subscribing() -> "SubscriptionDeps":
     )
 
 
-def notifying(remaining: Callable[[], float]) -> "NotifyDeps":
-    """What `notify_owners` works with; `remaining` gives the seconds left."""
+def notify_owners(seconds_left: SecondsLeft) -> NotifyDeps:
     config = settings()
     return NotifyDeps(
         effects=EffectStore(aws("dynamodb"), config.events_table),
         topic=Topic(aws("sns"), config.owner_topic_arn),
         dead_letters=queue(config.notifications_dlq_arn),
-        remaining=remaining,
+        remaining=seconds_left,
     )
 
 
-def sending(remaining: Callable[[], float]) -> "SendDeps":
-    """What `send_alerts` works with; `remaining` gives the seconds left."""
+def uploads() -> UploadDeps:
+    config = settings()
+    return UploadDeps(
+        bucket=UploadBucket(aws("s3"), config.uploads_bucket),
+        index=ShardedIndex(aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        url_seconds=config.upload_url_seconds,
+        max_bytes=config.upload_max_bytes,
+    )
+
+
+def record_uploads() -> RecordDeps:
+    config = settings()
+    return RecordDeps(
+        store=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        dead_letters=queue(config.uploads_dlq_arn),
+        ttl_seconds=config.upload_ttl,
+    )
+
+
+# Alerts
+
+
+def send_alerts(seconds_left: SecondsLeft) -> SendDeps:
     config = settings()
     return SendDeps(
-        groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        groups=alert_store(),
         slack=slack(),
         queue=alert_queue(),
         dead_letters=queue(config.ci_dlq_arn),
@@ -385,14 +366,29 @@ def sending(remaining: Callable[[], float]) -> "SendDeps":
         window=config.alert_window,
         max_attempts=config.alert_max_attempts,
         retry_max=config.alert_retry_max,
-        remaining=remaining,
+        remaining=seconds_left,
     )
 
 
-def reading_alerts() -> "AlertDeps":
-    """What `read_alerts` works with."""
+def alerts() -> AlertDeps:
     config = settings()
     return AlertDeps(
-        groups=AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+        groups=alert_store(),
         index=ShardedIndex(aws("dynamodb"), config.alerts_table, config.ledger_shards),
+    )
+
+
+def alert_store() -> AlertStore:
+    config = settings()
+    return AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards)
+
+
+@cache
+def slack() -> Slack:
+    """Slack, with the connections that the process keeps."""
+    config = settings()
+    return Slack(
+        make_pool(),
+        lambda max_age: secrets().get(config.slack_parameter, max_age),
+        loopback=config.stage == "local",
     )

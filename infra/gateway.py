@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chalicelib.core.config import AuthMode
+from chalicelib.core.errors import title_of
 from chalicelib.web.browsers import SECURITY_HEADERS, readable_by
 from infra.project import Json
 
@@ -18,11 +19,10 @@ _REQUEST_ID = "$context.requestId"
 
 @dataclass(frozen=True)
 class Problem:
-    """What the gateway answers in one case: status, stable code, title, detail, more headers."""
+    """What the gateway answers in one case: status, stable code, detail, more headers."""
 
     status: int
     code: str
-    title: str
     detail: str
     headers: dict[str, str] = field(default_factory=dict)
 
@@ -33,61 +33,45 @@ _SLOW = "No answer came in time. The request may have been carried out; repeat i
 _SOON = {"Retry-After": "1"}
 
 # Every response type there is, so that the defaults below catch only what AWS adds later.
-# The codes and titles are those of chalicelib.errors where the application has the same error.
+# The codes are those of chalicelib/core/errors.py where the application has the same error.
 PROBLEMS: dict[str, Problem] = {
-    "ACCESS_DENIED": Problem(403, "forbidden", "Forbidden", _FORBIDDEN),
-    "API_CONFIGURATION_ERROR": Problem(500, "internal-error", "Internal error", _INTERNAL),
-    "AUTHORIZER_CONFIGURATION_ERROR": Problem(500, "internal-error", "Internal error", _INTERNAL),
-    "AUTHORIZER_FAILURE": Problem(500, "internal-error", "Internal error", _INTERNAL),
-    "BAD_REQUEST_BODY": Problem(
-        400, "invalid-request", "Invalid request", "The body is not what the route takes."
-    ),
+    "ACCESS_DENIED": Problem(403, "forbidden", _FORBIDDEN),
+    "API_CONFIGURATION_ERROR": Problem(500, "internal-error", _INTERNAL),
+    "AUTHORIZER_CONFIGURATION_ERROR": Problem(500, "internal-error", _INTERNAL),
+    "AUTHORIZER_FAILURE": Problem(500, "internal-error", _INTERNAL),
+    "BAD_REQUEST_BODY": Problem(400, "invalid-request", "The body is not what the route takes."),
     "BAD_REQUEST_PARAMETERS": Problem(
-        400, "invalid-request", "Invalid request", "A parameter is missing or not usable."
+        400, "invalid-request", "A parameter is missing or not usable."
     ),
-    "DEFAULT_4XX": Problem(
-        400, "invalid-request", "Invalid request", "The gateway refused the request."
-    ),
-    "DEFAULT_5XX": Problem(500, "internal-error", "Internal error", _INTERNAL),
-    "EXPIRED_TOKEN": Problem(403, "forbidden", "Forbidden", "The credentials have expired."),
-    "INTEGRATION_FAILURE": Problem(504, "gateway-timeout", "Gateway timeout", _SLOW, _SOON),
-    "INTEGRATION_TIMEOUT": Problem(504, "gateway-timeout", "Gateway timeout", _SLOW, _SOON),
-    "INVALID_API_KEY": Problem(403, "forbidden", "Forbidden", _FORBIDDEN),
-    "INVALID_SIGNATURE": Problem(403, "forbidden", "Forbidden", "The signature does not match."),
+    "DEFAULT_4XX": Problem(400, "invalid-request", "The gateway refused the request."),
+    "DEFAULT_5XX": Problem(500, "internal-error", _INTERNAL),
+    "EXPIRED_TOKEN": Problem(403, "forbidden", "The credentials have expired."),
+    "INTEGRATION_FAILURE": Problem(504, "gateway-timeout", _SLOW, _SOON),
+    "INTEGRATION_TIMEOUT": Problem(504, "gateway-timeout", _SLOW, _SOON),
+    "INVALID_API_KEY": Problem(403, "forbidden", _FORBIDDEN),
+    "INVALID_SIGNATURE": Problem(403, "forbidden", "The signature does not match."),
     # The gateway says "missing authentication token" when no route has the path and method.
-    "MISSING_AUTHENTICATION_TOKEN": Problem(
-        404, "not-found", "Not found", "No route has this path and method."
-    ),
-    "QUOTA_EXCEEDED": Problem(
-        429, "too-many-requests", "Too many requests", "The quota of the key is used up."
-    ),
-    "REQUEST_TOO_LARGE": Problem(
-        413, "payload-too-large", "Payload too large", "The gateway takes 10 MB at most."
-    ),
-    "RESOURCE_NOT_FOUND": Problem(
-        404, "not-found", "Not found", "No route has this path and method."
-    ),
-    "THROTTLED": Problem(
-        429, "too-many-requests", "Too many requests", "Send more slowly, and try again.", _SOON
-    ),
+    "MISSING_AUTHENTICATION_TOKEN": Problem(404, "not-found", "No route has this path and method."),
+    "QUOTA_EXCEEDED": Problem(429, "too-many-requests", "The quota of the key is used up."),
+    "REQUEST_TOO_LARGE": Problem(413, "payload-too-large", "The gateway takes 10 MB at most."),
+    "RESOURCE_NOT_FOUND": Problem(404, "not-found", "No route has this path and method."),
+    "THROTTLED": Problem(429, "too-many-requests", "Send more slowly, and try again.", _SOON),
     "UNAUTHORIZED": Problem(
         401,
         "unauthorized",
-        "Unauthorized",
         "A valid token is needed: Authorization: Bearer <token>.",
         {"WWW-Authenticate": "Bearer"},
     ),
     "UNSUPPORTED_MEDIA_TYPE": Problem(
-        415, "unsupported-media-type", "Unsupported media type", "The route takes another type."
+        415, "unsupported-media-type", "The route takes another type."
     ),
-    "WAF_FILTERED": Problem(403, "forbidden", "Forbidden", "The request was filtered."),
+    "WAF_FILTERED": Problem(403, "forbidden", "The request was filtered."),
 }
 _BY_IAM = {
     # The gateway says the same of what is not signed as of what is not there.
     "MISSING_AUTHENTICATION_TOKEN": Problem(
         401,
         "unauthorized",
-        "Unauthorized",
         "Not signed with AWS Signature Version 4, or no route has this path and method.",
         {"WWW-Authenticate": "AWS4-HMAC-SHA256"},
     ),
@@ -109,7 +93,7 @@ def response(problem: Problem, origin: str = "") -> Json:
     """Return the arguments of PutGatewayResponse that make the gateway answer `problem`."""
     body = {
         "type": "about:blank",
-        "title": problem.title,
+        "title": title_of(problem.code),
         "status": problem.status,
         "detail": problem.detail,
         "code": problem.code,

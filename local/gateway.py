@@ -26,6 +26,7 @@ from chalice.local import (
     NotAuthorizedError,
 )
 
+from chalicelib.core.errors import title_of
 from chalicelib.web.limits import MAX_HEADER_BYTES, header_bytes
 from infra.gateway import PROBLEMS, Problem, headers_of
 from local.routes import Match, match
@@ -60,7 +61,6 @@ class HttpReply:
 _HEADERS_TOO_LARGE = Problem(
     431,
     "headers-too-large",
-    "Request header fields too large",
     f"The request line and the headers may have {MAX_HEADER_BYTES} bytes.",
 )
 
@@ -72,14 +72,16 @@ def refusal(kind: str, request_id: str, origin: str = "") -> HttpReply:
 
 def malformed(status: int, detail: str, request_id: str) -> HttpReply:
     """The answer to what is no proper HTTP request, which never reaches a route."""
-    title = HTTPStatus(status).phrase
-    return _problem(Problem(status, "malformed-request", title, detail), request_id)
+    problem = Problem(status, "malformed-request", detail)
+    return _problem(problem, request_id, title=HTTPStatus(status).phrase)
 
 
-def _problem(what: Problem, request_id: str, origin: str = "") -> HttpReply:
+def _problem(
+    what: Problem, request_id: str, origin: str = "", *, title: str | None = None
+) -> HttpReply:
     body = {
         "type": "about:blank",
-        "title": what.title,
+        "title": title or title_of(what.code),
         "status": what.status,
         "detail": what.detail,
         "code": what.code,

@@ -12,7 +12,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from chalicelib.openapi import document
+from chalicelib.web import openapi
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
@@ -33,6 +33,13 @@ class Operation:
     @property
     def statuses(self) -> set[int]:
         return {int(status) for status in self.content["responses"]}
+
+
+def document() -> Json:
+    """The document of the application's routes."""
+    from app import app
+
+    return openapi.document(app.routes)
 
 
 def operations(of: Json | None = None) -> list[Operation]:

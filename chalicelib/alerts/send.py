@@ -252,7 +252,7 @@ class _Unit(Struct, frozen=True):
     deliveries: list[Delivery]
 
 
-def process_batch(deliveries: Sequence[Delivery], deps: SendDeps) -> None:
+def send_alerts(deliveries: Sequence[Delivery], deps: SendDeps) -> None:
     """Send a batch; those of `work_off` and two AWS calls when some are to be tried again, two more
     for one that is given up. Messages that were delivered before come last.
 

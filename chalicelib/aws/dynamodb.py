@@ -1,22 +1,18 @@
-"""Python values as DynamoDB attribute values and back, for what our records hold.
+"""DynamoDB: values and attributes, the calls that stores make, and listing by a sharded index.
 
-Strings, whole numbers, booleans, lists and maps; None means that the attribute is left out. (The
-converter that boto3 has would cost an import of all of boto3 at every cold start.) Source: Amazon
+Records hold strings, whole numbers, booleans, lists and maps; None means that the attribute is left
+out. (boto3's own converter would cost every cold start an import of all of boto3.) Source: Amazon
 DynamoDB API Reference, "AttributeValue".
-
-Listing a sharded index, newest first, at a cost that does not grow with the table.
-
-An index is split into partitions named `<name>#<shard>`, so that no partition takes all writes; its
-range key is `listKey`, `<time>#<id>`. A page asks every shard once and merges by time. Entries come
-as the index holds them: what a caller needs of them must be projected into it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from botocore.exceptions import ClientError
 from msgspec import Struct
 
 from chalicelib.aws.threads import in_threads
+from chalicelib.core.errors import UnavailableError
 from chalicelib.core.paging import Entry, just_below, merge_newest
 
 
@@ -60,6 +56,70 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:
     raise TypeError(f"unexpected attribute kind {kind}")
 
 
+BATCH = 100
+"""Keys of one BatchGetItem."""
+_ROUNDS = 8
+
+
+class Outcome(Struct, frozen=True):
+    """What became of a conditional write. `item` is the item after it, where ReturnValues asks for
+    that; or the one that stood against it, {} for none. `is_repeat`: the SDK had sent it before,
+    so that what stands against it may be its own work."""
+
+    made: bool
+    item: Mapping[str, Any]
+    is_repeat: bool = False
+
+
+class Table:
+    """The calls of a store on its table."""
+
+    def __init__(self, client: Any, name: str) -> None:
+        self._client = client
+        self.name = name
+
+    def get(self, key: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The item of a key (both as attribute values), read consistently; one call."""
+        answer = self._client.get_item(TableName=self.name, Key=key, ConsistentRead=True)
+        item: Mapping[str, Any] | None = answer.get("Item")
+        return item
+
+    def get_many(self, keys: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+        """The items that exist, read consistently; one call for each hundred keys, more while
+        DynamoDB leaves some out. `UnavailableError` if it keeps doing so."""
+        for start in range(0, len(keys), BATCH):
+            wanted = {"Keys": list(keys[start : start + BATCH]), "ConsistentRead": True}
+            request: Mapping[str, Any] = {self.name: wanted}
+            for _ in range(_ROUNDS):
+                answer = self._client.batch_get_item(RequestItems=request)
+                yield from answer["Responses"].get(self.name, [])
+                request = answer.get("UnprocessedKeys") or {}
+                if not request:
+                    break
+            else:
+                raise UnavailableError("the table is being throttled")
+
+    def write(self, operation: str, **arguments: Any) -> Outcome:
+        """One conditional write: `put_item`, `update_item` or `delete_item`; one call."""
+        try:
+            answer = getattr(self._client, operation)(
+                TableName=self.name, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            is_repeat = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+            return Outcome(made=False, item=error.response.get("Item", {}), is_repeat=is_repeat)
+        return Outcome(made=True, item=answer.get("Attributes") or {})
+
+    def query(self, index: str, condition: str, **arguments: Any) -> tuple[list[Any], Any]:
+        """(items, the key to start the next page at or None) of one page of an index; one call."""
+        answer = self._client.query(
+            TableName=self.name, IndexName=index, KeyConditionExpression=condition, **arguments
+        )
+        return answer["Items"], answer.get("LastEvaluatedKey")
+
+
 T = TypeVar("T")
 
 
@@ -72,11 +132,15 @@ class Partitions(Struct, frozen=True):
 
 
 class ShardedIndex:
-    """Queries the indexes of a table, each split into `shards`."""
+    """Lists a table by an index, newest first, at a cost that does not grow with the table.
+
+    An index is split into `shards` partitions named `<name>#<shard>`, so that no partition takes
+    all writes; its range key is `listKey`, `<time>#<id>`. A page asks every shard once and merges
+    by time. Entries come as the index holds them: what a caller needs must be projected into it.
+    """
 
     def __init__(self, client: Any, table: str, shards: int) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table)
         self._shards = shards
 
     def newest(
@@ -94,11 +158,10 @@ class ShardedIndex:
         condition = f"{partitions.key} = :partition" + (" AND listKey <= :end" if upper else "")
         found: dict[str, Mapping[str, Any]] = {}
 
-        def query(shard: int) -> dict[str, Any]:
-            answer: dict[str, Any] = self._client.query(
-                TableName=self._table,
-                IndexName=partitions.index,
-                KeyConditionExpression=condition,
+        def query(shard: int) -> tuple[list[Entry], str | None]:
+            items, last = self._table.query(
+                partitions.index,
+                condition,
                 ExpressionAttributeValues={
                     ":partition": {"S": f"{partitions.name}#{shard}"},
                     **upper,
@@ -106,16 +169,14 @@ class ShardedIndex:
                 ScanIndexForward=False,
                 Limit=limit,
             )
-            return answer
+            found.update({item["listKey"]["S"]: item for item in items})
+            entries = [Entry(key, key.rpartition("#")[2]) for key in map(_list_key, items)]
+            return entries, last["listKey"]["S"] if last else None
 
-        def entries(answer: dict[str, Any]) -> tuple[list[Entry], str | None]:
-            items = {item["listKey"]["S"]: item for item in answer["Items"]}
-            found.update(items)
-            last = answer.get("LastEvaluatedKey")
-            page = [Entry(list_key, list_key.rpartition("#")[2]) for list_key in items]
-            return page, last["listKey"]["S"] if last else None
-
-        answers = in_threads(query, range(self._shards))
-        page = merge_newest(map(entries, answers), limit)
+        page = merge_newest(in_threads(query, range(self._shards)), limit)
         read_entries = [read(from_item(found[entry.list_key])) for entry in page.entries]
         return read_entries, page.resume_below
+
+
+def _list_key(item: Mapping[str, Any]) -> str:
+    return str(item["listKey"]["S"])

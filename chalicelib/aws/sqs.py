@@ -13,7 +13,7 @@ Amazon SQS API Reference, "ReceiveMessage", "ChangeMessageVisibilityBatch".
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct, field
@@ -60,6 +60,11 @@ class Delivery(Struct, frozen=True):
             sent_at=clock.to_text(clock.from_millis(int(attributes["SentTimestamp"]))),
             about=_ids(record.get("messageAttributes")),
         )
+
+
+def read_deliveries(records: Iterable[Mapping[str, Any]]) -> list[Delivery]:
+    """The messages of a Lambda SQS event."""
+    return [Delivery.from_record(record) for record in records]
 
 
 def _ids(attributes: Any) -> dict[str, str]:

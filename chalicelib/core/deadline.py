@@ -7,14 +7,10 @@ the run must be given a copy of that; what they have not begun when time is up f
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
-ANSWER_SECONDS = 5.0
-"""What the API keeps of its time: for a cold start, which the gateway counts and Lambda does not,
-for the back-off and the TLS handshake that a last attempt may come with, and for the answer."""
 _until: ContextVar[float] = ContextVar("eventline-deadline", default=math.inf)
 
 
@@ -31,17 +27,3 @@ def within(seconds: float) -> Iterator[None]:
         yield
     finally:
         _until.reset(token)
-
-
-def keep_deadline(event: Any, get_response: Callable[[Any], Any]) -> Any:
-    """Chalice's middleware: run a handler within the time that Lambda gives it.
-
-    A request's handler gets `ANSWER_SECONDS` less. No limit where the context tells no time.
-    """
-    is_request = hasattr(event, "lambda_context")
-    context = event.lambda_context if is_request else event.context
-    ask = getattr(context, "get_remaining_time_in_millis", None)
-    if ask is None:
-        return get_response(event)
-    with within(ask() / 1000 - (ANSWER_SECONDS if is_request else 0)):
-        return get_response(event)

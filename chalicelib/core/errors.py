@@ -212,3 +212,22 @@ def aws_code(error: BaseException) -> str:
     """The AWS error code of an SDK error ("SlowDown"), or its class's name."""
     response = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or type(error).__name__)
+
+
+_OF_GATEWAYS = {
+    "bad-request": "Bad request",
+    "gateway-timeout": "Gateway timeout",
+    "method-not-allowed": "Method not allowed",
+    "too-many-requests": "Too many requests",
+}
+"""Problems that API Gateway or Chalice answer themselves, and no error of ours stands for."""
+
+
+def title_of(code: str) -> str:
+    """The title of a problem with this code."""
+    titles = {error.code: error.title for error in _all(EventlineError)}
+    return (_OF_GATEWAYS | titles)[code]
+
+
+def _all(error: type[EventlineError]) -> list[type[EventlineError]]:
+    return [error, *(deeper for one in error.__subclasses__() for deeper in _all(one))]

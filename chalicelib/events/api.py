@@ -1,16 +1,273 @@
-"""TO DO"""
+"""The routes of events: send one or many, list, read."""
 
-from chalice.app import Response
+from collections.abc import Callable
+from functools import partial
 
+from chalicelib.core import clock
+from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
 from chalicelib.core.metrics import note
-from chalicelib.events.ingest import Receipt
-from chalicelib.web.api import answer
+from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.events import read
+from chalicelib.events.batch import KEY, MAX_ITEMS, Form
+from chalicelib.events.cloudevents import read_structured
+from chalicelib.events.cloudevents_http import is_binary, read_binary
+from chalicelib.events.description import (
+    ACCEPTED_EXAMPLE,
+    ACCEPTED_SCHEMA,
+    BATCH_EXAMPLE,
+    BATCH_SCHEMA,
+    CE_HEADERS,
+    CLOUD_EVENT_EXAMPLE,
+    CLOUD_EVENT_SCHEMA,
+    CLOUD_EVENTS_EXAMPLE,
+    CLOUD_EVENTS_SCHEMA,
+    EVENT_EXAMPLE,
+    EVENT_SCHEMA,
+    PLAIN_EXAMPLE,
+    PLAIN_SCHEMA,
+    RESULTS_EXAMPLE,
+    RESULTS_SCHEMA,
+    SILVER_EXAMPLE,
+    SILVER_SCHEMA,
+)
+from chalicelib.events.ingest import IngestDeps, Receipt, Submission
+from chalicelib.events.ingest import ingest as ingest_event
+from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
+from chalicelib.events.model import Draft, Identity, Listing, Status, read_plain
+from chalicelib.events.read import ReadDeps
+from chalicelib.web.describe import (
+    IDEMPOTENCY_KEY,
+    LOCATION,
+    PAGE,
+    REPLAYED,
+    Json,
+    Operation,
+    content,
+    event_type,
+    page_of,
+    path,
+    query,
+    response,
+    shared,
+    text,
+    uuid,
+)
+from chalicelib.web.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON, is_in_utf8, is_json_in_utf8
+from chalicelib.web.request import PageQuery, Request
+from chalicelib.web.responses import Response, answer, created, page, stored
+
+TAG = "Events"
+EVENT_ID_PARAMETER = shared(path("event_id", "The event's id.", uuid()))
+_ANYTHING: Json = {"*/*": {}}
+"""Bytes of whatever type they came in."""
+_LINKS = {
+    view: {"event_id": "$response.body#/eventId"}
+    for view in ("get_event", "get_payload", "get_result", "post_replay")
+}
+
+
+def accepted_response(**headers: Json) -> Json:
+    """The described answer of `accepted`, with `headers` beside its Location."""
+    return response(
+        "The payload is kept; the event ends PROCESSED or FAILED.",
+        content(ACCEPTED_SCHEMA, accepted=ACCEPTED_EXAMPLE),
+        {"Location": LOCATION, **headers},
+        _LINKS,
+    )
+
+
+POST_EVENT = Operation(
+    TAG,
+    "Send an event",
+    {
+        202: response(
+            "The event is kept; in batched mode, a verdict for each.",
+            content(
+                {"anyOf": [ACCEPTED_SCHEMA, RESULTS_SCHEMA]},
+                accepted=ACCEPTED_EXAMPLE,
+                batch=RESULTS_EXAMPLE,
+            ),
+            {"Location": {**LOCATION, "required": False}, "Idempotent-Replayed": REPLAYED},
+            _LINKS,
+        )
+    },
+    (415, 422),
+    description="Plain JSON, or CloudEvents 1.0 in structured, batched or binary mode. In binary"
+    " mode the `ce-` headers make the event and the body is its data, of any type. A CloudEvent is"
+    " idempotent by its source and id. An event may have 1 MiB unless the stage sets another"
+    " limit.",
+    parameters=[IDEMPOTENCY_KEY, *CE_HEADERS],
+    body={
+        **content(PLAIN_SCHEMA, plain=PLAIN_EXAMPLE),
+        **content(CLOUD_EVENT_SCHEMA, CLOUD_EVENT, event=CLOUD_EVENT_EXAMPLE),
+        **content(CLOUD_EVENTS_SCHEMA, CLOUD_EVENTS, batch=CLOUD_EVENTS_EXAMPLE),
+        **_ANYTHING,
+    },
+)
+POST_BATCH = Operation(
+    TAG,
+    f"Send up to {MAX_ITEMS} events",
+    {202: response("A verdict for each.", content(RESULTS_SCHEMA, results=RESULTS_EXAMPLE))},
+    (415,),
+    description="One bad item never refuses the others. Safe to send again whole: items with a key"
+    " are not doubled.",
+    body=content(BATCH_SCHEMA, two=BATCH_EXAMPLE),
+)
+LIST_EVENTS = Operation(
+    TAG,
+    "A page of events, newest first",
+    {
+        200: response(
+            "The page.",
+            content(page_of(EVENT_SCHEMA), page={"items": [EVENT_EXAMPLE], "cursor": None}),
+        )
+    },
+    parameters=[
+        query("eventType", event_type(), "Only events of this type."),
+        query("status", {"type": "string", "enum": list(Status)}, "Only those in this status."),
+        query("from", text(format="date-time"), "Received then or later (ISO 8601)."),
+        query("to", text(format="date-time"), "Received then or before (ISO 8601)."),
+        *PAGE,
+    ],
+)
+GET_EVENT = Operation(
+    TAG,
+    "One event: what it is and what has become of it",
+    {
+        200: response(
+            f"The record; with `Accept: {CLOUD_EVENT}`, the event itself as a CloudEvent, and one"
+            " that came structured byte for byte.",
+            {**content(EVENT_SCHEMA, record=EVENT_EXAMPLE), CLOUD_EVENT: {}},
+        )
+    },
+    (404,),
+    parameters=[EVENT_ID_PARAMETER],
+)
+GET_PAYLOAD = Operation(
+    TAG,
+    "The payload, byte for byte as it was sent",
+    {
+        200: response(
+            "The payload, as an attachment unless it is JSON.",
+            {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING},
+            {"Content-Disposition": {"schema": text(const="attachment")}},
+        )
+    },
+    (404,),
+    parameters=[EVENT_ID_PARAMETER],
+)
+GET_RESULT = Operation(
+    TAG,
+    "The silver document that processing made",
+    {200: response("The document.", content(SILVER_SCHEMA, result=SILVER_EXAMPLE))},
+    (404, 409),
+    description="409 while the event is not PROCESSED.",
+    parameters=[EVENT_ID_PARAMETER],
+)
+
+
+def post_event(request: Request, ingest: IngestDeps, batch: BatchDeps) -> Response:
+    """`POST /events`: one event, or CloudEvents in batched mode."""
+    if is_cloud_event_batch(request):
+        return _keep_batch(_batch(request, Form.CLOUD_EVENTS, "source and id"), batch)
+    return accepted(ingest_event(decode_submission(request), ingest))
+
+
+def post_batch(request: Request, batch: BatchDeps) -> Response:
+    """`POST /events/batch`: `{"events":[...]}`, a verdict for each."""
+    request.check_json("a batch is")
+    return _keep_batch(_batch(request, Form.PLAIN, KEY), batch)
+
+
+def list_events(request: Request, reading: ReadDeps) -> Response:
+    """`GET /events`: an admin sees the events of every owner."""
+    asked = request.page("eventType", "status", "from", "to")
+    listing = decode_listing(asked, request.caller.sees_only)
+    return page(*read.list_events(listing, asked.below, reading))
+
+
+def get_event(request: Request, event_id: str, reading: ReadDeps) -> Response:
+    """`GET /events/{event_id}`: the record, or the CloudEvent if `Accept` asks for it."""
+    if wants_cloud_event(request):
+        return stored(read.read_cloud_event(event_id, request.caller, reading), CLOUD_EVENT)
+    return answer(read.read_event(event_id, request.caller, reading).to_dict())
+
+
+def get_payload(request: Request, event_id: str, reading: ReadDeps) -> Response:
+    """`GET /events/{event_id}/payload`: the bytes as they were sent."""
+    return stored(*read.read_payload(event_id, request.caller, reading))
+
+
+def get_result(request: Request, event_id: str, reading: ReadDeps) -> Response:
+    """`GET /events/{event_id}/result`: the silver document."""
+    return stored(read.read_result(event_id, request.caller, reading), JSON)
 
 
 def accepted(receipt: Receipt) -> Response:
     """202: the event is kept. `Idempotent-Replayed` says that it was kept before."""
     note(eventId=receipt.event_id)
-    headers = {"Location": f"/events/{receipt.event_id}"}
-    if receipt.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return answer({"status": "accepted", "eventId": receipt.event_id}, 202, headers)
+    body = {"status": "accepted", "eventId": receipt.event_id}
+    return created(body, f"/events/{receipt.event_id}", 202, replayed=receipt.replayed)
+
+
+def is_cloud_event_batch(request: Request) -> bool:
+    """Whether `POST /events` brings CloudEvents in batched mode."""
+    return is_in_utf8(request.content_type, CLOUD_EVENTS)
+
+
+def wants_cloud_event(request: Request) -> bool:
+    """Whether `Accept` asks for the event as a CloudEvent."""
+    wanted = (request.header("accept") or "").split(",")
+    return any(part.partition(";")[0].strip().lower() == CLOUD_EVENT for part in wanted)
+
+
+def decode_submission(request: Request) -> Submission:
+    """One event: a CloudEvent if its content type or its `ce-` headers say so, else plain JSON."""
+    key, sent_as = request.idempotency_key, request.content_type
+    identity = None if key is None else Identity("idempotency", key)
+    if is_in_utf8(sent_as, CLOUD_EVENT):
+        return _submission(request, CLOUD_EVENT, partial(read_structured, request.body, identity))
+    if is_binary(request.headers):
+        read_headers = partial(read_binary, request.headers, request.body, identity)
+        return _submission(request, sent_as, read_headers)
+    if not is_json_in_utf8(sent_as):
+        raise UnsupportedMediaTypeError(f"an event is sent as {JSON} or {CLOUD_EVENT}, in UTF-8")
+    return _submission(request, JSON, partial(read_plain, request.body, identity))
+
+
+def decode_listing(asked: PageQuery, owner: str | None) -> Listing:
+    """What `GET /events` is to list; `owner` None: the events of every owner."""
+    status, kind = asked.filters.get("status"), asked.filters.get("eventType")
+    if status is not None and status not in set(Status):
+        raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(Status)}")
+    fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
+    if fault:
+        raise InvalidRequestError.at("/query/eventType", fault)
+    start, end = asked.moment("from"), asked.moment("to")
+    return Listing(
+        owner=owner,
+        event_type=kind,
+        status=None if status is None else Status(status),
+        limit=asked.limit,
+        **({} if start is None else {"start": clock.to_text(start)}),
+        **({} if end is None else {"end": clock.to_text(end)}),
+    )
+
+
+def _submission(request: Request, content_type: str, read_draft: Callable[[], Draft]) -> Submission:
+    return Submission(
+        request.body, content_type, request.caller.owner, request.request_id, read_draft
+    )
+
+
+def _batch(request: Request, form: Form, identity: str) -> Batch:
+    if request.header("idempotency-key") is not None:
+        # To ignore it would let a sender believe that it is safe to repeat the request.
+        detail = f"is for one event; in a batch each has its own {identity}"
+        raise InvalidRequestError.at("/header/Idempotency-Key", detail)
+    return Batch(request.body, form, request.caller.owner, request.request_id)
+
+
+def _keep_batch(batch: Batch, deps: BatchDeps) -> Response:
+    verdicts = ingest_batch(batch, deps)
+    return answer({"results": [verdict.to_dict() for verdict in verdicts]}, 202)

@@ -28,7 +28,10 @@ and every write pays by the kilobyte."""
 MAX_ENTITY_TAGS = 20
 EXPIRY = "expiresAt"
 _HASH_CHARACTERS = 16
-_ENTITY_TAG = re.compile(r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+ENTITY_TAG_CHARACTERS = "!#-~"
+"""What stands between the quotes of an ETag, as a class of a pattern. Bytes beyond ASCII are read,
+but not asked for."""
+_ENTITY_TAG = re.compile(rf'(W/)?"([{ENTITY_TAG_CHARACTERS}\x80-\xff]*)"')
 _ENTITY_TAGS = re.compile(
     rf"[ \t,]*{_ENTITY_TAG.pattern}(?:[ \t]*,[ \t,]*{_ENTITY_TAG.pattern})*[ \t,]*"
 )

@@ -38,6 +38,34 @@ PENDING, CONFIRMED = "pending", "confirmed"
 _BATCH_GET_ROUNDS = 5
 
 
+class Endpoint(Struct, frozen=True):
+    """What an endpoint of one protocol looks like: in words, and as a JSON Schema has it."""
+
+    words: str
+    pattern: str
+    max_characters: int
+
+
+_ATOM = "[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]"
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+ENDPOINTS = {
+    "email": Endpoint(
+        "an e-mail address",
+        rf"^(?=.{{1,64}}@){_ATOM}+(\.{_ATOM}+)*@({_LABEL}\.)+[A-Za-z0-9-]{{2,63}}$",
+        254,
+    ),
+    "sqs": Endpoint(
+        "the ARN of a standard SQS queue",
+        "^arn:aws[a-z-]*:sqs:[a-z0-9-]+:[0-9]{12}:[A-Za-z0-9_-]{1,80}$",
+        2048,
+    ),
+    "https": Endpoint(
+        "an https URL", r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?][!#-~]*)?$", 2048
+    ),
+}
+"""By protocol; these are the protocols that there are."""
+
+
 class Subscription(Struct, frozen=True):
     """A subscription as it is kept. `arn` is None until SNS has told it."""
 

@@ -74,11 +74,6 @@ def _reason(token: Token | None, secret: str) -> str:
     return "expired" if is_valid(token, secret, now="") else "wrong secret"
 
 
-def list_tokens(store: TokenStore, limit: int, after: str | None) -> tuple[list[Token], str | None]:
-    """(tokens, the id to go on after); one call."""
-    return store.page(limit, after)
-
-
 def revoke_token(store: TokenStore, token_id: str) -> None:
     """Remove a token; `NotFoundError` if there is none. One call."""
     if not is_token_id(token_id) or not store.delete(token_id):

@@ -15,11 +15,13 @@ from chalicelib.web.callers import Caller
 
 
 class UploadDeps(Struct, frozen=True):
-    """The collaborators of the functions below; `url_seconds` is how long an offer stands."""
+    """The collaborators of the functions below. An offer stands for `url_seconds`; `max_bytes` is
+    the largest upload that the stage offers."""
 
     bucket: UploadBucket
     index: ShardedIndex
     url_seconds: int
+    max_bytes: int
     now: Callable[[], datetime] = clock.utc_now
     random_bytes: Callable[[int], bytes] = secrets.token_bytes
 

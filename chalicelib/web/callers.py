@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.config import AuthMode
+from chalicelib.core.config import AuthMode, Settings
 from chalicelib.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
 from chalicelib.core.names import is_owner
 
@@ -78,6 +78,11 @@ class AuthConfig(Struct, frozen=True):
     mode: AuthMode
     direct_owner: str
     iam_admins: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, settings: Settings) -> "AuthConfig":
+        """As a stage is set."""
+        return cls(settings.auth_mode, settings.direct_owner, settings.iam_admins)
 
 
 def caller_of(context: Mapping[str, Any], door: AuthConfig) -> Caller:

@@ -1,14 +1,20 @@
-"""The pieces that the document is put together from: plain functions that make dictionaries."""
+"""Describing the API in OpenAPI 3.1: plain functions that make the dictionaries of the document.
+
+A capability describes its operations beside its handlers, with these. What several of them share
+is a `Component`: it stands in the document as a reference, and carries what it refers to.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES
+from msgspec import Struct
+
+from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES, MAX_TYPE_BYTES
 from chalicelib.web import problems
 from chalicelib.web.callers import SCOPES
+from chalicelib.web.media_types import JSON
 
 Json = dict[str, Any]
-JSON = "application/json"
 EVENT_ID = "019a9d2c-6f3b-7c1e-9b6a-2f4f6d1c8e55"
 MOMENT = "2026-01-31T23:59:59.123Z"
 CURSOR = "MjAyNi0wMS0zMVQyMzo1OTo1OS4xMjNaIzAxOWE5ZDJjLTZmM2ItN2MxZS05YjZhLTJmNGY2ZDFjOGU1NQ"
@@ -18,6 +24,7 @@ _UNPRINTABLE = (
 )
 PRINTABLE = rf"^ *[^ {_UNPRINTABLE}][^{_UNPRINTABLE}]*$"
 """Refuses no name that is one; of what a name can not hold, it leaves out the rarer characters."""
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 OWNER_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 _MOMENT_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 _HEADER_TEXT = "^[!-~]([ -~]*[!-~])?$"
@@ -38,9 +45,22 @@ REPLAYED = {
 }
 
 
-def schema(name: str) -> Json:
-    """A reference to a schema of the components."""
-    return {"$ref": f"#/components/schemas/{name}"}
+class Component(dict[str, Any]):
+    """A reference into the document's components, which knows what it refers to."""
+
+    def __init__(self, kind: str, name: str, value: Json) -> None:
+        super().__init__({"$ref": f"#/components/{kind}/{name}"})
+        self.kind, self.name, self.value = kind, name, value
+
+
+def component(name: str, value: Json) -> Component:
+    """A schema that several operations share, or that is worth a name."""
+    return Component("schemas", name, value)
+
+
+def shared(parameter: Json) -> Component:
+    """A parameter that several operations share."""
+    return Component("parameters", parameter["name"], parameter)
 
 
 def text(description: str = "", **more: Any) -> Json:
@@ -183,43 +203,68 @@ def header_text(longest: int) -> Json:
     return text(minLength=1, maxLength=longest, pattern=_HEADER_TEXT)
 
 
-def parameter(label: str) -> Json:
-    """A reference to a parameter of the components."""
-    return {"$ref": f"#/components/parameters/{label}"}
+LIMIT = shared(
+    query(
+        "limit",
+        {"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+        "How many entries the page may have.",
+    )
+)
+PAGE = (
+    LIMIT,
+    shared(
+        query(
+            "cursor",
+            text(pattern=CURSOR_PATTERN, maxLength=1024),
+            "What the page before gave as its cursor.",
+            example=CURSOR,
+        )
+    ),
+)
+OWNER = shared(
+    query("owner", text(pattern=OWNER_PATTERN), "Whose; only an admin may name another.")
+)
+IDEMPOTENCY_KEY = shared(
+    header(
+        "Idempotency-Key",
+        header_text(MAX_KEY_CHARACTERS),
+        "Makes the request idempotent, for ever: the same key and body give the first answer"
+        " again, the same key with another body is refused (422). It wins over a CloudEvent's"
+        " own source and id. Not for batches, whose events have their own.",
+    )
+)
+FIELD_ERROR = component("FieldError", problems.field_error())
 
 
-PAGE = [parameter("limit"), parameter("cursor")]
+class Operation(Struct, frozen=True):
+    """One operation, but for its name and scope, which are those of its route. `refusals` are the
+    statuses of the problems that it can answer beside those that every operation can."""
 
+    tag: str
+    summary: str
+    answers: Mapping[int, Json]
+    refusals: Sequence[int] = ()
+    description: str = ""
+    parameters: Sequence[Json] = ()
+    body: Json | None = None
 
-def operation(
-    view: str,
-    scope: str | None,
-    tag: str,
-    summary: str,
-    answers: Mapping[int, Json],
-    refusals: Sequence[int] = (),
-    *,
-    description: str = "",
-    parameters: Sequence[Json] = (),
-    body: Json | None = None,
-) -> Json:
-    """An operation whose view has the name `view`. `refusals` are the statuses of the problems
-    that it can answer beside those that every operation, or every guarded one, can."""
-    if scope is not None and scope not in SCOPES:
-        raise ValueError(f"{scope} is no scope")
-    guarded = problems.GUARDED if scope is not None else ()
-    statuses = sorted({*refusals, *guarded, *problems.ALWAYS})
-    return {
-        "operationId": view,
-        "tags": [tag],
-        "summary": summary,
-        **({"description": description} if description else {}),
-        "security": [] if scope is None else [{"bearer": [scope]}],
-        "x-required-scope": scope,
-        **({"parameters": list(parameters)} if parameters else {}),
-        **({"requestBody": {"required": True, "content": body}} if body else {}),
-        "responses": {
-            **{str(status): answer for status, answer in answers.items()},
-            **{str(status): problems.reference(status) for status in statuses},
-        },
-    }
+    def to_dict(self, view: str, scope: str | None) -> Json:
+        """The operation as the document has it."""
+        if scope is not None and scope not in SCOPES:
+            raise ValueError(f"{scope} is not a scope")
+        guarded = problems.GUARDED if scope is not None else ()
+        statuses = sorted({*self.refusals, *guarded, *problems.ALWAYS})
+        return {
+            "operationId": view,
+            "tags": [self.tag],
+            "summary": self.summary,
+            **({"description": self.description} if self.description else {}),
+            "security": [] if scope is None else [{"bearer": [scope]}],
+            "x-required-scope": scope,
+            **({"parameters": list(self.parameters)} if self.parameters else {}),
+            **({"requestBody": {"required": True, "content": self.body}} if self.body else {}),
+            "responses": {
+                **{str(status): answer for status, answer in self.answers.items()},
+                **{str(status): problems.reference(status) for status in statuses},
+            },
+        }

@@ -1,20 +1,24 @@
-"""The frame of every invocation: its ids in the log, and one line at its end that sums it up."""
+"""What all functions share: ids in the log, one line at the end of a run, and a deadline."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from chalicelib.core.deadline import within
 from chalicelib.core.log import log_context
 from chalicelib.core.metrics import measured, note
 
 # Compiled at first use.
 _ID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _MOST_CHARACTERS = 100
+ANSWER_SECONDS = 5.0
+"""What the API keeps of its time: for a cold start, which the gateway counts and Lambda does not,
+for the back-off and the TLS handshake that a last attempt may come with, and for the answer."""
 
 
 @contextmanager
-def observed_request(stage: str, request: Mapping[str, Any]) -> Iterator[None]:
+def observe_request(stage: str, request: Mapping[str, Any]) -> Iterator[None]:
     """Everything that an API request's event is answered with. The line `request answered` has
     the method, the route, the owner, the status, and `authorizer`: the id under which the
     authorizer has logged whom it let in."""
@@ -43,7 +47,7 @@ def on_behalf_of(owner: str, path: Mapping[str, str]) -> Iterator[None]:
         yield
 
 
-def observe_run(stage: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
+def observe_runs(stage: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
     """Chalice's middleware for what no request started: the run's own id is in its lines, and
     `run ended` at its end if it has metrics. `Api` sees to requests itself."""
 
@@ -55,6 +59,20 @@ def observe_run(stage: str) -> Callable[[Any, Callable[[Any], Any]], Any]:
             return get_response(event)
 
     return observe
+
+
+def keep_deadline(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice's middleware: run a handler within the time that Lambda gives it.
+
+    A request's handler gets `ANSWER_SECONDS` less. No limit where the context tells no time.
+    """
+    is_request = hasattr(event, "lambda_context")
+    context = event.lambda_context if is_request else event.context
+    ask = getattr(context, "get_remaining_time_in_millis", None)
+    if ask is None:
+        return get_response(event)
+    with within(ask() / 1000 - (ANSWER_SECONDS if is_request else 0)):
+        return get_response(event)
 
 
 def _camel_case(name: str) -> str:

@@ -5,8 +5,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
+from chalicelib.core.errors import title_of
+from chalicelib.web.media_types import PROBLEM
+
 Json = dict[str, Any]
-MEDIA_TYPE = "application/problem+json"
 ALWAYS = (400, 413, 429, 431, 500, 503, 504)
 """What any request may be answered with: the gateway's own refusals, and what goes wrong inside."""
 GUARDED = (401, 403)
@@ -16,11 +18,11 @@ _SECONDS: Json = {"schema": {"type": "string", "pattern": "^[0-9]+$"}}
 
 
 class Problem(Struct, frozen=True):
-    """The problems of one status: when they occur, their codes with titles, and an example."""
+    """The problems of one status: when they occur, their codes, and an example."""
 
     name: str
     when: str
-    titles: Mapping[str, str]
+    codes: tuple[str, ...]
     example: Mapping[str, Any]
     headers: Mapping[str, Json] = field(default_factory=dict)
 
@@ -30,11 +32,11 @@ PROBLEMS: Mapping[int, Problem] = {
         "BadRequest",
         "The request can not be understood; `errors` names each field at fault. What an"
         " authenticated sender's event was refused for is kept with it, under `eventId`.",
-        {
-            "invalid-request": "Invalid request",
-            "invalid-json": "Invalid JSON",
-            "bad-request": "Bad request",
-        },
+        (
+            "invalid-request",
+            "invalid-json",
+            "bad-request",
+        ),
         {
             "code": "invalid-request",
             "detail": "/eventType: is required",
@@ -45,38 +47,41 @@ PROBLEMS: Mapping[int, Problem] = {
     401: Problem(
         "Unauthorized",
         "There are no valid credentials, or a webhook's signature is not right.",
-        {"unauthorized": "Unauthorized"},
+        ("unauthorized",),
         {"code": "unauthorized", "detail": "a bearer token is required"},
         {"WWW-Authenticate": {"required": True, "schema": {"type": "string"}, "example": "Bearer"}},
     ),
     403: Problem(
         "Forbidden",
         "The token lacks the scope.",
-        {"forbidden": "Forbidden"},
+        ("forbidden",),
         {"code": "forbidden", "detail": "this needs a token with the scope events:read"},
     ),
     404: Problem(
         "NotFound",
         "There is no such thing, or it belongs to another owner.",
-        {"not-found": "Not found"},
+        ("not-found",),
         {"code": "not-found", "detail": "no such event"},
     ),
     409: Problem(
         "Conflict",
         "The thing is not in a state that allows this.",
-        {"conflict": "Conflict", "not-processed": "Not processed"},
+        (
+            "conflict",
+            "not-processed",
+        ),
         {"code": "not-processed", "detail": "the event is ENQUEUED, so it has no result"},
     ),
     412: Problem(
         "PreconditionFailed",
         "The thing has changed since it was read.",
-        {"precondition-failed": "Precondition failed"},
+        ("precondition-failed",),
         {"code": "precondition-failed", "detail": 'the item is at "2-0f343b0931126a20" now'},
     ),
     413: Problem(
         "PayloadTooLarge",
         "The body is too large.",
-        {"payload-too-large": "Payload too large"},
+        ("payload-too-large",),
         {
             "code": "payload-too-large",
             "detail": "the event has 1048577 bytes; at most 1048576 are accepted",
@@ -85,7 +90,7 @@ PROBLEMS: Mapping[int, Problem] = {
     415: Problem(
         "UnsupportedMediaType",
         "The body comes in a format that is not read here.",
-        {"unsupported-media-type": "Unsupported media type"},
+        ("unsupported-media-type",),
         {
             "code": "unsupported-media-type",
             "detail": "the body is sent as application/json in UTF-8",
@@ -95,10 +100,10 @@ PROBLEMS: Mapping[int, Problem] = {
         "Unprocessable",
         "An idempotency key came before with another body, or an event breaks the schema of its"
         " type; that is kept, under `eventId`.",
-        {
-            "idempotency-conflict": "Idempotency key reused",
-            "schema-violation": "Schema violation",
-        },
+        (
+            "idempotency-conflict",
+            "schema-violation",
+        ),
         {
             "code": "idempotency-conflict",
             "detail": "this idempotency key came before with another body",
@@ -107,7 +112,7 @@ PROBLEMS: Mapping[int, Problem] = {
     428: Problem(
         "PreconditionRequired",
         "A change must say which state it was made for.",
-        {"precondition-required": "Precondition required"},
+        ("precondition-required",),
         {
             "code": "precondition-required",
             "detail": "send If-Match with the ETag that you read, or *",
@@ -116,33 +121,33 @@ PROBLEMS: Mapping[int, Problem] = {
     429: Problem(
         "TooManyRequests",
         "The gateway throttles; send more slowly.",
-        {"too-many-requests": "Too many requests"},
+        ("too-many-requests",),
         {"code": "too-many-requests", "detail": "Send more slowly, and try again."},
         {"Retry-After": _SECONDS},
     ),
     431: Problem(
         "HeadersTooLarge",
         "The headers are too large.",
-        {"headers-too-large": "Request header fields too large"},
+        ("headers-too-large",),
         {"code": "headers-too-large", "detail": "the headers are too large"},
     ),
     500: Problem(
         "InternalError",
         "Something is broken on our side; the request id finds it in the log.",
-        {"internal-error": "Internal error"},
+        ("internal-error",),
         {"code": "internal-error", "detail": "something went wrong on our side"},
     ),
     503: Problem(
         "Unavailable",
         "AWS did not do what was asked; nothing was acknowledged, so send it again.",
-        {"unavailable": "Service unavailable"},
+        ("unavailable",),
         {"code": "unavailable", "detail": "try again; nothing was acknowledged"},
         {"Retry-After": {**_SECONDS, "required": True}},
     ),
     504: Problem(
         "GatewayTimeout",
         "No answer came in time; the request may have been carried out. Repeat it with its key.",
-        {"gateway-timeout": "Gateway timeout"},
+        ("gateway-timeout",),
         {
             "code": "gateway-timeout",
             "detail": "No answer came in time. The request may have been carried out; repeat it"
@@ -205,15 +210,15 @@ def field_error() -> Json:
 def _response(status: int, problem: Problem) -> Json:
     example = {
         "type": "about:blank",
-        "title": problem.titles[problem.example["code"]],
+        "title": title_of(problem.example["code"]),
         "status": status,
         "requestId": _REQUEST_ID,
         **problem.example,
     }
     narrowed = {
         "status": {"const": status},
-        "code": {"enum": list(problem.titles)},
-        "title": {"enum": list(problem.titles.values())},
+        "code": {"enum": list(problem.codes)},
+        "title": {"enum": [title_of(code) for code in problem.codes]},
     }
     body = {"allOf": [{"$ref": "#/components/schemas/Problem"}, {"properties": narrowed}]}
     return {
@@ -222,5 +227,5 @@ def _response(status: int, problem: Problem) -> Json:
             "X-Request-Id": {"$ref": "#/components/headers/X-Request-Id"},
             **problem.headers,
         },
-        "content": {MEDIA_TYPE: {"schema": body, "examples": {"problem": {"value": example}}}},
+        "content": {PROBLEM: {"schema": body, "examples": {"problem": {"value": example}}}},
     }

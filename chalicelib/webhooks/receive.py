@@ -8,7 +8,6 @@ Whatever is wrong with a signature, and an unknown source, get one answer, and n
 The log has the reason.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
@@ -19,12 +18,11 @@ from chalicelib.core import clock
 from chalicelib.core.errors import UnauthenticatedError, UnsupportedMediaTypeError
 from chalicelib.core.log import log
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
-from chalicelib.events.model import JSON
+from chalicelib.web.media_types import JSON, is_json_in_utf8
 from chalicelib.webhooks.signatures import parse_secrets, verify_github, verify_standard
 from chalicelib.webhooks.sources import GITHUB, SOURCES, STANDARD, read_github, read_standard
 
 REFUSED = "the webhook is not signed by a sender known here"
-_JSON_TYPE = re.compile(r'application/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
 _READERS = {GITHUB: read_github, STANDARD: read_standard}
 
 
@@ -44,7 +42,7 @@ def receive(
     """Keep one delivery of a webhook; `headers` have lower-case names, `body` is as it was sent.
 
     Raises `PayloadTooLargeError`, `UnauthenticatedError`, `UnsupportedMediaTypeError`, and what
-    `ingest` does: a delivery that is signed but can not be used is kept as REJECTED. An AWS error
+    `ingest` does: a delivery that is signed but cannot be used is kept as REJECTED. An AWS error
     passes, that of reading the secret too: then nothing was acknowledged.
     """
     check_size(body, deps.ingest.max_event_bytes)
@@ -78,7 +76,7 @@ def _check_signature(
 
 
 def _check_content_type(source: str, content_type: str | None) -> None:
-    if content_type is None or _JSON_TYPE.fullmatch(content_type.strip()):
+    if content_type is None or is_json_in_utf8(content_type):
         return
-    hint = '; set the webhook\'s "Content type" to application/json' if source == GITHUB else ""
-    raise UnsupportedMediaTypeError(f"a webhook is sent as application/json in UTF-8{hint}")
+    hint = f'; set the webhook\'s "Content type" to {JSON}' if source == GITHUB else ""
+    raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8{hint}")

@@ -167,7 +167,7 @@ def platform(poller: Any) -> Iterator[Platform]:
     """The application over empty tables, buckets and queues."""
     moto_api_backend.reset()
     wiring.schema_check.cache_clear()
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     make_resources(clients.aws, NAMES)
     platform = Platform(poller)
 

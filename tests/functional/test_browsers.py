@@ -14,9 +14,11 @@ from chalice.config import Config
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import NotFoundError
-from chalicelib.web.api import Api, Call, answer
+from chalicelib.web.api import Api
 from chalicelib.web.browsers import SECURITY_HEADERS
 from chalicelib.web.callers import AuthConfig
+from chalicelib.web.request import Request
+from chalicelib.web.responses import answer
 from local.serve import ThreadSafeChalice, make_server
 
 pytestmark = pytest.mark.enable_socket
@@ -37,10 +39,10 @@ def make_app(cors_origin: str) -> Api:
         context: Any = {"owner": "me", "scopes": "items:write"}
         return AuthResponse(routes=["*"], principal_id="me", context=context)
 
-    app.guarded_by(authorize, "")
+    app.use_authorizer(authorize, "")
 
-    @app.serves("PUT", "/items/{item_id}", "items:write")
-    def put_item(_call: Call, item_id: str) -> Response:
+    @app.route("/items/{item_id}", methods=["PUT"], scope="items:write")
+    def put_item(_call: Request, item_id: str) -> Response:
         if item_id == "none":
             raise NotFoundError("no such item")
         return answer({}, headers={"ETag": '"2"'})

@@ -31,7 +31,7 @@ def lay(platform: Platform, queue: str, body: str, **reason: str) -> None:
         name: {"DataType": "String", "StringValue": value} for name, value in reason.items()
     }
     platform.aws("sqs").send_message(
-        QueueUrl=wiring.recovering().dead[queue]._url,
+        QueueUrl=wiring.dead_letters().dead[queue]._url,
         MessageBody=body,
         MessageAttributes=attributes,
     )

@@ -76,7 +76,7 @@ def test_a_unit_of_that_size_is_read_from_bronze_and_its_entries_take_one_unit(
 def test_a_webhook_asks_for_what_an_event_with_a_key_does(platform: Platform) -> None:
     name = f"/eventline/{STAGE_VARIABLES['STAGE']}/webhooks/github/secret"
     platform.aws("ssm").put_parameter(Name=name, Value="s", Type="SecureString", Overwrite=True)
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     payload = b'{"zen":"Keep it logically awesome."}'
     signature = hmac.new(b"s", payload, hashlib.sha256).hexdigest()
     headers = {
@@ -93,4 +93,4 @@ def test_a_webhook_asks_for_what_an_event_with_a_key_does(platform: Platform) ->
     (way,) = [way for way in ways() if way.name == "a webhook"]
     calls = Counter(call for call in platform.calls if call not in LOOKS)
     assert calls == {name: round(count) for name, count in way.ingest.items()}
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()

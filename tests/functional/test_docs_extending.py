@@ -154,9 +154,9 @@ def secret(platform: Platform) -> Iterator[None]:
     platform.aws("ssm").put_parameter(
         Name=SECRET_NAME, Value=SECRET, Type="SecureString", Overwrite=True
     )
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     yield
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
 
 
 def deliver(

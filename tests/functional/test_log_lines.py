@@ -344,7 +344,7 @@ def _send_events(platform: Platform, sender: Any) -> None:
 def _send_webhooks(platform: Platform) -> None:
     for source, secret in SECRETS.items():
         put_secret(platform, source, secret)
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     body = json.dumps({"type": "paid", "data": {"secret": MARKER}}).encode()
     for source, headers in (
         ("github", github(body)),
@@ -446,7 +446,7 @@ def point_slack_nowhere(platform: Platform) -> None:
         Type="SecureString",
         Overwrite=True,
     )
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     wiring.slack.cache_clear()
 
 

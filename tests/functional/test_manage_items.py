@@ -27,13 +27,7 @@ from chalicelib.core.errors import (
     UnavailableError,
     UnsupportedMediaTypeError,
 )
-from chalicelib.items import manage
-from chalicelib.items.decode import (
-    decode_if_match,
-    decode_item_change,
-    decode_new_item,
-    decode_owned_page,
-)
+from chalicelib.items import api, manage
 from chalicelib.items.manage import (
     Created,
     ItemDeps,
@@ -46,8 +40,8 @@ from chalicelib.items.manage import (
 )
 from chalicelib.items.model import MAX_ITEM_BYTES, Item, make_content, revisions_to_change
 from chalicelib.items.store import ItemBodies, ItemStore
-from chalicelib.web.api import Call
 from chalicelib.web.callers import Caller
+from chalicelib.web.request import PageQuery, Request
 from tests.factories import no_schema
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -55,6 +49,7 @@ TABLE, BUCKET, SHARDS = "items", "bronze", 4
 ALICE = Caller("alice", frozenset({"items:write", "items:read"}), "t1")
 BOB = Caller("bob", frozenset({"items:write", "items:read"}), "t2")
 ADMIN = Caller("root", frozenset({"admin"}), "t3")
+NO_DEPS: Any = None
 LARGE = {"text": "x" * 100_000}
 
 
@@ -168,9 +163,9 @@ def make_call(
     caller: Caller = ALICE,
     query: dict[str, list[str]] | None = None,
     headers: dict[str, str] | None = None,
-) -> Call:
+) -> Request:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Call(caller, "r1", headers or {}, query or {}, raw)
+    return Request(caller, "r1", headers or {}, query or {}, raw)
 
 
 def stored(aws: Aws, item: Item) -> dict[str, Any]:
@@ -472,15 +467,13 @@ def test_what_was_put_by_hand_is_no_item_of_the_api(aws: Aws, deps: ItemDeps) ->
 
 
 def test_a_request_for_an_item_is_decoded() -> None:
-    order = decode_new_item(
-        make_call(
-            {"n": 1},
-            headers={"idempotency-key": "k", "content-type": "application/json; charset=utf-8"},
-        )
+    sent = make_call(
+        {"n": 1},
+        headers={"idempotency-key": "k", "content-type": "application/json; charset=utf-8"},
     )
-    assert (order.owner, order.content.data, order.idempotency_key) == ("alice", {"n": 1}, "k")
-    content, revisions = decode_item_change(make_call({"n": 2}, headers={"if-match": "*"}))
-    assert (content.data, revisions) == ({"n": 2}, None)
+    assert (api._read_content(sent).data, sent.idempotency_key) == ({"n": 1}, "k")
+    change = make_call({"n": 2}, headers={"if-match": "*"})
+    assert (api._read_content(change).data, api._read_if_match(change)) == ({"n": 2}, None)
 
 
 @pytest.mark.parametrize(
@@ -500,31 +493,28 @@ def test_a_bad_request_is_refused(
     body: bytes, headers: dict[str, str], error: type[EventlineError]
 ) -> None:
     with pytest.raises(error):
-        decode_new_item(make_call(body, headers=headers))
+        api.post_item(make_call(body, headers=headers), NO_DEPS)
 
 
 def test_the_largest_body_is_taken() -> None:
     body = b'{"t":"' + b"x" * (MAX_ITEM_BYTES - 8) + b'"}'
     assert len(body) == MAX_ITEM_BYTES
-    assert decode_new_item(make_call(body)).content.is_large
+    assert api._read_content(make_call(body)).is_large
 
 
 def test_a_change_without_if_match_is_refused() -> None:
     with pytest.raises(PreconditionRequiredError):
-        decode_item_change(make_call({"n": 1}))
+        api.put_item(make_call({"n": 1}), "an-id", NO_DEPS)
     with pytest.raises(PreconditionRequiredError):
-        decode_if_match(make_call())
+        api.delete_item(make_call(), "an-id", NO_DEPS)
 
 
 def test_only_an_admin_lists_what_another_has() -> None:
-    assert decode_owned_page(make_call()) == ("alice", 50, None)
+    assert make_call().owned_page() == ("alice", PageQuery(50, None, {}))
     wanted = {"owner": ["bob"], "limit": ["7"]}
-    assert decode_owned_page(make_call(caller=ADMIN, query=wanted)) == (
-        "bob",
-        7,
-        None,
-    )
+    owner, page = make_call(caller=ADMIN, query=wanted).owned_page()
+    assert (owner, page.limit, page.below) == ("bob", 7, None)
     with pytest.raises(ForbiddenError):
-        decode_owned_page(make_call(query=wanted))
+        make_call(query=wanted).owned_page()
     with pytest.raises(InvalidRequestError):
-        decode_owned_page(make_call(caller=ADMIN, query={"owner": ["a b"]}))
+        make_call(caller=ADMIN, query={"owner": ["a b"]}).owned_page()

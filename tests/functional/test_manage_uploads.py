@@ -18,12 +18,13 @@ from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
 from chalicelib.core.ids import is_event_id
 from chalicelib.core.paging import decode_cursor, encode_cursor
-from chalicelib.uploads.decode import decode_upload_order, decode_upload_page
+from chalicelib.uploads.api import list_uploads as list_uploads_by_api
+from chalicelib.uploads.api import post_upload
 from chalicelib.uploads.manage import UploadDeps, list_uploads, offer_upload
 from chalicelib.uploads.model import ObjectRecord, UploadOrder, object_id, owner_of, upload_key
 from chalicelib.uploads.store import UploadBucket, UploadStore
-from chalicelib.web.api import Call
 from chalicelib.web.callers import Caller
+from chalicelib.web.request import PageQuery, Request
 
 TABLE = "eventline-test-S3ObjectEvents"
 BUCKET = "eventline-test-uploads"
@@ -36,9 +37,9 @@ ALICE = Caller("alice", frozenset({"uploads:read"}), "t1")
 UPLOAD = "019cebd1-8f15-7c3a-9a51-6c0b8f1d2e3f"
 
 
-def make_call(body: object = None, **query: str) -> Call:
+def make_call(body: object = None, **query: str) -> Request:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Call(ALICE, "request-1", {}, {name: [value] for name, value in query.items()}, raw)
+    return Request(ALICE, "request-1", {}, {name: [value] for name, value in query.items()}, raw)
 
 
 def make_record(owner: str | None, number: int, ttl: int = 2**40) -> ObjectRecord:
@@ -129,7 +130,18 @@ class Platform:
 
 def uploading(index: ShardedIndex, region: str = "us-east-1") -> UploadDeps:
     return UploadDeps(
-        bucket=UploadBucket(s3(region), BUCKET), index=index, url_seconds=900, now=lambda: NOON
+        bucket=UploadBucket(s3(region), BUCKET),
+        index=index,
+        url_seconds=900,
+        max_bytes=MOST,
+        now=lambda: NOON,
+    )
+
+
+def offered(body: object) -> Any:
+    """What `POST /uploads` answers to that body."""
+    return json.loads(
+        post_upload(make_call(body), uploading(ShardedIndex(None, TABLE, SHARDS))).body
     )
 
 
@@ -257,15 +269,17 @@ def test_an_expired_record_is_not_shown_though_it_is_still_there(platform: Platf
 
 
 def test_an_order_needs_only_a_file_name() -> None:
-    order = decode_upload_order(make_call({"filename": "日本.txt"}), MOST)
+    offer = offered({"filename": "日本.txt"})
 
-    assert order == UploadOrder("日本.txt", "application/octet-stream", MOST)
+    assert (offer["contentType"], offer["maxBytes"]) == ("application/octet-stream", MOST)
+    assert offer["objectKey"].endswith("/日本.txt")
 
 
 def test_an_order_may_set_type_and_size() -> None:
     body = {"filename": "a", "contentType": "image/png", "maxBytes": 1}
 
-    assert decode_upload_order(make_call(body), MOST) == UploadOrder("a", "image/png", 1)
+    offer = offered(body)
+    assert (offer["contentType"], offer["maxBytes"]) == ("image/png", 1)
 
 
 @pytest.mark.parametrize(
@@ -290,21 +304,21 @@ def test_an_order_may_set_type_and_size() -> None:
 )
 def test_each_fault_of_an_order_is_named(body: object, pointers: list[str]) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        decode_upload_order(make_call(body), MOST)
+        offered(body)
     assert [fault.pointer for fault in caught.value.errors] == pointers
 
 
 def test_an_order_that_is_no_json_is_refused() -> None:
     with pytest.raises(InvalidJsonError):
-        decode_upload_order(make_call(b"filename=a"), MOST)
+        offered(b"filename=a")
 
 
 def test_a_page_is_asked_for_by_limit_and_cursor() -> None:
     list_key = make_record("alice", 1).list_key
 
-    assert decode_upload_page(make_call()) == (50, None)
+    assert make_call().page() == PageQuery(50, None, {})
     call = make_call(limit="7", cursor=encode_cursor(list_key))
-    assert decode_upload_page(call) == (7, list_key)
+    assert call.page() == PageQuery(7, list_key, {})
 
 
 @pytest.mark.parametrize(
@@ -318,19 +332,19 @@ def test_a_page_is_asked_for_by_limit_and_cursor() -> None:
 )
 def test_a_query_that_can_not_be_is_refused(query: dict[str, str], pointer: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        decode_upload_page(make_call(**query))
+        list_uploads_by_api(make_call(**query), uploading(ShardedIndex(None, TABLE, SHARDS)))
     assert [fault.pointer for fault in caught.value.errors] == [pointer]
 
 
 @given(st.text(min_size=1, max_size=60))
 def test_whatever_name_is_accepted_the_forms_key_is_under_the_owners_prefix(name: str) -> None:
     try:
-        order = decode_upload_order(make_call({"filename": name}), MOST)
+        offered({"filename": name})
     except InvalidRequestError:
         return
     deps = uploading(ShardedIndex(None, TABLE, SHARDS))
 
-    offer = offer_upload(order, "alice", deps)
+    offer = offer_upload(UploadOrder(name, "text/plain", 1), "alice", deps)
 
     assert {"key": offer.object_key} in policy_of(dict(offer.form.fields))["conditions"]
     assert offer.object_key.startswith(f"uploads/alice/{offer.upload_id}/")

@@ -14,13 +14,12 @@ from chalice.test import HTTPResponse
 
 import app
 from chalicelib import wiring
-from chalicelib.openapi import document
 from tests.factories import LambdaContext, unique
 from tests.faults import refusal
 from tests.functional.conftest import BreakCall, Platform, sample
 from tests.functional.openapi_answers import ANSWERS, NOWHERE
 from tests.functional.openapi_world import JSON, World
-from tests.openapi_contract import Contract, Operation, operations
+from tests.openapi_contract import Contract, Operation, document, operations
 
 CONTRACT = Contract()
 OPERATIONS = operations()
@@ -33,9 +32,9 @@ ON_EVERY_GUARDED_ROUTE = {401, 403}
 
 @pytest.fixture
 def world(platform: Platform) -> Iterator[World]:
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     yield World(platform)
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
 
 
 def check(operation: Operation, response: HTTPResponse, status: int) -> None:

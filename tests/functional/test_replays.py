@@ -206,7 +206,7 @@ def test_an_abort_ends_it(platform: Platform) -> None:
         answer = alice.call("DELETE", f"/replays/{replay_id}")
         assert (answer.status_code, answer.json_body["status"]) == (200, "ABORTED")
     # Then its next step does nothing
-    deps = wiring.replaying_many()
+    deps = wiring.bulk_replays()
     deps.queue.send(ReplayMessage(replay_id, 1).encode())
     replay = work_through(platform, alice, replay_id)
     assert (replay["status"], replay["done"], len(replays_of(alice))) == ("ABORTED", 10, 10)

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from chalicelib.alerts.groups import AlertGroup, AlertStore, candidate_ids
 from chalicelib.alerts.model import summary
 from chalicelib.alerts.read import AlertDeps, list_alerts
-from chalicelib.alerts.send import SendDeps, process_batch
+from chalicelib.alerts.send import SendDeps, send_alerts
 from chalicelib.alerts.slack import Outcome, Slack, Verdict
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.aws.sns import AlarmTopic
@@ -179,7 +179,7 @@ class OneAtATime:
 
 @dataclass
 class World:
-    """The platform around `process_batch`."""
+    """The platform around `send_alerts`."""
 
     client: OneAtATime
     groups: AlertStore
@@ -216,7 +216,7 @@ class World:
     def work(self, deliveries: list[Delivery]) -> None:
         """One run of the function: Lambda deletes the batch only if it returned."""
         try:
-            process_batch(deliveries, self.deps)
+            send_alerts(deliveries, self.deps)
         except BatchIncompleteError:
             return
         self.queue.delete([delivery.receipt_handle for delivery in deliveries])
@@ -413,7 +413,7 @@ def test_the_same_message_delivered_twice_at_once_is_posted_once(world: World) -
     def meanwhile() -> None:
         world.slack.on_post = lambda: None
         with pytest.raises(BatchIncompleteError):
-            process_batch([replace(delivery, receipt_handle="again", attempt=2)], world.deps)
+            send_alerts([replace(delivery, receipt_handle="again", attempt=2)], world.deps)
 
     world.slack.on_post = meanwhile
     world.work([delivery])
@@ -872,7 +872,7 @@ def test_a_storm_sends_for_one_summary(world: World) -> None:
 def test_messages_that_failed_before_come_last(world: World) -> None:
     world.send("old", "new")
     old, new = world.queue.receive()
-    process_batch([replace(old, attempt=7), new], world.deps)
+    send_alerts([replace(old, attempt=7), new], world.deps)
 
     assert world.slack.texts == ["WARNING: new", "WARNING: old"]
 

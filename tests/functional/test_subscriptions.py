@@ -26,15 +26,15 @@ from chalicelib.core.errors import (
     UnsupportedMediaTypeError,
 )
 from chalicelib.items import subscriptions
-from chalicelib.items.decode import decode_subscription_order
+from chalicelib.items.api import post_subscription
 from chalicelib.items.subscriptions import (
     Subscription,
     SubscriptionDeps,
     SubscriptionOrder,
     SubscriptionStore,
 )
-from chalicelib.web.api import Call
 from chalicelib.web.callers import Caller
+from chalicelib.web.request import Request
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 TABLE, SHARDS = "items", 4
@@ -356,9 +356,27 @@ def test_the_api_does_not_show_the_arn(platform: Platform) -> None:
     }
 
 
+class ReachedError(Exception):
+    """The order got as far as the store."""
+
+
+class _Store:
+    def add(self, subscription: Subscription) -> None:
+        raise ReachedError(subscription)
+
+
 def decode(body: Any, content_type: str = "application/json") -> SubscriptionOrder:
-    call = Call(ALICE, "r1", {"content-type": content_type}, {}, json.dumps(body).encode())
-    return decode_subscription_order(call)
+    """What `POST /subscriptions` orders with that body."""
+    sent: Any = {"content-type": content_type}
+    unused: Any = None
+    store: Any = _Store()
+    deps = SubscriptionDeps(subscriptions=store, index=unused, topic=unused)
+    try:
+        post_subscription(Request(ALICE, "r1", sent, {}, json.dumps(body).encode()), deps)
+    except ReachedError as reached:
+        made: Subscription = reached.args[0]
+        return SubscriptionOrder(made.owner, made.protocol, made.endpoint)
+    raise AssertionError("nothing was ordered")
 
 
 @pytest.mark.parametrize(

@@ -30,9 +30,9 @@ PAID = b'{"type":"invoice.paid","data":{"id":"in_1"}}'
 @pytest.fixture(autouse=True)
 def forget_secrets() -> Iterator[None]:
     """The secrets that the process has read are those of one test."""
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
     yield
-    wiring._secrets.cache_clear()
+    wiring.secrets.cache_clear()
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ from chalicelib.aws import clients
 from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
 from chalicelib.aws.threads import THREADS
 from chalicelib.core.config import TABLE
-from chalicelib.core.deadline import ANSWER_SECONDS
 from chalicelib.events import worker
 from chalicelib.events.ingest_batch import PATIENCE
 from chalicelib.items import notify
 from chalicelib.recovery import reconcile
+from chalicelib.web.middleware import ANSWER_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 STAGES = json.loads((ROOT / ".chalice" / "config.json").read_text(encoding="utf-8"))["stages"]

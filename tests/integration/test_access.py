@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import requests
 
-from app import AUTHORIZER_CACHE_SECONDS
 from chalicelib.core.clock import to_text
+from chalicelib.web.authorizer import CACHE_SECONDS
 from chalicelib.web.browsers import SECURITY_HEADERS
 from tests.integration.stage import Stage, unique, wait_for
 from tests.integration.test_rest_api import assert_problem
@@ -145,7 +145,7 @@ def test_revocation_and_expiry_take_effect_within_the_gateways_memory(local: Sta
         answers = [local.call("GET", "/events", one["token"]) for one in (revoked, expiring)]
         return answers if all(answer.status_code != 200 for answer in answers) else []
 
-    most = AUTHORIZER_CACHE_SECONDS + 2 + 1
+    most = CACHE_SECONDS + 2 + 1
     for refused in wait_for("the tokens to be refused", look, seconds=most):
         assert_problem(refused, 401, "unauthorized")
     assert time.monotonic() - started <= most

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import app
-from chalicelib.core.deadline import ANSWER_SECONDS
+from chalicelib.web.middleware import ANSWER_SECONDS
 from tests.emulator import ROOT
 from tests.factories import make_body, make_event, make_message
 from tests.hanging import hanging_aws

@@ -20,12 +20,11 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from chalicelib.openapi import document
 from chalicelib.web.callers import SCOPES
 from chalicelib.web.describe import CURSOR
 from tests.emulator import ROOT
 from tests.integration.stage import Stage, unique, wait_for
-from tests.openapi_contract import Contract, Operation, operations
+from tests.openapi_contract import Contract, Operation, document, operations
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 

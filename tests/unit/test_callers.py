@@ -10,7 +10,7 @@ from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import ForbiddenError, UnauthenticatedError
 from chalicelib.core.names import is_owner
 from chalicelib.web.callers import SCOPES, AuthConfig, Caller, caller_of
-from chalicelib.web.request import as_request, direct_caller, is_direct
+from chalicelib.web.direct import as_request, direct_caller, is_direct
 
 ACCOUNT = "123456789012"
 SUB = "9b1deb4d-3b7d-4bad-9bdd-2b0d7b3dcb6d"

@@ -1,18 +1,19 @@
-"""From requests to what services take."""
+"""From requests to what the verbs take."""
 
-from datetime import timedelta
+import json
 
 import pytest
 
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
 from chalicelib.core.paging import NEWEST, OLDEST, encode_cursor
-from chalicelib.events.decode import decode_listing, decode_submission, wants_cloud_event
-from chalicelib.events.model import Identity, Status
-from chalicelib.tokens.decode import decode_token_order, decode_token_page
-from chalicelib.web.api import Call
+from chalicelib.events.api import decode_listing, decode_submission, wants_cloud_event
+from chalicelib.events.model import Identity, Listing, Status
+from chalicelib.tokens import api as tokens
+from chalicelib.tokens.model import Token
 from chalicelib.web.callers import Caller
-from chalicelib.web.parse import DEFAULT_LIMIT
-from tests.factories import NOON, make_body, make_id
+from chalicelib.web.request import DEFAULT_LIMIT, Request
+from tests.factories import make_body, make_id
+from tests.fakes import FakeAws, FakeTokenStore
 
 ALICE = Caller("alice", frozenset({"events:read"}), "t")
 ADMIN = Caller("root", frozenset({"admin"}), "t")
@@ -24,10 +25,16 @@ def call(
     caller: Caller = ALICE,
     body: bytes = b"",
     **headers: str,
-) -> Call:
+) -> Request:
     """A request."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Call(caller, "request", named, query or {}, body)
+    return Request(caller, "request", named, query or {}, body)
+
+
+def listing_of(request: Request) -> tuple[Listing, str | None]:
+    """What `GET /events` asks for."""
+    page = request.page("eventType", "status", "from", "to")
+    return decode_listing(page, request.caller.sees_only), page.below
 
 
 def test_a_submission_is_the_body_as_it_is() -> None:
@@ -68,7 +75,7 @@ def test_a_cloud_event_is_known_by_its_media_type() -> None:
 
 def test_a_cloud_event_is_known_by_its_headers() -> None:
     headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/shop", "ce-type": "order"}
-    request = Call(ALICE, "request", {**headers, "content-type": "text/plain"}, {}, b"hello")
+    request = Request(ALICE, "request", {**headers, "content-type": "text/plain"}, {}, b"hello")
     draft = decode_submission(request).read()
     assert (draft.event_type, draft.data, draft.payload) == ("order", "hello", b"hello")
     assert draft.identity == Identity("cloudevents", "/shop\x001")
@@ -105,14 +112,14 @@ def test_a_submission_in_another_format_is_refused(content_type: str) -> None:
 
 
 def test_a_listing_without_a_query_is_the_callers_newest() -> None:
-    listing, resume = decode_listing(call())
+    listing, resume = listing_of(call())
     assert (listing.owner, listing.limit, resume) == ("alice", DEFAULT_LIMIT, None)
     assert (listing.start, listing.end) == (OLDEST, NEWEST)
     assert (listing.event_type, listing.status) == (None, None)
 
 
 def test_an_admins_listing_is_everyones() -> None:
-    assert decode_listing(call(caller=ADMIN))[0].owner is None
+    assert listing_of(call(caller=ADMIN))[0].owner is None
 
 
 def test_a_listing_takes_every_filter() -> None:
@@ -125,7 +132,7 @@ def test_a_listing_takes_every_filter() -> None:
         "limit": ["7"],
         "cursor": [encode_cursor(list_key)],
     }
-    listing, resume = decode_listing(call(query))
+    listing, resume = listing_of(call(query))
     assert (listing.event_type, listing.status) == ("order.created", Status.FAILED)
     assert listing.start == "2026-03-14T00:00:00.000Z"
     assert listing.end == "2026-03-14T12:00:00.000Z"
@@ -134,7 +141,7 @@ def test_a_listing_takes_every_filter() -> None:
 
 def test_every_unknown_parameter_is_named() -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        decode_listing(call({"a": ["1"], "limit": ["1", "2"], "b": ["2"]}))
+        listing_of(call({"a": ["1"], "limit": ["1", "2"], "b": ["2"]}))
     assert [(fault.pointer, fault.detail) for fault in caught.value.errors] == [
         ("/query/a", "is not known here"),
         ("/query/limit", "comes twice"),
@@ -142,22 +149,33 @@ def test_every_unknown_parameter_is_named() -> None:
     ]
 
 
-def test_a_token_order_is_read_whole() -> None:
-    body = b'{"owner":"bob","scopes":["events:read","admin"],"expiresAt":"2026-03-14T13:00+01:00"}'
-    order = decode_token_order(call(body=body), NOON - timedelta(milliseconds=1))
-    assert order.owner == "bob"
-    assert order.scopes == ["events:read", "admin"]
-    assert order.expires_at == "2026-03-14T12:00:00.000Z"
+def test_a_token_is_issued_as_it_was_ordered() -> None:
+    body = b'{"owner":"bob","scopes":["events:read","admin"],"expiresAt":"2126-03-14T13:00+01:00"}'
+    response = tokens.post_token(call(body=body), FakeTokenStore(FakeAws()))
+    token = json.loads(response.body)
+    assert token["owner"] == "bob"
+    assert token["scopes"] == ["events:read", "admin"]
+    assert token["expiresAt"] == "2126-03-14T12:00:00.000Z"
 
 
 def test_a_token_that_has_expired_is_not_issued() -> None:
+    aws = FakeAws()
     body = b'{"owner":"bob","scopes":["admin"],"expiresAt":"2026-03-14T12:00:00Z"}'
     with pytest.raises(InvalidRequestError) as caught:
-        decode_token_order(call(body=body), NOON)
+        tokens.post_token(call(body=body), FakeTokenStore(aws))
     assert [fault.pointer for fault in caught.value.errors] == ["/expiresAt"]
+    assert aws.tokens == {}
 
 
 def test_a_page_of_tokens_goes_on_after_an_id() -> None:
-    assert decode_token_page(call()) == (DEFAULT_LIMIT, None)
-    query = {"limit": ["3"], "cursor": ["abc123"]}
-    assert decode_token_page(call(query)) == (3, "abc123")
+    asked: list[tuple[int, str | None]] = []
+
+    class Store(FakeTokenStore):
+        def page(self, limit: int, after: str | None) -> tuple[list[Token], str | None]:
+            asked.append((limit, after))
+            return [], None
+
+    store = Store(FakeAws())
+    tokens.list_tokens(call(), store)
+    tokens.list_tokens(call({"limit": ["3"], "cursor": ["abc123"]}), store)
+    assert asked == [(DEFAULT_LIMIT, None), (3, "abc123")]

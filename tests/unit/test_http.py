@@ -9,16 +9,18 @@ from chalice.app import Response
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
-from chalicelib.web.api import PROBLEM, Api, answer, no_content, problem, stored
+from chalicelib.web.api import Api
 from chalicelib.web.browsers import SECURITY_HEADERS
 from chalicelib.web.callers import AuthConfig
+from chalicelib.web.media_types import PROBLEM
+from chalicelib.web.responses import answer, no_content, problem, stored
 from tests.faults import no_answer, refusal
 
 
 def api_with(view: Callable[[], Response], cors_origin: str = "") -> Api:
     """An application with one public route."""
     api = Api("test", AuthConfig(AuthMode.TOKEN, "direct"), cors_origin)
-    api.serves("GET", "/view", None)(lambda _call: view())
+    api.route("/view", methods=["GET"], scope=None)(lambda _call: view())
     return api
 
 

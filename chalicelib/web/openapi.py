@@ -1,25 +1,17 @@
-"""The OpenAPI 3.1 document of the REST API, as `GET /openapi.json` serves it.
+"""The OpenAPI 3.1 document of the REST API, assembled from its routes.
 
-Written beside the code it describes and held to it by tests: every route and scope, every answer
-that the tests provoke, and generated requests against a deployed stage. Limits are the code's own
-constants. `docs/openapi.json` is a copy; `make openapi` writes it. Source: OpenAPI Specification
-3.1.0.
+Each route brings its operation's description, and each description the components it refers to.
+Tests hold the document to the code: every answer that they provoke, and generated requests against
+a deployed stage. `docs/openapi.json` is a copy; `make openapi` writes it. Source: OpenAPI
+Specification 3.1.0.
 """
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from chalicelib import __version__
-from chalicelib.alerts import openapi as alerts
-from chalicelib.events import openapi as events
-from chalicelib.items import openapi as items
-from chalicelib.recovery import openapi as dead_letters
-from chalicelib.replays import openapi as replays
-from chalicelib.schemas import openapi as schemas
-from chalicelib.tokens import openapi as tokens
-from chalicelib.uploads import openapi as uploads
 from chalicelib.web import problems
-from chalicelib.web.describe import CURSOR, Json, query, text
-from chalicelib.webhooks import openapi as webhooks
+from chalicelib.web.describe import FIELD_ERROR, Component, Json, text
 
 _ABOUT = """\
 Events come in, are kept as they were sent, processed once in effect, and can be found, explained
@@ -39,11 +31,22 @@ _TAGS = {
     "Tokens": "Who may call the API.",
     "Platform": "The API itself.",
 }
-_PARTS = (events, webhooks, replays, dead_letters, schemas, items, uploads, alerts, tokens)
 
 
-def document() -> dict[str, Any]:
-    """The document; a new one at each call."""
+def document(routes: Mapping[str, Mapping[str, Any]]) -> Json:
+    """The document for the `routes` of a Chalice application; a new one at each call."""
+    paths = {
+        path: {
+            method.lower(): entry.view_function.spec.to_dict(
+                entry.view_name, entry.view_function.scope
+            )
+            for method, entry in methods.items()
+        }
+        for path, methods in routes.items()
+    }
+    found = {"schemas": {"Problem": problems.schema()}, "parameters": {}}
+    for part in sorted(_components([paths, FIELD_ERROR]), key=lambda one: one.name):
+        found[part.kind][part.name] = part.value
     return {
         "openapi": "3.1.0",
         "info": {
@@ -56,7 +59,7 @@ def document() -> dict[str, Any]:
         "servers": [{"url": ".", "description": "Where this document comes from."}],
         "tags": [{"name": label, "description": what} for label, what in _TAGS.items()],
         "security": [{"bearer": []}],
-        "paths": {path: methods for part in _PARTS for path, methods in part.paths().items()},
+        "paths": paths,
         "components": {
             "securitySchemes": {
                 "bearer": {
@@ -66,8 +69,7 @@ def document() -> dict[str, Any]:
                     " `admin` stands for every scope. A stage may use IAM or Cognito instead.",
                 }
             },
-            "schemas": _schemas(),
-            "parameters": _parameters(),
+            **found,
             "headers": {
                 "X-Request-Id": {
                     "description": "Names the request in the log.",
@@ -80,25 +82,14 @@ def document() -> dict[str, Any]:
     }
 
 
-def _schemas() -> Json:
-    found = {"Problem": problems.schema(), "FieldError": problems.field_error()}
-    found |= events.schemas()
-    for part in (replays, dead_letters, schemas, items, uploads, alerts, tokens):
-        found |= part.schemas()
-    return found
-
-
-def _parameters() -> Json:
-    limit = {"type": "integer", "minimum": 1, "maximum": 100, "default": 50}
-    found = {
-        "limit": query("limit", limit, "How many entries the page may have."),
-        "cursor": query(
-            "cursor",
-            text(pattern="^[A-Za-z0-9_-]+$", maxLength=1024),
-            "What the page before gave as its cursor.",
-            example=CURSOR,
-        ),
-    }
-    for part in (events, webhooks, replays, schemas, items, tokens):
-        found |= part.parameters()
-    return found | events.header_parameters()
+def _components(part: Any) -> Iterator[Component]:
+    """The components that a part of the document refers to, and those that they refer to."""
+    if isinstance(part, Component):
+        yield part
+        yield from _components(part.value)
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _components(value)
+    elif isinstance(part, list | tuple):
+        for value in part:
+            yield from _components(value)

@@ -1,0 +1,340 @@
+"""What the OpenAPI document says of events: their schemas, the headers of CloudEvents, examples."""
+
+from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES
+from chalicelib.events.batch import KEY, MAX_ITEMS, Outcome
+from chalicelib.events.cloudevents import (
+    MAX_ATTRIBUTE_NAME,
+    MAX_CONTEXT_BYTES,
+    REQUIRED,
+    SPEC_VERSION,
+)
+from chalicelib.events.cloudevents_http import PREFIX
+from chalicelib.events.model import Status
+from chalicelib.web.describe import (
+    EVENT_ID,
+    FIELD_ERROR,
+    MOMENT,
+    Json,
+    component,
+    event_type,
+    header,
+    header_text,
+    moment,
+    name,
+    nullable,
+    number,
+    order,
+    record,
+    shared,
+    text,
+    uuid,
+)
+from chalicelib.web.media_types import JSON
+
+_HTTP_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, no secret
+_PARAMETER = rf'{_HTTP_TOKEN}=({_HTTP_TOKEN}|"[ !#-\[\]-~]*")'
+_MEDIA_TYPE = rf"^{_HTTP_TOKEN}/{_HTTP_TOKEN}([ \t]*;[ \t]*{_PARAMETER})*$"
+_JSON_TYPE = {"pattern": r"^[^;]*[/+][jJ][sS][oO][nN][ \t]*(;|$)"}
+# The last character before the padding has no bits to spare (RFC 4648, section 3.5).
+_BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
+_RANGE = "^bytes=[0-9]+-[0-9]+$"
+_DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
+_BRONZE_KEY = f"bronze/order.paid/2026/01/31/{EVENT_ID}.json"
+_STATUS: Json = {"type": "string", "enum": list(Status)}
+
+PLAIN_EXAMPLE = {"eventType": "order.paid", "source": "shop/7", "total": "12.50"}
+CLOUD_EVENT_EXAMPLE = {
+    "specversion": SPEC_VERSION,
+    "id": "A234-1234-1234",
+    "source": "https://shop.example/orders/7",
+    "type": "order.paid",
+    "subject": "order-7",
+    "time": "2026-01-31T23:59:59Z",
+    "datacontenttype": JSON,
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "data": {"order": 7, "total": "12.50"},
+}
+CLOUD_EVENTS_EXAMPLE = [
+    CLOUD_EVENT_EXAMPLE | {"id": "B-1"},
+    CLOUD_EVENT_EXAMPLE | {"id": "B-2", "data": None},
+]
+BATCH_EXAMPLE = {
+    "events": [
+        {"eventType": "order.paid", "total": "12.50", KEY: "order-7-paid"},
+        {"eventType": "order.sent", "carrier": "by hand"},
+    ]
+}
+RESULTS_EXAMPLE = {
+    "results": [
+        {"index": 0, "status": "accepted", "eventId": EVENT_ID, "errors": []},
+        {
+            "index": 1,
+            "status": "rejected",
+            "eventId": EVENT_ID[:-1] + "6",
+            "errors": [{"pointer": "/events/1/eventType", "detail": "is required"}],
+        },
+    ]
+}
+ACCEPTED_EXAMPLE = {"status": "accepted", "eventId": EVENT_ID}
+EVENT_EXAMPLE = {
+    "eventId": EVENT_ID,
+    "eventType": "order.paid",
+    "owner": "shop",
+    "source": "shop/7",
+    "subject": None,
+    "receivedAt": MOMENT,
+    "payloadSha256": _DIGEST,
+    "payloadBytes": 62,
+    "contentType": JSON,
+    "s3Key": _BRONZE_KEY,
+    "status": "PROCESSED",
+    "updatedAt": MOMENT,
+    "s3Bucket": "eventline-dev-123456789012-bronze",
+    "attempts": 1,
+    "lastError": None,
+    "silverBucket": "eventline-dev-123456789012-silver",
+    "silverKey": f"silver/order.paid/dt=2026-01-31/{EVENT_ID}.json",
+    "replayOf": None,
+    "timeline": [
+        {"status": "RECEIVED", "at": MOMENT},
+        {"status": "ENQUEUED", "at": MOMENT},
+        {"status": "PROCESSED", "at": MOMENT},
+    ],
+}
+SILVER_EXAMPLE = {
+    "eventId": EVENT_ID,
+    "eventType": "order.paid",
+    "source": "shop/7",
+    "subject": None,
+    "owner": "shop",
+    "time": MOMENT,
+    "receivedAt": MOMENT,
+    "processedAt": MOMENT,
+    "schemaVersion": 1,
+    "bronze": {
+        "bucket": "eventline-dev-123456789012-bronze",
+        "key": _BRONZE_KEY,
+        "sha256": _DIGEST,
+    },
+    "data": {"eventType": "order.paid", "source": "shop/7", "total": "12.50"},
+}
+
+_EXTENSION = component(
+    "CloudEventExtension",
+    {
+        "type": ["string", "boolean", "integer", "null"],
+        "minimum": -(2**31),
+        "maximum": 2**31 - 1,
+        "pattern": r"^[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]*$",
+        "description": "A string without control characters, a boolean, or a 32-bit integer.",
+    },
+)
+_CONTEXT = component(
+    "CloudEventContext",
+    record(
+        {
+            "id": text(),
+            "time": text("As the sender wrote it."),
+            "datacontenttype": text(),
+            "dataschema": text(),
+            "extensions": {"type": "object", "additionalProperties": _EXTENSION},
+        },
+        optional=("time", "datacontenttype", "dataschema", "extensions"),
+        description="What a CloudEvent says of itself beside type, source and subject.",
+    ),
+)
+_DATA_BASE64 = text(
+    "Data that is not JSON; or the JSON of a JSON type, in base64.",
+    contentEncoding="base64",
+    pattern=_BASE64,
+)
+_ONE_KIND_OF_DATA = {
+    "description": "data and data_base64 cannot come together.",
+    "if": {"required": ["data_base64"], "properties": {"data_base64": {"type": "string"}}},
+    "then": {"properties": {"data": False}},
+}
+_DATA_OF_ITS_TYPE = {
+    "description": "Data of another type than JSON is a string.",
+    "if": {
+        "required": ["datacontenttype"],
+        "properties": {"datacontenttype": {"type": "string", "not": _JSON_TYPE}},
+    },
+    "then": {"properties": {"data": {"type": ["string", "null"]}}},
+}
+CLOUD_EVENT_SCHEMA = component(
+    "CloudEvent",
+    {
+        "type": "object",
+        "description": "A CloudEvent 1.0 in the JSON format. Every other member is an extension."
+        f" id, time, datacontenttype, dataschema and extensions take at most {MAX_CONTEXT_BYTES}"
+        " bytes as ASCII JSON together. An attribute that is null is not set.",
+        "required": list(REQUIRED),
+        "properties": {
+            "specversion": text(const=SPEC_VERSION),
+            "id": name("With the source, what identifies the event."),
+            "source": name("Where it happened.", format="uri-reference"),
+            "type": event_type(),
+            "subject": nullable(name("What it is about.")),
+            "time": nullable(text("When it happened (RFC 3339).", format="date-time")),
+            "datacontenttype": nullable(
+                text("The media type of the data.", maxLength=MAX_NAME_BYTES, pattern=_MEDIA_TYPE)
+            ),
+            "dataschema": nullable(text("The schema of the data.", format="uri")),
+            "data": {"description": "A JSON value; a string where the type is not JSON."},
+            "data_base64": nullable(_DATA_BASE64),
+        },
+        "propertyNames": {"pattern": rf"^([a-z0-9]{{1,{MAX_ATTRIBUTE_NAME}}}|data_base64)$"},
+        "additionalProperties": _EXTENSION,
+        "allOf": [_ONE_KIND_OF_DATA, _DATA_OF_ITS_TYPE],
+        "examples": [CLOUD_EVENT_EXAMPLE],
+    },
+)
+PLAIN_SCHEMA = component(
+    "PlainEvent",
+    {
+        "type": "object",
+        "description": "The whole body is the payload. `source` and `subject` become the event's"
+        " where they can be names; otherwise they are just part of the payload.",
+        "required": ["eventType"],
+        "properties": {"eventType": event_type()},
+        "additionalProperties": True,
+    },
+)
+_BATCH_KEY = text(
+    "As the header Idempotency-Key of a single event.", minLength=1, maxLength=MAX_KEY_CHARACTERS
+)
+_BATCH_EVENT = component(
+    "BatchEvent",
+    {
+        "type": "object",
+        "description": "A plain event.",
+        "required": ["eventType"],
+        "properties": {"eventType": event_type(), KEY: _BATCH_KEY},
+        "additionalProperties": True,
+    },
+)
+
+
+def _events_of(schema: Json) -> Json:
+    anything = {"description": "Anything else is rejected by itself, without refusing the others."}
+    items = {"anyOf": [schema, anything]}
+    return {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": items}
+
+
+BATCH_SCHEMA = order({"events": _events_of(_BATCH_EVENT)}, ["events"])
+CLOUD_EVENTS_SCHEMA = _events_of(CLOUD_EVENT_SCHEMA)
+_VERDICT = record(
+    {
+        "index": number("The item's place in the request, from 0."),
+        "status": {
+            "type": "string",
+            "enum": list(Outcome),
+            "description": "rejected: refused for its content, and kept where it has an eventId;"
+            " failed: not kept, send it again.",
+        },
+        "eventId": nullable(uuid("The event under which it is kept.")),
+        "errors": {"type": "array", "items": FIELD_ERROR},
+    }
+)
+RESULTS_SCHEMA = component(
+    "BatchResults",
+    record(
+        {"results": {"type": "array", "items": _VERDICT, "maxItems": MAX_ITEMS}},
+        description="One verdict for each item, in order.",
+    ),
+)
+ACCEPTED_SCHEMA = component(
+    "Accepted",
+    record(
+        {"status": text(const="accepted"), "eventId": uuid("The event that is kept.")},
+        description="The payload is kept and will be processed.",
+    ),
+)
+_LAST_ERROR = record(
+    {
+        "class": text("permanent, transient or unknown."),
+        "code": text(),
+        "message": text(),
+        "errors": {"type": "array", "items": FIELD_ERROR},
+    },
+    optional=("errors",),
+)
+_STEP = record({"status": _STATUS, "at": moment(), "detail": text()}, optional=("detail",))
+EVENT_SCHEMA = component(
+    "Event",
+    record(
+        {
+            "eventId": uuid(),
+            "eventType": event_type(),
+            "owner": text("Whose it is."),
+            "source": name("Where it came from."),
+            "subject": nullable(name("What it is about.")),
+            "receivedAt": moment(),
+            "payloadSha256": text(pattern="^[0-9a-f]{64}$"),
+            "payloadBytes": number(),
+            "contentType": text("What the payload came as."),
+            "s3Bucket": text("Where the payload is."),
+            "s3Key": text(),
+            "s3Range": text("The part of the object that is the payload.", pattern=_RANGE),
+            "schemaVersion": number("The schema it was checked against.", minimum=1),
+            "cloudEvent": _CONTEXT,
+            "status": _STATUS,
+            "updatedAt": moment(),
+            "attempts": number("How often processing was tried."),
+            "lastError": nullable(_LAST_ERROR),
+            "silverBucket": nullable(text("Where the result is.")),
+            "silverKey": nullable(text()),
+            "silverRange": text("The part of the object that is the result.", pattern=_RANGE),
+            "replayOf": nullable(uuid("The event that this one repeats.")),
+            "timeline": {"type": "array", "items": _STEP},
+        },
+        optional=("s3Range", "schemaVersion", "cloudEvent", "silverRange"),
+    ),
+)
+SILVER_SCHEMA = component(
+    "SilverDocument",
+    record(
+        {
+            "eventId": uuid(),
+            "eventType": event_type(),
+            "source": name("Where it came from."),
+            "subject": nullable(name("What it is about.")),
+            "owner": text(),
+            "time": text("When it happened, as the sender wrote it; else when it was received."),
+            "receivedAt": moment(),
+            "processedAt": moment(),
+            "schemaVersion": number(minimum=1),
+            "cloudEvent": _CONTEXT,
+            "bronze": record({"bucket": text(), "key": text(), "sha256": text()}),
+            "dataEncoding": text(const="base64"),
+            "data": {"description": "What the processor made; with dataEncoding, base64 text."},
+        },
+        optional=("cloudEvent", "dataEncoding"),
+    ),
+)
+
+
+def _ce_header(attribute: str, value: Json, what: str) -> Json:
+    return shared(header(PREFIX + attribute, value, f"CloudEvents, binary mode: {what}"))
+
+
+_PERCENT_ENCODED = header_text(3 * MAX_NAME_BYTES)
+CE_HEADERS = (
+    _ce_header(
+        "specversion",
+        text(const=SPEC_VERSION),
+        "the version. Sent together with the other three that are required:"
+        f" {', '.join(PREFIX + attribute for attribute in REQUIRED)}.",
+    ),
+    _ce_header("id", _PERCENT_ENCODED, "with the source, what identifies the event."),
+    _ce_header("source", _PERCENT_ENCODED, "where it happened, a URI reference."),
+    _ce_header("type", _PERCENT_ENCODED, "the event type."),
+    _ce_header("subject", _PERCENT_ENCODED, "what it is about."),
+    _ce_header("time", text(format="date-time"), "when it happened."),
+    _ce_header(
+        "dataschema",
+        text(format="uri"),
+        "the schema of the data. Any other `ce-<name>` is an extension. Values are percent-encoded"
+        " UTF-8.",
+    ),
+)

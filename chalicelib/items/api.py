@@ -1,0 +1,340 @@
+"""The routes of items, and of the subscriptions to their changes."""
+
+from chalicelib.core.errors import PayloadTooLargeError, PreconditionRequiredError
+from chalicelib.core.strict_json import parse_json
+from chalicelib.items import manage, subscriptions
+from chalicelib.items.manage import ItemDeps, NewItem
+from chalicelib.items.model import (
+    ENTITY_TAG_CHARACTERS,
+    EXPIRY,
+    MAX_ENTITY_TAGS,
+    MAX_ITEM_BYTES,
+    Content,
+    Revision,
+    is_known,
+    make_content,
+    revisions_to_change,
+)
+from chalicelib.items.subscriptions import (
+    CONFIRMED,
+    ENDPOINTS,
+    PENDING,
+    SubscriptionDeps,
+    SubscriptionOrder,
+)
+from chalicelib.web.body import read_body
+from chalicelib.web.describe import (
+    ETAG,
+    EVENT_ID,
+    IDEMPOTENCY_KEY,
+    LOCATION,
+    MOMENT,
+    OWNER,
+    PAGE,
+    REPLAYED,
+    Operation,
+    component,
+    content,
+    header,
+    moment,
+    nullable,
+    number,
+    order,
+    page_of,
+    path,
+    record,
+    response,
+    shared,
+    text,
+    uuid,
+)
+from chalicelib.web.request import Request
+from chalicelib.web.responses import Response, answer, created, no_content, not_modified, page
+
+_TAG = "Items"
+_DATA = {"name": "desk", "price": "120.00"}
+_EXAMPLE = {
+    "itemId": EVENT_ID,
+    "owner": "shop",
+    "version": 1,
+    "createdAt": MOMENT,
+    "updatedAt": MOMENT,
+    EXPIRY: None,
+    "dataBytes": 32,
+    "data": _DATA,
+}
+_ITEM_DATA = component(
+    "ItemData",
+    {
+        "type": "object",
+        "description": "Any JSON object of at most 1 MiB.",
+        "properties": {
+            EXPIRY: nullable(
+                text("A time to come, at which the item ends by itself.", format="date-time")
+            )
+        },
+        "additionalProperties": True,
+    },
+)
+_ITEM = component(
+    "Item",
+    record(
+        {
+            "itemId": uuid(),
+            "owner": text(),
+            "version": number("Counts changes, from 1.", minimum=1),
+            "createdAt": moment(),
+            "updatedAt": moment(),
+            EXPIRY: nullable(moment()),
+            "dataBytes": number("The size of the data as compact JSON."),
+            "data": {
+                "type": ["object", "null"],
+                "description": "In lists, null for data of more than 64 KiB.",
+                "additionalProperties": True,
+            },
+        }
+    ),
+)
+_ENTITY_TAG = f'(W/)?"[{ENTITY_TAG_CHARACTERS}]*"'
+_ENTITY_TAGS = text(
+    pattern=rf"^([*]|{_ENTITY_TAG}([ \t]*,[ \t]*{_ENTITY_TAG}){{0,{MAX_ENTITY_TAGS - 1}}})$",
+    maxLength=1024,
+)
+_OF = f"The item's ETag, up to {MAX_ENTITY_TAGS} between commas, or `*` for any state."
+_IF_MATCH = shared(
+    header("If-Match", _ENTITY_TAGS, f"Change it only in this state. {_OF}", required=True)
+)
+_IF_NONE_MATCH = shared(
+    header("If-None-Match", _ENTITY_TAGS, f"304 while it is in this state. {_OF}")
+)
+_ITEM_ID = shared(path("item_id", "The item's id.", uuid()))
+_SENT = content(_ITEM_DATA, item=_DATA)
+_SHOWN = content(_ITEM, item=_EXAMPLE)
+_SAME_ITEM = {"item_id": "$response.body#/itemId"}
+_SAME_STATE = {**_SAME_ITEM, "If-Match": "$response.header.ETag"}
+
+_SUBSCRIPTION_EXAMPLE = {
+    "subscriptionId": EVENT_ID,
+    "protocol": "email",
+    "endpoint": "shop@example.com",
+    "status": PENDING,
+    "createdAt": MOMENT,
+}
+_PROTOCOLS = {"type": "string", "enum": list(ENDPOINTS)}
+_ORDER = component(
+    "SubscriptionOrder",
+    order(
+        {
+            "protocol": {**_PROTOCOLS, "description": f"must be one of {', '.join(ENDPOINTS)}"},
+            "endpoint": {"description": "Who is told; the protocol says what it looks like."},
+        },
+        ["protocol"],
+        allOf=[
+            {
+                "if": {"required": ["protocol"], "properties": {"protocol": {"const": protocol}}},
+                "then": {
+                    "required": ["endpoint"],
+                    "properties": {
+                        "endpoint": text(
+                            f"must be {endpoint.words}",
+                            maxLength=endpoint.max_characters,
+                            pattern=endpoint.pattern,
+                        )
+                    },
+                },
+            }
+            for protocol, endpoint in ENDPOINTS.items()
+        ],
+    ),
+)
+_SUBSCRIPTION = component(
+    "Subscription",
+    record(
+        {
+            "subscriptionId": uuid(),
+            "protocol": _PROTOCOLS,
+            "endpoint": text(),
+            "status": {
+                "type": "string",
+                "enum": [PENDING, CONFIRMED],
+                "description": "pending until the endpoint's owner follows the link.",
+            },
+            "createdAt": moment(),
+        }
+    ),
+)
+_SUBSCRIPTION_ID = shared(path("subscription_id", "The subscription's id.", uuid()))
+
+POST_ITEM = Operation(
+    _TAG,
+    "Make an item",
+    {
+        201: response(
+            "The item as it was first made.",
+            _SHOWN,
+            {"Location": LOCATION, "ETag": ETAG, "Idempotent-Replayed": REPLAYED},
+            {"get_item": _SAME_ITEM, "put_item": _SAME_STATE, "delete_item": _SAME_STATE},
+        )
+    },
+    (415, 422),
+    parameters=[IDEMPOTENCY_KEY],
+    body=_SENT,
+)
+LIST_ITEMS = Operation(
+    _TAG,
+    "A page of an owner's items, newest first",
+    {
+        200: response(
+            "The page; it may be short where items are large.",
+            content(page_of(_ITEM), page={"items": [_EXAMPLE], "cursor": None}),
+        )
+    },
+    parameters=[*PAGE, OWNER],
+)
+GET_ITEM = Operation(
+    _TAG,
+    "One item",
+    {
+        200: response("The item.", _SHOWN, {"ETag": ETAG}),
+        304: response("It is in the state named.", headers={"ETag": ETAG}),
+    },
+    (404,),
+    parameters=[_ITEM_ID, _IF_NONE_MATCH],
+)
+PUT_ITEM = Operation(
+    _TAG,
+    "Make an item hold other data",
+    {200: response("The item as it is now.", _SHOWN, {"ETag": ETAG})},
+    (404, 412, 415, 428),
+    parameters=[_ITEM_ID, _IF_MATCH],
+    body=_SENT,
+)
+DELETE_ITEM = Operation(
+    _TAG,
+    "Remove an item",
+    {204: response("It is gone.")},
+    (404, 412, 428),
+    parameters=[_ITEM_ID, _IF_MATCH],
+)
+POST_SUBSCRIPTION = Operation(
+    _TAG,
+    "Be told of changes of one's own items",
+    {
+        201: response(
+            "The subscription; the same endpoint again is the same one.",
+            content(_SUBSCRIPTION, subscription=_SUBSCRIPTION_EXAMPLE),
+            {"Location": LOCATION},
+            {"delete_subscription": {"subscription_id": "$response.body#/subscriptionId"}},
+        )
+    },
+    (409, 415),
+    description="409 for an endpoint that another owner has; 400 for one that SNS refuses.",
+    body=content(_ORDER, email={"protocol": "email", "endpoint": "shop@example.com"}),
+)
+LIST_SUBSCRIPTIONS = Operation(
+    _TAG,
+    "A page of an owner's subscriptions, newest first",
+    {
+        200: response(
+            "The page.",
+            content(
+                page_of(_SUBSCRIPTION), page={"items": [_SUBSCRIPTION_EXAMPLE], "cursor": None}
+            ),
+        )
+    },
+    parameters=[*PAGE, OWNER],
+)
+DELETE_SUBSCRIPTION = Operation(
+    _TAG,
+    "End a subscription",
+    {204: response("It is gone.")},
+    (404,),
+    parameters=[_SUBSCRIPTION_ID],
+)
+
+
+def post_item(request: Request, deps: ItemDeps) -> Response:
+    """`POST /items`: any JSON object; an `Idempotency-Key` makes it idempotent."""
+    made = manage.create_item(
+        NewItem(
+            owner=request.caller.owner,
+            idempotency_key=request.idempotency_key,
+            content=_read_content(request),
+        ),
+        deps,
+    )
+    item = made.item
+    location = f"/items/{item.item_id}"
+    return created(item.to_dict(), location, etag=item.etag, replayed=made.replayed)
+
+
+def list_items(request: Request, deps: ItemDeps) -> Response:
+    """`GET /items`: the caller's own; an admin may name another `owner`."""
+    owner, asked = request.owned_page()
+    return page(*manage.list_items(owner, asked.limit, asked.below, deps))
+
+
+def get_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
+    """`GET /items/{item_id}`: 304 if `If-None-Match` names the state it is in."""
+    item = manage.read_item(item_id, request.caller, deps)
+    known = request.header("if-none-match")
+    if known and is_known(known, item):
+        return not_modified(item.etag)
+    return answer(item.to_dict(), headers={"ETag": item.etag})
+
+
+def put_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
+    """`PUT /items/{item_id}`: only in a state that `If-Match` names."""
+    revisions = _read_if_match(request)
+    data = _read_content(request)
+    item = manage.replace_item(item_id, data, revisions, request.caller, deps)
+    return answer(item.to_dict(), headers={"ETag": item.etag})
+
+
+def delete_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
+    """`DELETE /items/{item_id}`: only in a state that `If-Match` names."""
+    manage.delete_item(item_id, _read_if_match(request), request.caller, deps)
+    return no_content()
+
+
+def post_subscription(request: Request, deps: SubscriptionDeps) -> Response:
+    """`POST /subscriptions`: the same endpoint again is the same subscription."""
+    request.check_json()
+    body = read_body(request, _ORDER.value, "the subscription can not be made")
+    wanted = SubscriptionOrder(request.caller.owner, body["protocol"], body["endpoint"])
+    made = subscriptions.subscribe(wanted, deps)
+    return created(made.to_dict(), f"/subscriptions/{made.subscription_id}")
+
+
+def list_subscriptions(request: Request, deps: SubscriptionDeps) -> Response:
+    """`GET /subscriptions`: the caller's own; an admin may name another `owner`."""
+    owner, asked = request.owned_page()
+    return page(*subscriptions.list_subscriptions(owner, asked.limit, asked.below, deps))
+
+
+def delete_subscription(request: Request, subscription_id: str, deps: SubscriptionDeps) -> Response:
+    """`DELETE /subscriptions/{subscription_id}`."""
+    subscriptions.unsubscribe(subscription_id, request.caller, deps)
+    return no_content()
+
+
+def _read_content(request: Request) -> Content:
+    """What the body makes an item hold."""
+    request.check_json()
+    size = len(request.body)
+    if size > MAX_ITEM_BYTES:
+        raise PayloadTooLargeError(
+            f"the item has {size} bytes; at most {MAX_ITEM_BYTES} are accepted"
+        )
+    return make_content(parse_json(request.body))
+
+
+def _read_if_match(request: Request) -> tuple[Revision, ...] | None:
+    """The revisions at which a change may be made; None for any (`*`).
+
+    `PreconditionRequiredError` without the header (RFC 6585, section 3).
+    """
+    tags = request.header("if-match")
+    if tags is None:
+        raise PreconditionRequiredError("send If-Match with the ETag that you read, or *")
+    return revisions_to_change(tags)

@@ -1,0 +1,252 @@
+"""The routes of dead letters: list them, take them up again."""
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from chalicelib.core.errors import FieldError
+from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.core.paging import decode_cursor, encode_cursor
+from chalicelib.events.model import Listing, Status
+from chalicelib.recovery import dead_letters
+from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, RedriveOrder, redrive
+from chalicelib.recovery.model import ERROR_CLASSES, QUEUES
+from chalicelib.web.body import read_body, refuse
+from chalicelib.web.describe import (
+    CURSOR_PATTERN,
+    EVENT_ID,
+    FIELD_ERROR,
+    MOMENT,
+    PAGE,
+    Operation,
+    component,
+    content,
+    event_type,
+    moment,
+    nullable,
+    number,
+    order,
+    page_of,
+    query,
+    record,
+    response,
+    text,
+    uuid,
+)
+from chalicelib.web.request import MAX_LIMIT, Request
+from chalicelib.web.responses import Response, answer
+
+_TAG = "Recovery"
+_ERROR_CLASS = {"type": "string", "enum": list(ERROR_CLASSES)}
+_ONE_CLASS = f"must be one of {', '.join(ERROR_CLASSES)}"
+_QUEUE = {"type": "string", "enum": list(QUEUES)}
+_CHOICES = {
+    "eventId": uuid("One event: must be the id of an event."),
+    "eventType": event_type("FAILED events of a type."),
+    "errorClass": {
+        **_ERROR_CLASS,
+        "description": f"FAILED events with errors of a class: {_ONE_CLASS}.",
+    },
+    "all": {"type": "boolean", "const": True, "description": "All FAILED events: must be true."},
+    "queue": {
+        **_QUEUE,
+        "description": f"Messages in a dead-letter queue: must be one of {', '.join(QUEUES)}.",
+    },
+}
+_ORDER = component(
+    "RedriveOrder",
+    order(
+        {
+            **_CHOICES,
+            "messageId": text(
+                "One message of the queue: must be a message's id, beside its queue.",
+                minLength=1,
+                maxLength=128,
+            ),
+            "cursor": text(
+                "What the answer before gave, not for an event or a queue: must be a cursor that"
+                " was handed out for this.",
+                format="cursor",
+                pattern=CURSOR_PATTERN,
+            ),
+        },
+        [],
+        description=f"An order must have just one of {', '.join(_CHOICES)}.",
+        oneOf=[{"required": [name]} for name in _CHOICES],
+        dependentSchemas={
+            "messageId": {"required": ["queue"]},
+            "cursor": {"not": {"anyOf": [{"required": ["eventId"]}, {"required": ["queue"]}]}},
+        },
+    ),
+)
+_CHECKS = {"eventType": partial(name_fault, max_bytes=MAX_TYPE_BYTES)}
+_REASON = record(
+    {
+        "class": _ERROR_CLASS,
+        "code": text(),
+        "message": text(),
+        "errors": {"type": "array", "items": FIELD_ERROR},
+    },
+    optional=("errors",),
+)
+_FAILED_EVENT = component(
+    "FailedEvent",
+    record(
+        {
+            "kind": text(const="event"),
+            "eventId": uuid(),
+            "eventType": event_type(),
+            "owner": text(),
+            "reason": nullable(_REASON),
+            "failedAt": moment(),
+            "ageSeconds": number(),
+            "attempts": number(),
+            "redrivable": {"type": "boolean"},
+            "whyNot": nullable(text()),
+        }
+    ),
+)
+_EVENT_EXAMPLE = {
+    "kind": "event",
+    "eventId": EVENT_ID,
+    "eventType": "order.paid",
+    "owner": "shop",
+    "reason": {"class": "permanent", "code": "KeyError", "message": "KeyError in processors:71"},
+    "failedAt": MOMENT,
+    "ageSeconds": 311,
+    "attempts": 1,
+    "redrivable": True,
+    "whyNot": None,
+}
+_DEAD_MESSAGE = component(
+    "DeadMessage",
+    record(
+        {
+            "kind": text(const="message"),
+            "queue": _QUEUE,
+            "messageId": text(),
+            "reason": {
+                "type": "object",
+                "description": "What whoever set it aside told.",
+                "additionalProperties": {"type": "string"},
+            },
+            "sentAt": moment(),
+            "ageSeconds": number(),
+            "approximateCount": number("About how many its queue has."),
+            "redrivable": {"type": "boolean"},
+            "whyNot": nullable(text()),
+        }
+    ),
+)
+_MESSAGE_EXAMPLE = {
+    "kind": "message",
+    "queue": "events-dlq",
+    "messageId": "4a1f0b58-60c2-4a5e-9b44-0a2f0f6ad9d1",
+    "reason": {"code": "foreign-message"},
+    "sentAt": MOMENT,
+    "ageSeconds": 311,
+    "approximateCount": 1,
+    "redrivable": False,
+    "whyNot": "it is no message of this platform, so no worker could read it",
+}
+_PAGE = page_of({"anyOf": [_FAILED_EVENT, _DEAD_MESSAGE]})
+# Beside the page's events, ten messages of each queue.
+_PAGE["properties"]["items"]["maxItems"] = MAX_LIMIT + 10 * len(QUEUES)
+_SKIPPED = record(
+    {"eventId": uuid(), "messageId": text(), "queue": text(), "reason": text()},
+    optional=("eventId", "messageId", "queue"),
+)
+_REDRIVEN = component(
+    "Redriven",
+    record(
+        {
+            "redriven": number("How many were taken up."),
+            "skipped": {"type": "array", "items": _SKIPPED},
+            "more": {"type": "boolean"},
+            "cursor": nullable(text("Where to go on.")),
+        }
+    ),
+)
+
+LIST_DEAD_LETTERS = Operation(
+    _TAG,
+    "A page of FAILED events, and of messages in dead-letter queues",
+    {
+        200: response(
+            "The page.",
+            content(_PAGE, page={"items": [_MESSAGE_EXAMPLE, _EVENT_EXAMPLE], "cursor": None}),
+        )
+    },
+    description="Events, newest first. For an admin the first page begins with up to ten messages"
+    " of each queue, unless a type or class is asked for, which messages do not have.",
+    parameters=[
+        query("eventType", event_type(), "Only events of this type."),
+        query("errorClass", _ERROR_CLASS, "Only events whose last error is of this class."),
+        *PAGE,
+    ],
+)
+POST_REDRIVE = Operation(
+    _TAG,
+    "Take up again what failed for good",
+    {
+        200: response(
+            "What was taken up, and why the rest was not.",
+            content(_REDRIVEN, done={"redriven": 3, "skipped": [], "more": False, "cursor": None}),
+        )
+    },
+    (404,),
+    description="One event, FAILED events by type or error class, all of them, or messages of a"
+    " queue (which takes the scope admin). A hundred at once; `more` says that there may be others:"
+    " send the same with the `cursor`.",
+    body=content(
+        _ORDER,
+        type={"eventType": "order.paid"},
+        transient={"errorClass": "transient"},
+        all={"all": True},
+    ),
+)
+
+
+def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:
+    """`GET /dead-letters`: an admin sees the messages in the queues as well."""
+    asked = request.page("eventType", "errorClass")
+    refuse("the query can not be understood", _filter_faults(asked.filters))
+    choice = _choice(request, asked.filters, asked.limit)
+    found, resume = dead_letters.list_dead_letters(choice, asked.below, request.caller, deps)
+    cursor = None if resume is None else encode_cursor(resume)
+    return answer({"items": found, "cursor": cursor})
+
+
+def post_redrive(request: Request, deps: DeadLetterDeps) -> Response:
+    """`POST /dead-letters/redrive`: the answer says why the rest could not be taken up."""
+    request.parameters()
+    body = read_body(request, _ORDER.value, "nothing was redriven", _CHECKS)
+    redrive_order = RedriveOrder(
+        choice=_choice(request, body, 1),
+        event_id=body.get("eventId"),
+        queue=body.get("queue"),
+        message_id=body.get("messageId"),
+        resume_below=decode_cursor(body["cursor"]) if "cursor" in body else None,
+    )
+    return answer(redrive(redrive_order, request.caller, deps).to_dict())
+
+
+def _choice(request: Request, named: Mapping[str, Any], limit: int) -> Choice:
+    listing = Listing(
+        owner=request.caller.sees_only,
+        event_type=named.get("eventType"),
+        status=Status.FAILED,
+        limit=limit,
+    )
+    return Choice(listing, named.get("errorClass"))
+
+
+def _filter_faults(filters: Mapping[str, str]) -> list[FieldError]:
+    faults = []
+    kind, error_class = filters.get("eventType"), filters.get("errorClass")
+    fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
+    if fault:
+        faults.append(FieldError("/query/eventType", fault))
+    if error_class is not None and error_class not in ERROR_CLASSES:
+        faults.append(FieldError("/query/errorClass", _ONE_CLASS))
+    return faults

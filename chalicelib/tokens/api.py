@@ -1,0 +1,138 @@
+"""The routes of tokens: issue, list, revoke."""
+
+from chalicelib.core import clock
+from chalicelib.core.errors import FieldError
+from chalicelib.tokens.manage import issue_token, revoke_token
+from chalicelib.tokens.model import is_token_id
+from chalicelib.tokens.store import TokenStore
+from chalicelib.web.body import check_body, refuse
+from chalicelib.web.callers import SCOPES
+from chalicelib.web.describe import (
+    LIMIT,
+    LOCATION,
+    MOMENT,
+    OWNER_PATTERN,
+    Operation,
+    component,
+    content,
+    moment,
+    nullable,
+    order,
+    page_of,
+    path,
+    query,
+    record,
+    response,
+    shared,
+    text,
+)
+from chalicelib.web.request import Request, read_moment
+from chalicelib.web.responses import Response, answer, created, no_content
+
+_TAG = "Tokens"
+_ID = "^[a-z0-9]{1,32}$"
+_EXAMPLE = {
+    "id": "5f0c3a9be1d24c77",
+    "owner": "shop",
+    "scopes": ["events:write", "events:read"],
+    "createdAt": MOMENT,
+    "expiresAt": None,
+}
+_SCOPE = {"type": "string", "enum": list(SCOPES), "description": "is not a scope"}
+_TO_COME = "must be an ISO 8601 time to come"
+_MEMBERS = {
+    "id": text(pattern=_ID),
+    "owner": text(),
+    "scopes": {"type": "array", "items": {"type": "string", "enum": list(SCOPES)}},
+    "createdAt": moment(),
+    "expiresAt": nullable(moment()),
+}
+_TOKEN = component("Token", record(_MEMBERS))
+_SHOWN = text("What to send as the bearer; shown this once.", pattern="^evl_[a-z0-9]+_[0-9a-f]+$")
+_NEW_TOKEN = component("NewToken", record({**_MEMBERS, "token": _SHOWN}))
+_ORDER = component(
+    "TokenOrder",
+    order(
+        {
+            "owner": text(
+                "Whose things the token gives: must be 1 to 64 letters, digits and ._@-",
+                pattern=OWNER_PATTERN,
+            ),
+            "scopes": {
+                "type": "array",
+                "items": _SCOPE,
+                "minItems": 1,
+                "description": f"must be a list of some of: {', '.join(SCOPES)}",
+            },
+            "expiresAt": nullable(text(f"When it ends: {_TO_COME}", format="date-time")),
+        },
+        ["owner", "scopes"],
+    ),
+)
+_TOKEN_ID = shared(path("token_id", "The token's id.", text(pattern=_ID)))
+
+POST_TOKEN = Operation(
+    _TAG,
+    "Issue a token",
+    {
+        201: response(
+            "The token.",
+            content(_NEW_TOKEN, token={**_EXAMPLE, "token": f"evl_5f0c3a9be1d24c77_{'0' * 64}"}),
+            {"Location": LOCATION},
+            {"delete_token": {"token_id": "$response.body#/id"}},
+        )
+    },
+    body=content(_ORDER, token={"owner": "shop", "scopes": ["events:write", "events:read"]}),
+)
+LIST_TOKENS = Operation(
+    _TAG,
+    "A page of tokens, without their secrets",
+    {
+        200: response(
+            "The page.", content(page_of(_TOKEN), page={"items": [_EXAMPLE], "cursor": None})
+        )
+    },
+    parameters=[
+        LIMIT,
+        query(
+            "cursor",
+            text(pattern=_ID),
+            "What the page before gave as its cursor.",
+            example=_EXAMPLE["id"],
+        ),
+    ],
+)
+DELETE_TOKEN = Operation(
+    _TAG, "Revoke a token", {204: response("It is gone.")}, (404,), parameters=[_TOKEN_ID]
+)
+
+
+def post_token(request: Request, tokens: TokenStore) -> Response:
+    """`POST /tokens`: the only answer that shows the token."""
+    now = clock.utc_now()
+    body, faults = check_body(request, _ORDER.value)
+    expiry = read_moment(body.get("expiresAt"))
+    if expiry is not None and expiry <= now:
+        faults.append(FieldError("/expiresAt", _TO_COME))
+    refuse("the token can not be issued", faults)
+    token, shown = issue_token(
+        tokens,
+        body["owner"],
+        body["scopes"],
+        clock.to_text(now),
+        expires_at=None if expiry is None else clock.to_text(expiry),
+    )
+    return created({**token.to_dict(), "token": shown}, f"/tokens/{token.token_id}")
+
+
+def list_tokens(request: Request, tokens: TokenStore) -> Response:
+    """`GET /tokens`; one call. The cursor is the id to go on after."""
+    page = request.page(read_cursor=lambda text: text if is_token_id(text) else None)
+    found, resume = tokens.page(page.limit, page.below)
+    return answer({"items": [token.to_dict() for token in found], "cursor": resume})
+
+
+def delete_token(_request: Request, token_id: str, tokens: TokenStore) -> Response:
+    """`DELETE /tokens/{token_id}`; one call."""
+    revoke_token(tokens, token_id)
+    return no_content()
