@@ -78,15 +78,16 @@ up: $(STAMP) ## Run the whole platform on this machine until Ctrl-C
 smoke: $(STAMP) ## Send one of everything to what `make up` runs and follow it to its end
 	@$(RUN) -m local.smoke
 
-# First what needs no emulator, then the tiers with one for each process, the longest files first.
+FAST := not emulator and not slow
+
+# First what needs no emulator, then the rest with one for each process, the longest files first.
 test: lint ## Everything: lint, types, import rules and every tier of tests
-	$(RUN) -m pytest -n auto --dist loadfile tests/unit tests/functional tests/infra $(PYTEST_ARGS)
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/chaos \
-		tests/integration/test_schemathesis.py tests/integration tests/contract tests/e2e $(PYTEST_ARGS)
+	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" tests/chaos \
+		tests/platform/test_schemathesis.py tests/platform tests $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
-	$(RUN) -m pytest -m "not emulator" --ignore=tests/integration --ignore=tests/e2e \
-		--ignore=tests/chaos $(PYTEST_ARGS)
+	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
 
 chaos: $(STAMP) ## 10,000 events under faults: lost 0, doubled 0 (CHAOS_EVENTS, CHAOS_SEED, CHAOS_WITHOUT)
 	@$(RUN) -m tests.chaos.run

@@ -1,4 +1,4 @@
-"""What every tier shares: the environment that `app.py` is imported in, and no network by default.
+"""What all tests share: the environment that `app.py` is imported in, fixtures, and no network.
 
 Variables are set while pytest loads this file, because importing `app` reads them. Nothing in them
 reaches a real account: the keys are made up, and no profile or endpoint of the machine is seen.
@@ -49,8 +49,7 @@ _MADE_UP_KEYS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 _NOT_SEEN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "LOG_LEVEL", "AUTH_MODE")
-_TESTS = Path(__file__).parent
-_WITHOUT_NETWORK = (_TESTS / "unit", _TESTS / "functional")
+_PLATFORM = Path(__file__).parent / "platform"
 
 os.environ.update(STAGE_VARIABLES | _MADE_UP_KEYS)
 for name in _NOT_SEEN:
@@ -66,8 +65,13 @@ settings.register_profile("explore", max_examples=20_000, database=None, deadlin
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
+# Imported once the variables are set.
+pytest_plugins = ("tests.support.app_on_moto", "tests.support.store_backends")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the network from the fast tiers; `@pytest.mark.enable_socket` gives it back."""
+    """Take the network from all tests that need no emulator; `@pytest.mark.enable_socket` gives it
+    back."""
     for item in items:
-        if any(item.path.is_relative_to(folder) for folder in _WITHOUT_NETWORK):
+        if not (item.get_closest_marker("emulator") or item.path.is_relative_to(_PLATFORM)):
             item.add_marker(pytest.mark.disable_socket)

@@ -15,8 +15,8 @@ from typing import Any
 import requests
 
 from tests.chaos.clients import AGAIN, PATIENCE_SECONDS, TRIES
-from tests.integration.mailbox import Mailbox, open_mailbox
-from tests.integration.stage import Stage
+from tests.support.deployed_stage import Stage
+from tests.support.mailbox import Mailbox, open_mailbox
 
 _SCOPES = ("items:write", "items:read")
 _PAUSE_SECONDS = (0.1, 1.0)

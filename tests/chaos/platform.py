@@ -21,7 +21,8 @@ from tests.chaos.cargo import CHECKED, CHECKED_SCHEMA, GITHUB_SECRET, ORDER, STA
 from tests.chaos.faults import Proxy
 from tests.chaos.posts import TimedSlack
 from tests.chaos.safeguards import ALERT_SECONDS, SHORTER, WORKER_SECONDS, Change, alter
-from tests.emulator import (
+from tests.support.deployed_stage import Stage, wait_for
+from tests.support.emulator import (
     ROOT,
     answers,
     copy_checkout,
@@ -29,8 +30,7 @@ from tests.emulator import (
     free_port,
     running_emulator,
 )
-from tests.integration.mailbox import Mailbox, open_mailbox
-from tests.integration.stage import Stage, wait_for
+from tests.support.mailbox import Mailbox, open_mailbox
 
 STAGE = "local"
 OWNERS = ("ada", "grace", "edsger", "barbara")

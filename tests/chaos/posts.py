@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.integration.slack_receiver import Answer, SlackReceiver
+from tests.support.slack_receiver import Answer, SlackReceiver
 
 
 class TimedSlack(SlackReceiver):

@@ -1,0 +1,174 @@
+"""One id in the log of every function that an event passes, from the request to the last effect.
+
+Read as CloudWatch Logs has it, from functions that run as deployed.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from chalicelib.events.model import Status
+from local.follow import FunctionLogs
+from tests.platform.test_items import Owner
+from tests.platform.test_reconcile import PAYLOAD, make_event
+from tests.support.deployed_stage import Stage, unique, wait_for
+from tests.support.slack_receiver import SlackReceiver
+
+pytestmark = pytest.mark.emulator
+
+Line = dict[str, Any]
+
+
+class Logs:
+    """The log lines of a stage's functions, from now on."""
+
+    def __init__(self, stage: Stage) -> None:
+        self._stage = stage
+        client = stage.emulator.client("logs")
+        self._reader = FunctionLogs(client, f"/aws/lambda/eventline-{stage.name}", _a_moment_ago)
+        self.raw: list[str] = []
+        self._lines: list[tuple[str, Line]] = []
+
+    def lines(self) -> list[tuple[str, Line]]:
+        """(log group's function, line) of all JSON lines that came until now."""
+        for function, text in self._reader.lines():
+            self.raw.append(text)
+            if text.startswith("{"):
+                self._lines.append((function, json.loads(text)))
+        return list(self._lines)
+
+    def having(self, **fields: Any) -> list[tuple[str, Line]]:
+        """Those with these fields."""
+        return [
+            (function, line) for function, line in self.lines() if fields.items() <= line.items()
+        ]
+
+    def await_line(self, **fields: Any) -> Line:
+        """The first line with these fields, once it is there."""
+        found = wait_for(f"a log line with {fields}", lambda: self.having(**fields))
+        return found[0][1]
+
+
+def _a_moment_ago() -> float:
+    return time.time() - 1
+
+
+@pytest.fixture
+def logs(local: Stage) -> Callable[[], Logs]:
+    """Begins to read the logs of the stage `local`."""
+    return lambda: Logs(local)
+
+
+def test_one_id_leads_from_the_request_to_the_message_in_slack(
+    local: Stage, slack: SlackReceiver, logs: Callable[[], Logs]
+) -> None:
+    # Given an event that fails for good, and so becomes an alert
+    marker = unique("marker")
+    token, read = local.token(unique("owner")), logs()
+    # When it is sent
+    body = {"eventType": "eventline.drill.permanent", "secret": f"payload-{marker}"}
+    answer = local.post(body, token)
+    request_id, event_id = answer.headers["X-Request-Id"], answer.json()["eventId"]
+    assert local.follow(event_id).status is Status.FAILED
+    # Then every function that had to do with it has written the one id
+    read.await_line(message="alert delivered", eventId=event_id)
+    story = read.having(requestId=request_id)
+    assert [(function, line["message"]) for function, line in story] == [
+        ("api_handler", "request answered"),
+        ("process_events", "event failed"),
+        ("alert_ci_event", "alert delivered"),
+    ]
+    assert {line["eventId"] for _, line in story} == {event_id}
+    assert read.having(eventId=event_id) == story
+    # And the authorizer, whose id the request names
+    admitted = read.having(requestId=story[0][1]["authorizer"])
+    assert [(function, line["message"]) for function, line in admitted] == [
+        ("authorize", "token accepted")
+    ]
+    # And each line says which function of which stage wrote it
+    for function, line in [*story, *admitted]:
+        assert (line["function"], line["stage"]) == (function, "local")
+    # And no line at all has what was sent, or by whom it was allowed
+    text = "\n".join(read.raw)
+    assert f"payload-{marker}" not in text
+    assert token.rsplit("_", 1)[1] not in text
+
+
+def test_an_event_keeps_its_id_through_retries(local: Stage, logs: Callable[[], Logs]) -> None:
+    token, read = local.token(unique("owner")), logs()
+    answer = local.post({"eventType": "eventline.drill.transient", "failures": 2}, token)
+    event_id = answer.json()["eventId"]
+    assert local.follow(event_id).status is Status.PROCESSED
+    done = read.await_line(message="event processed", eventId=event_id)
+    story = [line for _, line in read.having(eventId=event_id)]
+    assert {line["requestId"] for line in story} == {answer.headers["X-Request-Id"]}
+    assert [line["message"] for line in story].count("attempt failed") == 2
+    assert done["latencyMs"] > 0
+
+
+def test_an_event_that_leaves_its_batch_takes_the_id_along(
+    local: Stage, logs: Callable[[], Logs]
+) -> None:
+    token, read = local.token(unique("owner")), logs()
+    items = [{"eventType": "demo"}, {"eventType": "eventline.drill.transient", "failures": 1}]
+    answer = local.call("POST", "/events/batch", token, json={"events": items})
+    ids = [verdict["eventId"] for verdict in answer.json()["results"]]
+    for event_id in ids:
+        local.follow(event_id)
+        read.await_line(message="event processed", eventId=event_id)
+    for event_id in ids:
+        found = {line["requestId"] for _, line in read.having(eventId=event_id)}
+        assert found == {answer.headers["X-Request-Id"]}
+    assert read.having(message="event left its unit", eventId=ids[1])
+
+
+def test_what_reconcile_sends_again_has_the_id_of_its_run(
+    local: Stage, logs: Callable[[], Logs]
+) -> None:
+    # Given a payload that the ledger has not heard of, whose request nobody knows any more
+    event, read = make_event(), logs()
+    local.lake().put_bronze(event, PAYLOAD)
+    # When
+    local.reconcile()
+    local.follow(event.event_id)
+    # Then its story begins with the run
+    done = read.await_line(message="event processed", eventId=event.event_id)
+    (found,) = read.having(message="orphan recovered", eventId=event.event_id)
+    assert found[0] == "reconcile"
+    assert found[1]["requestId"] == done["requestId"]
+    ended = read.await_line(message="run ended", requestId=done["requestId"])
+    assert ended["StuckEvents"] >= 1
+
+
+def test_what_no_request_started_has_its_run_s_id(local: Stage, logs: Callable[[], Logs]) -> None:
+    # When an upload comes, and an item changes
+    owner, read = Owner(local), logs()
+    key = f"uploads/{owner.name}/{unique('file')}"
+    local.s3.put_object(Bucket=local.settings.uploads_bucket, Key=key, Body=b"x")
+    item_id = owner.create(data={"n": 1})
+    # Then both functions tell of it, each under the id of a run of its own
+    uploaded = wait_for("a recorded upload", lambda: read.having(message="upload recorded"))
+    told = read.await_line(message="owner notified", itemId=item_id)
+    (function, recorded) = uploaded[-1]
+    assert (function, told["function"]) == ("record_upload", "notify_owners")
+    assert recorded["requestId"]
+    assert recorded["requestId"] != told["requestId"]
+    assert told["owner"] == owner.name
+
+
+def test_metrics_come_with_the_lines(local: Stage, logs: Callable[[], Logs]) -> None:
+    token, read = local.token(unique("owner")), logs()
+    event_id = local.send({"eventType": "demo"}, token)
+    local.follow(event_id)
+    accepted = read.await_line(message="request answered", eventId=event_id)
+    read.await_line(message="event processed", eventId=event_id)
+    ended = wait_for("a run of the worker", lambda: read.having(message="run ended", Processed=1))
+    for line in (accepted, ended[-1][1]):
+        (directive,) = line["_aws"]["CloudWatchMetrics"]
+        assert (directive["Namespace"], line["Stage"]) == ("Eventline", "local")
+        assert all(metric["Name"] in line for metric in directive["Metrics"])
+    assert accepted["Accepted"] == 1
+    assert len(ended[-1][1]["EndToEndLatency"]) == 1

@@ -1,0 +1,197 @@
+"""A worker or `reconcile` that dies between any two calls: nothing is lost or happens twice.
+
+The services run here with clients that die at a given call, against the same stage whose deployed
+functions then take over.
+"""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from chalicelib.aws.effects import CheckpointStore
+from chalicelib.aws.sqs import Delivery
+from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events import ingest
+from chalicelib.events.finish import WorkerDeps
+from chalicelib.events.ledger import EventIndex
+from chalicelib.events.processors import PROCESSORS
+from chalicelib.events.worker import process_batch
+from chalicelib.recovery import reconcile
+from chalicelib.recovery.reconcile import ReconcileDeps
+from tests.support.crash import (
+    SMALL,
+    CrashError,
+    CrashPoint,
+    assert_handed_over,
+    assert_whole,
+    prepare,
+)
+from tests.support.deployed_stage import Stage, unique
+
+pytestmark = pytest.mark.emulator
+
+LARGE = b'{"eventType":"crash","blob":"' + b"x" * 100_000 + b'"}'
+
+
+def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
+    """A worker in this process that dies at `point`."""
+    return WorkerDeps(
+        ledger=stage.ledger(point.guard(stage.dynamodb)),
+        lake=stage.lake(point.guard(stage.s3)),
+        bus=stage.bus(),
+        queue=stage.queue(point.guard(stage.sqs)),
+        alerts=stage.alert_queue(),
+        dead_letters=stage.queue(point.guard(stage.sqs)),
+        processors=PROCESSORS,
+        max_attempts=stage.settings.max_attempts,
+        retry_base=0,
+        remaining=lambda: 30.0,
+        webhook_owner="webhooks",
+    )
+
+
+def receive(stage: Stage) -> tuple[Delivery, dict[str, Any]]:
+    """The one message that waits, as Lambda would deliver it, and as SQS gave it."""
+    answer = stage.sqs.receive_message(
+        QueueUrl=stage.events_url,
+        MessageSystemAttributeNames=["ApproximateReceiveCount", "SentTimestamp"],
+        VisibilityTimeout=120,
+        WaitTimeSeconds=0,
+    )
+    (message,) = answer["Messages"]
+    record = {
+        "body": message["Body"],
+        "receiptHandle": message["ReceiptHandle"],
+        "messageId": message["MessageId"],
+        "attributes": message["Attributes"],
+    }
+    return Delivery.from_record(record), message
+
+
+@pytest.mark.parametrize(
+    ("body", "recorded", "calls", "made"),
+    [
+        (SMALL, True, 0, []),
+        (SMALL, True, 1, ["put_object"]),
+        (SMALL, True, 2, ["put_object", "update_item"]),
+        (LARGE, True, 1, ["get_object"]),
+        (LARGE, True, 2, ["get_object", "put_object"]),
+        (LARGE, True, 3, ["get_object", "put_object", "update_item"]),
+        (SMALL, False, 2, ["put_object", "update_item"]),
+        (SMALL, False, 3, ["put_object", "update_item", "put_item"]),
+    ],
+)
+def test_a_worker_that_dies_is_followed_by_one_that_ends_the_work(
+    local: Stage, body: bytes, recorded: bool, calls: int, made: list[str]
+) -> None:
+    with local.paused_worker():
+        # Given: a message, with the ledger's entry or without
+        attempt = prepare(local, CrashPoint(3 if recorded else 2), body, None)
+        with pytest.raises(CrashError):
+            ingest.ingest(attempt.submission, attempt.deps)
+        delivery, message = receive(local)
+        point = CrashPoint(calls)
+
+        # When
+        with pytest.raises(CrashError):
+            process_batch([delivery], processing(local, point))
+        local.sqs.change_message_visibility(
+            QueueUrl=local.events_url,
+            ReceiptHandle=message["ReceiptHandle"],
+            VisibilityTimeout=0,
+        )
+
+    # Then
+    assert point.made == made
+    assert_whole(local, attempt.event_id, body, attempt.submission.owner)
+    assert_handed_over(local, attempt.event_id)
+
+
+def test_two_workers_with_the_same_message_write_one_document(local: Stage) -> None:
+    with local.paused_worker():
+        # Given: the first worker stops between its document and its entry in the ledger
+        attempt = prepare(local, CrashPoint(3), SMALL, None)
+        with pytest.raises(CrashError):
+            ingest.ingest(attempt.submission, attempt.deps)
+        delivery, _ = receive(local)
+        with pytest.raises(CrashError):
+            process_batch([delivery], processing(local, CrashPoint(1)))
+        record = local.record(attempt.event_id)
+        assert record is not None
+        written = local.silver(record.event)
+
+        # When
+        with pytest.raises(BatchIncompleteError):
+            # A first delivery leaves it to the one that seems to be at work.
+            process_batch([delivery], processing(local, CrashPoint()))
+        again = replace(delivery, attempt=2)
+        process_batch([again], processing(local, CrashPoint()))
+        process_batch([delivery], processing(local, CrashPoint()))
+        local.queue().delete([delivery.receipt_handle])
+
+    # Then
+    assert local.silver(record.event) == written
+    assert_whole(local, attempt.event_id, SMALL, attempt.submission.owner)
+    assert_handed_over(local, attempt.event_id)
+
+
+@pytest.mark.parametrize("operation", ["head_object", "put_item", "send_message"])
+def test_a_reconcile_that_dies_over_an_orphan_is_followed_by_one_that_ends_the_work(
+    local: Stage, operation: str
+) -> None:
+    # Given
+    attempt = prepare(local, CrashPoint(1), SMALL, None)
+    with pytest.raises(CrashError):
+        ingest.ingest(attempt.submission, attempt.deps)
+
+    # When
+    assert_reconcile_dies(local, operation)
+    local.reconcile()
+
+    # Then
+    assert_whole(local, attempt.event_id, SMALL, attempt.submission.owner)
+    assert_handed_over(local, attempt.event_id)
+
+
+@pytest.mark.parametrize("operation", ["batch_get_item", "send_message", "update_item"])
+def test_a_reconcile_that_dies_over_a_stuck_event_is_followed_by_one_that_ends_the_work(
+    local: Stage, operation: str
+) -> None:
+    # Given
+    attempt = prepare(local, CrashPoint(2), SMALL, unique("key"))
+    with pytest.raises(CrashError):
+        ingest.ingest(attempt.submission, attempt.deps)
+
+    # When
+    assert_reconcile_dies(local, operation)
+    local.reconcile()
+
+    # Then
+    assert_whole(local, attempt.event_id, SMALL, attempt.submission.owner)
+    assert_handed_over(local, attempt.event_id)
+
+
+def assert_reconcile_dies(stage: Stage, operation: str) -> None:
+    """Run `reconcile` in this process until right after its first call of `operation`."""
+    point = CrashPoint(operation=operation)
+    config = stage.settings
+    dynamodb = point.guard(stage.dynamodb)
+    deps = ReconcileDeps(
+        ledger=stage.ledger(dynamodb),
+        index=EventIndex(dynamodb, config.events_table, config.ledger_shards),
+        lake=stage.lake(point.guard(stage.s3)),
+        queue=stage.queue(point.guard(stage.sqs)),
+        checkpoints=CheckpointStore(dynamodb, config.events_table),
+        alerts=stage.alert_queue(),
+        stuck_after=0,
+        max_requeues=config.max_requeues,
+        backlog_limit=config.backlog_limit,
+        full_sweep_every=timedelta(0),
+        run_id=unique("run"),
+        remaining=lambda: 60.0,
+    )
+    with pytest.raises(CrashError):
+        reconcile.reconcile(deps)
+    assert point.made[-1] == operation

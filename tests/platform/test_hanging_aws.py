@@ -1,0 +1,197 @@
+"""Whatever hangs, the API answers before API Gateway gives up on it, and says when to come again.
+
+Here AWS is a server that takes connections and does not answer, or not to all calls, or by halves;
+the time-outs, the retries and the deadline are the real ones.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+import app
+from chalicelib.web.middleware import ANSWER_SECONDS
+from tests.support.app_on_moto import sample
+from tests.support.emulator import ROOT
+from tests.support.factories import make_body, make_event, make_message
+from tests.support.hanging_aws import hanging_aws
+
+pytestmark = pytest.mark.slow
+
+LAMBDA_SECONDS = 29
+BODIES: dict[tuple[str, str], Any] = {
+    ("POST", "/events/batch"): {"events": [{"eventType": "demo", "n": n} for n in range(500)]},
+    ("PUT", "/schemas/{event_type}"): {"type": "object"},
+    ("POST", "/tokens"): {"owner": "bob", "scopes": ["events:read"]},
+    ("POST", "/items"): {"name": "a"},
+    ("PUT", "/items/{item_id}"): {"name": "a"},
+    ("POST", "/subscriptions"): {"protocol": "email", "endpoint": "a@example.com"},
+}
+CONDITIONS = {"If-Match": '"1"'}
+WITHOUT_AWS = {("GET", "/health"), ("GET", "/openapi.json"), ("POST", "/uploads")}
+"""Routes that ask nothing of AWS."""
+ROUTES = sorted(
+    (method, path)
+    for path, methods in app.app.routes.items()
+    for method in methods
+    if (method, path) not in WITHOUT_AWS
+)
+KEYED = json.dumps(
+    {"events": [{"eventType": "demo", "n": n, "idempotencyKey": f"k{n}"} for n in range(500)]}
+)
+Case = tuple[str, str, str, dict[str, str]]
+
+
+def case(method: str, path: str) -> Case:
+    """A good request on a route."""
+    body = BODIES.get((method, path), {"eventType": "demo"})
+    return method, path, json.dumps(body), CONDITIONS
+
+
+def ask(url: str, cases: Sequence[Case], seconds: float = LAMBDA_SECONDS) -> list[dict[str, Any]]:
+    """The answers of an API function whose AWS is at `url`."""
+    return probe(url, "cases", cases, seconds)
+
+
+def probe(url: str, kind: str, order: Sequence[Any], seconds: float) -> list[dict[str, Any]]:
+    """What comes of `order` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.hang_probe"],
+        cwd=ROOT,
+        env={**os.environ, "AWS_ENDPOINT_URL": url},
+        input=json.dumps({kind: order, "seconds": seconds}),
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("ANSWER ")]
+    assert len(lines) == len(order), done.stdout[-2000:] + done.stderr[-2000:]
+    return [json.loads(line.removeprefix("ANSWER ")) for line in lines]
+
+
+def check_unavailable(answer: dict[str, Any]) -> None:
+    """It is the problem that says: try again."""
+    assert answer["statusCode"] == 503, answer
+    assert answer["headers"]["Content-Type"] == "application/problem+json"
+    assert int(answer["headers"]["Retry-After"]) > 0
+    assert answer["headers"]["X-Request-Id"]
+    problem = json.loads(answer["body"])
+    assert (problem["status"], problem["code"]) == (503, "unavailable")
+
+
+def test_every_route_answers_in_time_while_all_of_aws_hangs() -> None:
+    cases = [case(*route) for route in ROUTES]
+    workers = 10
+    with hanging_aws() as aws, ThreadPoolExecutor(workers) as pool:
+        shares = [cases[number::workers] for number in range(workers)]
+        found = list(pool.map(lambda some: ask(aws.url, some), shares))
+    answers = [
+        (one[:2], answer)
+        for some, answered in zip(shares, found, strict=True)
+        for one, answer in zip(some, answered, strict=True)
+    ]
+    assert len(answers) == len(ROUTES)
+    for route, answer in answers:
+        assert answer["seconds"] < LAMBDA_SECONDS - 1, route
+        check_unavailable(answer)
+    assert aws.attempts >= 2 * len(ROUTES)
+
+
+HALVES: dict[str, tuple[Case, tuple[bytes, ...]]] = {
+    # Bronze and the look-up are answered: five hundred conditional puts hang, on 16 threads.
+    "ledger of a batch with keys": (
+        ("POST", "/events/batch", KEYED, {}),
+        (b"PUT /", b"BatchGetItem", b"DynamoDB_20120810.Query"),
+    ),
+    "queue of a batch": (
+        ("POST", "/events/batch", json.dumps(BODIES["POST", "/events/batch"]), {}),
+        (b"PUT /", b"DynamoDB_20120810"),
+    ),
+    "ledger of an event": (("POST", "/events", '{"eventType":"demo"}', {}), (b"PUT /", b"SQS")),
+}
+
+
+@pytest.mark.parametrize("name", HALVES)
+def test_an_answer_comes_in_time_where_a_later_call_hangs(name: str) -> None:
+    one, answered = HALVES[name]
+    with hanging_aws(answered) as aws:
+        (answer,) = ask(aws.url, [one])
+    assert answer["seconds"] < LAMBDA_SECONDS - 1
+    if name == "queue of a batch":
+        # Kept, and `reconcile` sends: that is an acknowledgement.
+        assert answer["statusCode"] == 202
+        verdicts = json.loads(answer["body"])["results"]
+        assert {verdict["status"] for verdict in verdicts} == {"accepted"}
+        assert len(verdicts) == 500
+    else:
+        check_unavailable(answer)
+
+
+@pytest.mark.parametrize("path", ["/events", "/events/{event_id}/payload"])
+def test_an_answer_that_stops_half_way_is_a_call_that_hangs(path: str) -> None:
+    with hanging_aws(by_halves=True) as aws:
+        (answer,) = ask(aws.url, [("GET", path, "", {})])
+    assert answer["seconds"] < LAMBDA_SECONDS - 1
+    check_unavailable(answer)
+
+
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(case("GET", "/events"), id="threads of the index of events"),
+        pytest.param(case("GET", "/items"), id="threads of another index"),
+        pytest.param(("POST", "/events/batch", KEYED, {}), id="threads of a batch"),
+        pytest.param(case("GET", "/items/{item_id}"), id="no threads"),
+    ],
+)
+def test_no_attempt_is_begun_that_can_not_end_in_time(one: Case) -> None:
+    # Given a run that has less time left than all attempts at one call may take
+    seconds, answered = 10, (b"PUT /", b"BatchGetItem")
+    with hanging_aws(answered if one[0] == "POST" else ()) as aws:
+        (answer,) = ask(aws.url, [one], seconds)
+    # Then it gives up on the second attempt, or before that
+    assert answer["seconds"] < seconds - ANSWER_SECONDS + max_overrun()
+    check_unavailable(answer)
+
+
+def max_overrun() -> float:
+    """A back-off after the last attempt, and what a busy machine takes."""
+    return 2.5
+
+
+def sqs(*bodies: str) -> dict[str, Any]:
+    """What Lambda hands over from a queue."""
+    record = sample("sqs_batch")["Records"][0]
+    return {"Records": [{**record, "messageId": str(n), "body": b} for n, b in enumerate(bodies)]}
+
+
+def events_of_the_worker() -> dict[str, Any]:
+    """Ten messages, each of an event of its own."""
+    events = [make_event(payload=make_body()) for _ in range(10)]
+    return sqs(*(make_message(event, None) for event in events))
+
+
+WORKERS: dict[str, Callable[[], dict[str, Any]]] = {
+    "process_events": events_of_the_worker,
+    "alert_ci_event": lambda: sqs(*(json.dumps({"title": f"a{n}"}) for n in range(10))),
+    "notify_owners": lambda: {"Records": sample("dynamodb_insert")["Records"][:1]},
+    "reconcile": lambda: {"stuckAfterSeconds": 0},
+}
+
+
+@pytest.mark.parametrize("function", WORKERS)
+def test_a_worker_whose_aws_hangs_ends_within_its_time(function: str) -> None:
+    # Given as little time as any stage gives a worker
+    seconds = 10
+    with hanging_aws() as aws:
+        (ended,) = probe(aws.url, "events", [(function, WORKERS[function]())], seconds)
+    # Then it raises, so that nothing counts as done, before Lambda would have killed it
+    assert ended["raised"]
+    assert ended["seconds"] < seconds
+    assert aws.attempts

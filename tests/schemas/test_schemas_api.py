@@ -1,0 +1,187 @@
+"""PUT, GET and DELETE /schemas: versions, who may, what is refused, and what events meet."""
+
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from chalice.test import HTTPResponse
+
+from tests.support.app_on_moto import Platform, Sender
+from tests.support.problems import check_headers, check_problem
+
+SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.fixture
+def editor(platform: Platform) -> Sender:
+    return platform.sender("schemas:write", "events:read", "events:write")
+
+
+def put(sender: Sender, path: str, schema: Any, content_type: str | None = None) -> HTTPResponse:
+    headers = {"Content-Type": content_type} if content_type else JSON
+    body = schema if isinstance(schema, bytes) else json.dumps(schema).encode()
+    return sender.call("PUT", f"/schemas/{path}", body, headers)
+
+
+def test_a_schema_lives_through_versions_until_it_is_ended(editor: Sender) -> None:
+    # When a schema is put
+    response = put(editor, "order.created", SCHEMA)
+    # Then it is version 1, shown as it is from then on
+    assert response.status_code == 201, response.body
+    check_headers(response)
+    shown = response.json_body
+    assert shown.keys() == {"eventType", "version", "schema", "createdAt"}
+    assert (shown["eventType"], shown["version"]) == ("order.created", 1)
+    assert shown["schema"] == SCHEMA
+    assert editor.get("/schemas/order.created").json_body == shown
+    # And the same again is no new version, another one is
+    again = put(editor, "order.created", json.dumps(SCHEMA, indent=4).encode())
+    assert (again.status_code, again.json_body) == (200, shown)
+    changed = put(editor, "order.created", b"true")
+    assert (changed.status_code, changed.json_body["version"]) == (201, 2)
+    assert editor.get("/schemas/order.created?version=1").json_body == shown
+    # Until it is ended, with its history
+    ended = editor.call("DELETE", "/schemas/order.created")
+    assert (ended.status_code, ended.body) == (204, b"")
+    check_problem(editor.get("/schemas/order.created"), 404, "not-found")
+    check_problem(editor.call("DELETE", "/schemas/order.created"), 404, "not-found")
+    assert editor.get("/schemas/order.created?version=1").json_body == shown
+    assert put(editor, "order.created", b"true").json_body["version"] == 3
+
+
+def test_events_of_a_type_with_a_schema_must_match_it(editor: Sender) -> None:
+    assert editor.post("/events", {"eventType": "strict"}).status_code == 202
+    put(editor, "strict", SCHEMA)
+    response = editor.post("/events", {"eventType": "strict", "n": "one"})
+    problem = check_problem(response, 422, "schema-violation", "/n")
+    assert problem["errors"][0]["detail"] == 'is not of type "integer"'
+    assert editor.post("/events", {"eventType": "strict", "n": 1}).status_code == 202
+    editor.call("DELETE", "/schemas/strict")
+    assert editor.post("/events", {"eventType": "strict", "n": "one"}).status_code == 202
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/schema+json", "application/json; charset=utf-8"]
+)
+def test_both_media_types_of_a_schema_are_read(editor: Sender, content_type: str) -> None:
+    assert put(editor, "typed", SCHEMA, content_type).status_code == 201
+
+
+def test_another_media_type_is_refused(editor: Sender) -> None:
+    response = put(editor, "typed", SCHEMA, "text/plain")
+    check_problem(response, 415, "unsupported-media-type")
+
+
+@pytest.mark.parametrize("event_type", ["com.example.order", "größe", "a b"])
+def test_a_type_is_named_in_the_path_encoded_or_not(editor: Sender, event_type: str) -> None:
+    path = quote(event_type, safe="")
+    assert put(editor, path, b"true").json_body["eventType"] == event_type
+    assert editor.get(f"/schemas/{path}").json_body["eventType"] == event_type
+
+
+@pytest.mark.parametrize("path", ["%20", "%00", "x" * 129, "%FF", "a%2541"])
+def test_what_can_not_be_a_type_is_refused(editor: Sender, path: str) -> None:
+    for method in ("PUT", "GET", "DELETE"):
+        response = editor.call(method, f"/schemas/{path}", b"true", JSON)
+        check_problem(response, 400, "invalid-request", "/path/eventType")
+
+
+@pytest.mark.parametrize(
+    ("schema", "code", "pointer"),
+    [
+        (b"{", "invalid-json", ""),
+        (b"", "invalid-json", ""),
+        ({"type": "objekt"}, "invalid-request", "/type"),
+        ({"items": {"$ref": "http://localhost/"}}, "invalid-request", "/items/$ref"),
+        ({"pattern": "(?=a)"}, "invalid-request", "/pattern"),
+        ({"items": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}, "invalid-request", ""),
+    ],
+)
+def test_a_schema_that_can_not_be_is_told_why(
+    editor: Sender, schema: Any, code: str, pointer: str
+) -> None:
+    check_problem(put(editor, "bad", schema), 400, code, pointer)
+    check_problem(editor.get("/schemas/bad"), 404, "not-found")
+
+
+def test_a_schema_that_is_too_large_is_refused(editor: Sender) -> None:
+    check_problem(put(editor, "bad", b" " * 70_000), 413, "payload-too-large")
+
+
+@pytest.mark.parametrize("version", ["0", "-1", "x", "1.0", "9" * 30, ""])
+def test_a_version_that_can_not_be_is_refused(editor: Sender, version: str) -> None:
+    response = editor.get(f"/schemas/a?version={version}")
+    check_problem(response, 400, "invalid-request", "/query/version")
+
+
+def test_scopes(platform: Platform, editor: Sender) -> None:
+    put(editor, "scoped", b"true")
+    reader, other = platform.sender("events:read"), platform.sender("events:write")
+    assert reader.get("/schemas/scoped").status_code == 200
+    assert reader.get("/schemas").status_code == 200
+    check_problem(put(reader, "scoped", b"false"), 403, "forbidden")
+    check_problem(reader.call("DELETE", "/schemas/scoped"), 403, "forbidden")
+    check_problem(other.get("/schemas/scoped"), 403, "forbidden")
+    check_problem(other.get("/schemas"), 403, "forbidden")
+
+
+def test_pages_list_every_type_once_without_its_schema(editor: Sender) -> None:
+    made = sorted(f"é.page.{number}" for number in range(5))
+    for name in reversed(made):
+        put(editor, name, SCHEMA)
+    put(editor, made[0], b"true")
+    seen: list[Any] = []
+    cursor = ""
+    for _ in range(10):
+        body = editor.get(f"/schemas?limit=2{cursor}").json_body
+        seen += body["items"]
+        if body["cursor"] is None:
+            break
+        cursor = f"&cursor={body['cursor']}"
+    assert [item["eventType"] for item in seen] == made
+    assert [item["version"] for item in seen] == [2, 1, 1, 1, 1]
+    assert all(item.keys() == {"eventType", "version", "createdAt"} for item in seen)
+
+
+@pytest.mark.parametrize(
+    ("query", "pointer"),
+    [
+        ("limit=0", "/query/limit"),
+        ("cursor=%23", "/query/cursor"),
+        ("cursor=", "/query/cursor"),
+        ("cursor=YQ==", "/query/cursor"),
+        ("cursor=_w", "/query/cursor"),
+        ("owner=a", "/query/owner"),
+    ],
+)
+def test_a_query_that_can_not_be_understood_is_told_why(
+    editor: Sender, query: str, pointer: str
+) -> None:
+    check_problem(editor.get(f"/schemas?{query}"), 400, "invalid-request", pointer)
+
+
+@pytest.mark.parametrize(
+    ("named", "data"),
+    [("item", {"price": "3"}), ("item.chair", {"type": "chair", "price": "3"})],
+)
+def test_items_are_checked_against_the_schema_of_their_kind(
+    platform: Platform, named: str, data: dict[str, str]
+) -> None:
+    # Given an item, and then a schema for such items
+    admin, alice = platform.sender("admin"), platform.sender("items:write", "items:read")
+    made = alice.post("/items", data)
+    assert made.status_code == 201
+    schema = json.dumps({"properties": {"price": {"type": "number"}}}).encode()
+    assert admin.call("PUT", f"/schemas/{named}", schema).status_code == 201
+    # When an item that breaks it is made, or an item is changed to one
+    again = alice.post("/items", data)
+    headers = {"If-Match": "*", "Content-Type": "application/json"}
+    path = f"/items/{made.json_body['itemId']}"
+    changed = alice.call("PUT", path, json.dumps(data).encode(), headers)
+    # Then it is refused where it is wrong, and others are not
+    check_problem(again, 422, "schema-violation", "/price")
+    check_problem(changed, 422, "schema-violation", "/price")
+    assert alice.post("/items", {**data, "price": 3}).status_code == 201
+    assert alice.post("/items", {"type": "table", "price": "3"}).status_code == 201

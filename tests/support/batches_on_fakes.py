@@ -1,0 +1,84 @@
+"""Ingest of batches on fakes."""
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chalicelib.aws.threads import in_turn
+from chalicelib.core.errors import FieldError, SchemaViolationError
+from chalicelib.events.batch import Form, Verdict
+from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
+from chalicelib.events.message import UnitMessage, decode_message
+from tests.support.factories import Clock, unique
+from tests.support.fake_lake import FakeLake
+from tests.support.fake_queue import FakeQueue
+from tests.support.fake_stores import FakeAws, FakeEventStore
+
+LIMIT = 1000
+
+
+class Schemas:
+    """A schema, version 3, for the types in `needing_n`: the data need a member `n`."""
+
+    def __init__(self) -> None:
+        self.needing_n: set[str] = set()
+        self.loaded: list[set[str]] = []
+
+    def load_many(self, event_types: Iterable[str], /) -> None:
+        self.loaded.append(set(event_types))
+
+    def check(self, event_type: str, data: Any, is_json: bool, /) -> int | None:
+        if event_type not in self.needing_n:
+            return None
+        if "n" not in data:
+            raise SchemaViolationError("no n", [FieldError("/n", "is required")])
+        return 3
+
+
+class Platform:
+    """Ingest of batches, and what it works with."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.aws = FakeAws(self.clock)
+        self.queue = FakeQueue(self.aws)
+        self.ledger = FakeEventStore(self.aws)
+        self.lake = FakeLake(self.aws)
+        self.schemas = Schemas()
+        self._numbers = iter(range(1, 1000))
+
+    def take(self, body: bytes, form: Form = Form.PLAIN, owner: str = "alice") -> list[Verdict]:
+        """What becomes of a body."""
+        self.aws.calls.clear()
+        deps = BatchDeps(
+            ledger=self.ledger,
+            lake=self.lake,
+            queue=self.queue,
+            schemas=self.schemas,
+            max_event_bytes=LIMIT,
+            now=self.clock,
+            random=lambda count: next(self._numbers).to_bytes(count, "big"),
+            each=in_turn,
+        )
+        return ingest_batch(Batch(body, form, owner, unique("request")), deps)
+
+    def send(self, *items: Any, owner: str = "alice") -> list[Verdict]:
+        """What becomes of items: bytes as they are, anything else as JSON."""
+        return self.take(body_of(items), owner=owner)
+
+    def units(self) -> list[UnitMessage]:
+        """The messages of units that were sent."""
+        messages = [decode_message(body) for body in self.queue.sent]
+        return [message for message in messages if isinstance(message, UnitMessage)]
+
+
+def body_of(items: Sequence[Any]) -> bytes:
+    """A body of `POST /events/batch`."""
+    texts = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in items]
+    return b'{"events":[' + b",".join(texts) + b"]}"
+
+
+def told(verdicts: Sequence[Verdict]) -> list[str]:
+    """The words of verdicts, in order."""
+    assert [verdict.index for verdict in verdicts] == list(range(len(verdicts)))
+    return [str(verdict.outcome) for verdict in verdicts]

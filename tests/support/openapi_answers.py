@@ -1,0 +1,293 @@
+"""For every operation, calls that provoke each answer the OpenAPI document has for it.
+
+What any request may be refused for is in `test_openapi` itself.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from chalice.test import HTTPResponse
+
+from tests.support.factories import make_id
+from tests.support.openapi_world import World
+
+Provoke = Callable[[World], HTTPResponse]
+
+CLOUD_EVENT = "application/cloudevents+json"
+BATCH = "application/cloudevents-batch+json"
+ENVELOPE = {"specversion": "1.0", "id": "1", "source": "/shop", "type": "order.paid"}
+PICTURE = {
+    **{f"ce-{name}": value for name, value in ENVELOPE.items()},
+    "ce-id": "2",
+    "Content-Type": "image/png",
+}
+OCTETS = b"\x00\xff"
+
+
+def after(first: HTTPResponse, then: Callable[[], HTTPResponse]) -> HTTPResponse:
+    assert first.status_code < 300, first.body
+    return then()
+
+
+def get(path: str) -> Provoke:
+    return lambda world: world.call("GET", path)
+
+
+def call(method: str, path: str, body: Any = b"", **headers: str) -> Provoke:
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return lambda world: world.call(method, path, body, named)
+
+
+def twice(call: Provoke) -> Provoke:
+    return lambda world: after(call(world), lambda: call(world))
+
+
+EVENT, NOWHERE = {"eventType": "order.paid"}, make_id()
+REPLAY = {"from": "2026-01-01T00:00:00Z"}
+KEYED = call("POST", "/events", EVENT, Idempotency_Key="k")
+ITEM = call("POST", "/items", {"name": "desk"}, Idempotency_Key="k")
+PUT_SCHEMA = call("PUT", "/schemas/order.paid", {"required": ["total"]})
+TOKEN = {"owner": "shop", "scopes": ["events:read"]}
+PHOTO = {"filename": "photo.png", "contentType": "image/png"}
+
+
+def change(method: str, match: str | None = "", path: str | None = None, **more: Any) -> Any:
+    def run(world: World) -> HTTPResponse:
+        there, etag = world.item()
+        headers = {} if match is None else {"If-Match": match or etag}
+        body = more.get("body", {"name": "chair"})
+        return world.call(method, path or there, body, {**headers, **more.get("headers", {})})
+
+    return run
+
+
+def get_item(world: World) -> HTTPResponse:
+    path, etag = world.item()
+    return world.call("GET", path, headers={"If-None-Match": etag})
+
+
+ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
+    ("GET", "/health", 200): [get("/health")],
+    ("GET", "/openapi.json", 200): [get("/openapi.json")],
+    ("POST", "/events", 202): [
+        call("POST", "/events", EVENT),
+        twice(KEYED),
+        call("POST", "/events", ENVELOPE, Content_Type=CLOUD_EVENT),
+        twice(call("POST", "/events", ENVELOPE, Content_Type=CLOUD_EVENT)),
+        call("POST", "/events", OCTETS, **PICTURE),
+        call("POST", "/events", [ENVELOPE, {"id": 1}, ENVELOPE, 7], Content_Type=BATCH),
+    ],
+    ("POST", "/events", 400): [
+        call("POST", "/events", b"{}"),
+        call("POST", "/events", b"{"),
+        call("POST", "/events", {"specversion": "0.3"}, Content_Type=CLOUD_EVENT),
+        call("POST", "/events", b"[]", Content_Type=BATCH),
+        call("POST", "/events", b"x", **{"ce-id": "1", "ce-time": "%"}),
+    ],
+    ("POST", "/events", 415): [call("POST", "/events", b"a=b", Content_Type="text/plain")],
+    ("POST", "/events", 422): [
+        lambda w: after(
+            KEYED(w), lambda: w.call("POST", "/events", {**EVENT, "n": 1}, {"Idempotency-Key": "k"})
+        ),
+        lambda w: after(PUT_SCHEMA(w), lambda: w.call("POST", "/events", EVENT)),
+    ],
+    ("POST", "/events/batch", 202): [
+        call("POST", "/events/batch", {"events": [{**EVENT, "idempotencyKey": "k"}] * 2}),
+        call("POST", "/events/batch", {"events": [EVENT, 7, {"eventType": ""}, {}]}),
+    ],
+    ("POST", "/events/batch", 415): [
+        call("POST", "/events/batch", {"events": [EVENT]}, Content_Type="text/plain")
+    ],
+    ("POST", "/events/batch", 400): [
+        call("POST", "/events/batch", {"events": []}),
+        call("POST", "/events/batch", b"{"),
+    ],
+    ("GET", "/events", 200): [
+        lambda w: after(
+            KEYED(w), lambda: w.call("GET", "/events?limit=1&eventType=order.paid&status=ENQUEUED")
+        )
+    ],
+    ("GET", "/events", 400): [get("/events?limit=0&x=1"), get("/events?cursor=abc")],
+    ("GET", "/events/{event_id}", 200): [
+        lambda w: w.call("GET", f"/events/{w.event()}"),
+        lambda w: w.call("GET", f"/events/{w.event()}", headers={"Accept": CLOUD_EVENT}),
+        lambda w: w.call("GET", f"/events/{w.rejected()}"),
+        lambda w: w.call("GET", f"/events/{w.event({'eventType': 'eventline.drill.permanent'})}"),
+    ],
+    ("GET", "/events/{event_id}", 404): [
+        get(f"/events/{NOWHERE}"),
+        lambda w: w.call("GET", f"/events/{w.event()}", sender=w.other),
+    ],
+    ("GET", "/events/{event_id}/payload", 200): [
+        lambda w: w.call("GET", f"/events/{w.event()}/payload"),
+        lambda w: w.call("GET", f"/events/{w.rejected()}/payload"),
+        lambda w: w.call("GET", f"/events/{w.event(OCTETS, **PICTURE)}/payload"),
+    ],
+    ("GET", "/events/{event_id}/payload", 404): [get(f"/events/{NOWHERE}/payload")],
+    ("GET", "/events/{event_id}/result", 200): [
+        lambda w: w.call("GET", f"/events/{w.event()}/result"),
+        lambda w: w.call("GET", f"/events/{w.event(OCTETS, **PICTURE)}/result"),
+    ],
+    ("GET", "/events/{event_id}/result", 404): [get(f"/events/{NOWHERE}/result")],
+    ("GET", "/events/{event_id}/result", 409): [
+        lambda w: w.call("GET", f"/events/{w.rejected()}/result")
+    ],
+    ("POST", "/events/{event_id}/replay", 202): [
+        lambda w: w.call("POST", f"/events/{w.event()}/replay")
+    ],
+    ("POST", "/events/{event_id}/replay", 400): [
+        lambda w: w.call("POST", f"/events/{w.rejected()}/replay")
+    ],
+    ("POST", "/events/{event_id}/replay", 404): [call("POST", f"/events/{NOWHERE}/replay")],
+    ("POST", "/events/{event_id}/replay", 409): [
+        lambda w: w.call("POST", f"/events/{w.somebody.event_id(EVENT)}/replay")
+    ],
+    ("POST", "/events/{event_id}/replay", 422): [
+        lambda w: after(
+            PUT_SCHEMA(w),
+            lambda: w.call(
+                "POST",
+                f"/events/{json.loads(w.call('POST', '/events', EVENT).body)['eventId']}/replay",
+            ),
+        )
+    ],
+    ("POST", "/replays", 200): [call("POST", "/replays", {**REPLAY, "dryRun": True})],
+    ("POST", "/replays", 202): [
+        twice(call("POST", "/replays", REPLAY, Idempotency_Key="k")),
+        call("POST", "/replays", {"eventType": "order.paid", "status": "FAILED", "rate": 1}),
+    ],
+    ("POST", "/replays", 400): [
+        call("POST", "/replays", {}),
+        call("POST", "/replays", {"rate": 0, "status": "OPEN", "from": 1, "x": 1}),
+        call("POST", "/replays", b"["),
+    ],
+    ("POST", "/replays", 409): [
+        lambda w: [w.call("POST", "/replays", REPLAY) for _ in range(6)][5]
+    ],
+    ("POST", "/replays", 422): [
+        lambda w: after(
+            call("POST", "/replays", REPLAY, Idempotency_Key="k")(w),
+            lambda: w.call("POST", "/replays", {"status": "FAILED"}, {"Idempotency-Key": "k"}),
+        )
+    ],
+    ("GET", "/replays/{replay_id}", 200): [
+        lambda w: w.call("GET", w.replay()),
+        lambda w: w.call("GET", w.replay(done=True)),
+    ],
+    ("GET", "/replays/{replay_id}", 404): [get(f"/replays/{NOWHERE}"), get("/replays/x")],
+    ("DELETE", "/replays/{replay_id}", 200): [twice(lambda w: w.call("DELETE", w.replay()))],
+    ("DELETE", "/replays/{replay_id}", 404): [call("DELETE", f"/replays/{NOWHERE}")],
+    ("DELETE", "/replays/{replay_id}", 409): [lambda w: w.call("DELETE", w.replay(done=True))],
+    ("GET", "/dead-letters", 200): [
+        lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters")),
+        lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters?errorClass=permanent")),
+    ],
+    ("GET", "/dead-letters", 400): [get("/dead-letters?errorClass=odd"), get("/dead-letters?x=1")],
+    ("POST", "/dead-letters/redrive", 200): [
+        lambda w: after(w.fail(), lambda: w.call("POST", "/dead-letters/redrive", {"all": True})),
+        call("POST", "/dead-letters/redrive", {"queue": "uploads-dlq"}),
+        lambda w: w.call("POST", "/dead-letters/redrive", {"eventId": w.event()}),
+    ],
+    ("POST", "/dead-letters/redrive", 400): [
+        call("POST", "/dead-letters/redrive", {}),
+        call("POST", "/dead-letters/redrive", {"all": False, "queue": "x"}),
+    ],
+    ("POST", "/dead-letters/redrive", 404): [
+        call("POST", "/dead-letters/redrive", {"eventId": NOWHERE})
+    ],
+    ("POST", "/webhooks/{source}", 202): [
+        lambda w: w.webhook("github", b'{"zen":"calm"}'),
+        twice(lambda w: w.webhook("standard", b'{"type":"invoice.paid"}')),
+    ],
+    ("POST", "/webhooks/{source}", 400): [lambda w: w.webhook("github", b"{")],
+    ("POST", "/webhooks/{source}", 401): [
+        call("POST", "/webhooks/github", b"{}"),
+        call("POST", "/webhooks/nobody", b"{}"),
+    ],
+    ("POST", "/webhooks/{source}", 415): [
+        lambda w: w.webhook("github", b"payload={}", **{"Content-Type": "text/plain"})
+    ],
+    ("POST", "/webhooks/{source}", 422): [
+        lambda w: after(w.webhook("github", b'{"n":1}'), lambda: w.webhook("github", b'{"n":2}'))
+    ],
+    ("GET", "/schemas", 200): [lambda w: after(PUT_SCHEMA(w), lambda: w.call("GET", "/schemas"))],
+    ("GET", "/schemas", 400): [get("/schemas?limit=x"), get("/schemas?cursor=!")],
+    ("GET", "/schemas/{event_type}", 200): [
+        lambda w: after(PUT_SCHEMA(w), lambda: w.call("GET", "/schemas/order.paid?version=1"))
+    ],
+    ("GET", "/schemas/{event_type}", 400): [get("/schemas/a?version=0")],
+    ("GET", "/schemas/{event_type}", 404): [get("/schemas/order.paid")],
+    ("PUT", "/schemas/{event_type}", 201): [PUT_SCHEMA, call("PUT", "/schemas/a", b"true")],
+    ("PUT", "/schemas/{event_type}", 200): [twice(PUT_SCHEMA)],
+    ("PUT", "/schemas/{event_type}", 400): [call("PUT", "/schemas/a", {"type": 7})],
+    ("PUT", "/schemas/{event_type}", 415): [
+        call("PUT", "/schemas/a", {}, Content_Type="text/plain")
+    ],
+    ("DELETE", "/schemas/{event_type}", 204): [
+        lambda w: after(PUT_SCHEMA(w), lambda: w.call("DELETE", "/schemas/order.paid"))
+    ],
+    ("DELETE", "/schemas/{event_type}", 404): [call("DELETE", "/schemas/order.paid")],
+    ("POST", "/tokens", 201): [
+        call("POST", "/tokens", TOKEN),
+        call("POST", "/tokens", {**TOKEN, "expiresAt": "2099-01-01T00:00:00Z"}),
+    ],
+    ("POST", "/tokens", 400): [call("POST", "/tokens", {"owner": "-"})],
+    ("GET", "/tokens", 200): [get("/tokens?limit=1")],
+    ("GET", "/tokens", 400): [get("/tokens?cursor=A")],
+    ("DELETE", "/tokens/{token_id}", 204): [
+        lambda w: w.call("DELETE", w.call("POST", "/tokens", TOKEN).headers["Location"])
+    ],
+    ("DELETE", "/tokens/{token_id}", 404): [call("DELETE", "/tokens/nosuch")],
+    ("POST", "/items", 201): [
+        twice(ITEM),
+        call("POST", "/items", {"expiresAt": "2099-01-01T00:00:00Z"}),
+        call("POST", "/items", {"text": "x" * 100_000}),
+    ],
+    ("POST", "/items", 400): [call("POST", "/items", {"expiresAt": "2001-01-01"})],
+    ("POST", "/items", 415): [call("POST", "/items", {}, Content_Type="text/plain")],
+    ("POST", "/items", 422): [
+        lambda w: after(ITEM(w), lambda: w.call("POST", "/items", {}, {"Idempotency-Key": "k"}))
+    ],
+    ("GET", "/items", 200): [lambda w: after(ITEM(w), lambda: w.call("GET", "/items?limit=1"))],
+    ("GET", "/items", 400): [get("/items?owner=%20")],
+    ("GET", "/items/{item_id}", 200): [lambda w: w.call("GET", w.item()[0])],
+    ("GET", "/items/{item_id}", 304): [get_item],
+    ("GET", "/items/{item_id}", 400): [
+        lambda w: w.call("GET", w.item()[0], headers={"If-None-Match": "x"})
+    ],
+    ("GET", "/items/{item_id}", 404): [get(f"/items/{NOWHERE}"), get("/items/x")],
+    ("PUT", "/items/{item_id}", 200): [change("PUT"), change("PUT", "*")],
+    ("PUT", "/items/{item_id}", 400): [change("PUT", "x"), change("PUT", body=b"[]")],
+    ("PUT", "/items/{item_id}", 404): [change("PUT", path=f"/items/{NOWHERE}")],
+    ("PUT", "/items/{item_id}", 412): [change("PUT", '"1-0123456789abcdef"')],
+    ("PUT", "/items/{item_id}", 415): [change("PUT", headers={"Content-Type": "text/plain"})],
+    ("PUT", "/items/{item_id}", 428): [change("PUT", None)],
+    ("DELETE", "/items/{item_id}", 204): [change("DELETE")],
+    ("DELETE", "/items/{item_id}", 400): [change("DELETE", "x")],
+    ("DELETE", "/items/{item_id}", 404): [change("DELETE", path=f"/items/{NOWHERE}")],
+    ("DELETE", "/items/{item_id}", 412): [change("DELETE", '"1-0123456789abcdef"')],
+    ("DELETE", "/items/{item_id}", 428): [change("DELETE", None)],
+    ("POST", "/subscriptions", 201): [twice(World.subscription)],
+    ("POST", "/subscriptions", 400): [call("POST", "/subscriptions", {"protocol": "email"})],
+    ("POST", "/subscriptions", 409): [
+        lambda w: after(w.subscription(), lambda: w.subscription(w.other))
+    ],
+    ("POST", "/subscriptions", 415): [call("POST", "/subscriptions", {}, Content_Type="a/b")],
+    ("GET", "/subscriptions", 200): [
+        lambda w: after(w.subscription(), lambda: w.call("GET", "/subscriptions"))
+    ],
+    ("GET", "/subscriptions", 400): [get("/subscriptions?limit=101")],
+    ("DELETE", "/subscriptions/{subscription_id}", 204): [
+        lambda w: w.call("DELETE", w.subscription().headers["Location"])
+    ],
+    ("DELETE", "/subscriptions/{subscription_id}", 404): [
+        call("DELETE", f"/subscriptions/{NOWHERE}")
+    ],
+    ("POST", "/uploads", 201): [call("POST", "/uploads", PHOTO)],
+    ("POST", "/uploads", 400): [call("POST", "/uploads", {"filename": "\x00"})],
+    ("GET", "/uploads", 200): [get("/uploads")],
+    ("GET", "/uploads", 400): [get("/uploads?limit=x")],
+    ("GET", "/alerts", 200): [get("/alerts")],
+    ("GET", "/alerts", 400): [get("/alerts?cursor=x")],
+}

@@ -1,0 +1,111 @@
+"""The application with somebody who has every scope, and some of everything in it."""
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+from chalice.test import HTTPResponse
+from standardwebhooks import Webhook
+
+from chalicelib.core import clock
+from chalicelib.core.config import queue_url
+from chalicelib.web.callers import SCOPES
+from tests.conftest import STAGE_VARIABLES
+from tests.support.app_on_moto import Platform, Sender, without_delay
+
+JSON = "application/json"
+SECRETS = {"github": "a-secret-for-tests", "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
+
+
+class World:
+    """The application, and somebody with every scope who keeps some of everything in it."""
+
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
+        self.somebody = platform.sender(*SCOPES)
+        self.other = platform.sender(*(scope for scope in SCOPES if scope != "admin"))
+        platform.aws("sns").create_topic(Name="eventline-test-owner-notifications")
+        for source, secret in SECRETS.items():
+            platform.aws("ssm").put_parameter(
+                Name=f"/eventline/{STAGE_VARIABLES['STAGE']}/webhooks/{source}/secret",
+                Value=secret,
+                Type="SecureString",
+                Overwrite=True,
+            )
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: Any = b"",
+        headers: dict[str, str] | None = None,
+        sender: Sender | None = None,
+    ) -> HTTPResponse:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        given = {"Content-Type": JSON, **(headers or {})}
+        return (sender or self.somebody).call(method, path, raw, given)
+
+    def event(self, body: Any = None, **headers: str) -> str:
+        """An event that is processed; its id."""
+        event_id = self.somebody.event_id(body or {"eventType": "order.paid"}, **headers)
+        self.platform.work()
+        return event_id
+
+    def rejected(self) -> str:
+        """An event that was refused; its id."""
+        event_id: str = json.loads(self.call("POST", "/events", b"{}").body)["eventId"]
+        return event_id
+
+    def fail(self) -> HTTPResponse:
+        """A message that is not ours, and an event that failed; the event's record."""
+        self.platform.aws("sqs").send_message(
+            QueueUrl=queue_url(STAGE_VARIABLES["EVENTS_DLQ_ARN"]),
+            MessageBody="not ours",
+            MessageAttributes={"code": {"DataType": "String", "StringValue": "foreign-message"}},
+        )
+        failed = self.event({"eventType": "eventline.drill.permanent"})
+        return self.call("GET", f"/events/{failed}")
+
+    def replay(self, *, done: bool = False) -> str:
+        """A replay of many that runs, or came to its end; its path."""
+        order = {"from": "2026-01-01T00:00:00Z"}
+        path: str = self.call("POST", "/replays", order).headers["Location"]
+        while done and json.loads(self.call("GET", path).body)["status"] == "RUNNING":
+            without_delay()
+            self.platform.work()
+        return path
+
+    def item(self) -> tuple[str, str]:
+        """An item: (its path, its ETag)."""
+        made = self.call("POST", "/items", {"name": "desk"})
+        return made.headers["Location"], made.headers["ETag"]
+
+    def subscription(self, sender: Sender | None = None) -> HTTPResponse:
+        order = {"protocol": "email", "endpoint": "shop@example.com"}
+        return self.call("POST", "/subscriptions", order, sender=sender)
+
+    def schema(self, event_type: str, schema: Any) -> HTTPResponse:
+        return self.call("PUT", f"/schemas/{event_type}", schema)
+
+    def webhook(self, source: str, body: bytes, key: str = "1", **more: str) -> HTTPResponse:
+        """A delivery that is signed as its source does."""
+        headers = {"Content-Type": JSON, **_signature(source, body, key), **more}
+        http = self.platform.client.http
+        return http.request("POST", f"/webhooks/{source}", headers=headers, body=body)
+
+
+def _signature(source: str, body: bytes, key: str) -> dict[str, str]:
+    if source == "github":
+        digest = hmac.new(SECRETS["github"].encode(), body, hashlib.sha256).hexdigest()
+        return {
+            "X-GitHub-Event": "ping",
+            "X-GitHub-Delivery": key,
+            "X-Hub-Signature-256": f"sha256={digest}",
+        }
+    now = clock.utc_now()
+    return {
+        "webhook-id": key,
+        "webhook-timestamp": str(int(now.timestamp())),
+        "webhook-signature": Webhook(SECRETS["standard"]).sign(key, now, body.decode()),
+    }
