@@ -69,14 +69,9 @@ if [ -t 2 ]; then tty=1; else tty=0; fi
 "${pip[@]}" --disable-pip-version-check install --require-hashes --no-compile --no-input \
 	--progress-bar off -r "$lock" 2>&1 | show_progress $tty "$count" ||
 	{ echo "    the whole output is in $venv/install.log" >&2; exit 1; }
-# Some packages bring files that are for other Pythons, which do not compile.
-if [ "$lock" = $base ] && [ -z "${FG:-}" ]; then
-	# Beside what starts meanwhile, which compiles for itself what it imports first.
-	nice -n 19 $python -m compileall -qq $venv/lib >/dev/null 2>&1 &
-else
-	echo "    compiling" >&2
-	$python -m compileall -qq -j 0 $venv/lib >/dev/null || true
-fi
+echo "    compiling" >&2
+# With all cores, where pip uses one. Some packages bring files that are for other Pythons.
+$python -m compileall -qq -j 0 $venv/lib >/dev/null || true
 cp $base $venv
 cp "$lock" $venv
 echo "==> $venv is ready ($SECONDS s)" >&2
