@@ -26,7 +26,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 export API_PORT AWS_PORT
 
 .PHONY: help up smoke test test-fast chaos bench lint types imports format openapi configuration \
-	cost lock venv provision deploy destroy token terraform workflows clean
+	cost lock venv venv-up provision deploy destroy token terraform workflows clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
@@ -43,7 +43,9 @@ $(UP): requirements-up.lock
 $(STAMP): requirements-dev.lock $(UP)
 	@bash local/venv.sh $< '$(PYTHON)'
 
-venv: $(STAMP) ## Make all of .venv (the other commands make what they need by themselves)
+venv-up: $(UP) ## Make the part of .venv that `make up` and deployments run on
+
+venv: $(STAMP) ## Make all of .venv (every command makes what it needs by itself)
 
 up: $(UP) ## Run the whole platform on this machine until Ctrl-C
 	@exec $(RUN) -m local.up
