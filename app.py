@@ -4,8 +4,14 @@ The settings that the decorators need are the stage's variables in `.chalice/con
 some functions need is imported where it is used: every cold start of the others would pay for it.
 """
 
+import os
 import uuid
 from typing import TYPE_CHECKING, Any
+
+if os.environ.get("AWS_CHALICE_CLI_MODE"):
+    from local import chalice_commands  # noqa: TID251 - of the checkout, and not shipped
+
+    chalice_commands.prepare()
 
 from chalice.app import AuthRequest, AuthResponse, Rate, Response, SQSEvent
 

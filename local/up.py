@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from local.console import FailedError, elapsed, say
 from local.follow import FileTail, FunctionLogs, condense, without_refusals
 from local.layout import STAGE, Layout
 from local.platform import Platform
+from local.ports import is_free
 
 _OLDEST_PYTHON = (3, 11)
 _FOLLOW_SECONDS = 0.5
@@ -53,18 +53,6 @@ def read_layout(environ: Mapping[str, str], project: Path) -> Layout:
     if ports["API_PORT"] == ports["AWS_PORT"]:
         raise FailedError(f"API_PORT and AWS_PORT must differ; both are {ports['API_PORT']}")
     return Layout(project, ports["API_PORT"], ports["AWS_PORT"])
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        # As a server would: a connection still in TIME_WAIT does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def check_ports(layout: Layout, is_free: Callable[[int], bool] = is_free) -> None:
