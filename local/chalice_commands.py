@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import click
+from chalice.cli.filewatch.stat import StatFileWatcher
 
 from local.layout import Layout, parse_env
 from local.ports import is_free
@@ -59,6 +61,7 @@ def prepare() -> None:
     _require_stage(command, stage)
     if command == "local":
         _point_at_platform(stage)
+        _reload_for_code_only()
     elif command in {"deploy", "package"}:
         _compile()
 
@@ -113,6 +116,20 @@ def _point_at_platform(stage: str) -> None:
     if not is_free(port):
         other = next((more for more in range(port + 1, port + 100) if is_free(more)), 0)
         _end(_PORT_TAKEN.format(port=port, stage=stage, other=other))
+
+
+def _reload_for_code_only() -> None:
+    """Have Chalice's reloader look at what `app` is made of. It looks at every file below the
+    project, and would start anew with each that the platform writes."""
+    layout = Layout(Path.cwd(), 0, 0)
+    seen: list[int] = []
+
+    def look(_watcher: object, _folder: str, start_anew: Callable[[], None]) -> None:
+        seen.append(layout.code_version())
+        if len(seen) > 1 and seen.pop(0) != seen[0]:
+            start_anew()
+
+    StatFileWatcher._single_pass_poll = look  # type: ignore[assignment, method-assign]  # noqa: SLF001
 
 
 def _compile() -> None:

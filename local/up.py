@@ -148,7 +148,7 @@ def _follow(platform: Platform) -> NoReturn:
     """Print the logs and restart `chalice local` when the code changes, until interrupted."""
     access = FileTail(platform.log_file("api"))
     functions = FunctionLogs(platform.client("logs"), f"/aws/lambda/eventline-{STAGE}")
-    code = _code_version(platform.layout)
+    code = platform.layout.code_version()
     while True:
         platform.check()
         for line in access.lines():
@@ -159,7 +159,7 @@ def _follow(platform: Platform) -> NoReturn:
         except (BotoCoreError, ClientError) as error:
             # The emulator's end is noticed by `check`; a single refused call is not the end.
             say(f"the functions' logs can not be read now: {error}")
-        if code != (code := _code_version(platform.layout)):
+        if code != (code := platform.layout.code_version()):
             say("The code has changed. The deployed functions keep the old one until `make up`.")
             _restart(platform)
         time.sleep(_FOLLOW_SECONDS)
@@ -172,11 +172,6 @@ def _restart(platform: Platform) -> None:
         # Half-written code is no reason to take the emulator down: the next change tries again.
         say(f"{error}")
         platform.forget("chalice local")
-
-
-def _code_version(layout: Layout) -> int:
-    files = layout.sources(["app.py", "chalicelib/**/*.py", ".chalice/config.json"])
-    return hash(tuple((path, path.stat().st_mtime_ns) for path in files))
 
 
 def _print_log(source: str, line: str) -> None:

@@ -13,9 +13,11 @@ from importlib.util import cache_from_source, source_hash
 from pathlib import Path
 
 import pytest
+from chalice.cli.filewatch.stat import StatFileWatcher
 
 from infra import project, provision
 from infra.policies import Place, write_policies
+from local import chalice_commands
 from tests.emulator import copy_checkout, free_port
 
 VALUE = "arn:aws:sqs:us-east-1:000000000000:some-value"
@@ -195,3 +197,26 @@ def test_pytest_without_what_the_tests_need_says_what_to_type(clone: Path) -> No
 
     assert done.returncode
     assert "make test" in only_line(done)
+
+
+def test_only_code_makes_chalice_local_start_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(StatFileWatcher, "_single_pass_poll", None)
+    for name in ("chalicelib", ".local"):
+        (tmp_path / name).mkdir()
+    starts: list[str] = []
+
+    def look(what: str) -> None:
+        StatFileWatcher()._single_pass_poll(str(tmp_path), lambda: starts.append(what))
+
+    chalice_commands._reload_for_code_only()
+    look("at first")
+    (tmp_path / ".local" / "emulator.log").write_text("a line", encoding="utf-8")
+    look("a log")
+    (tmp_path / "chalicelib" / "new.py").write_text("", encoding="utf-8")
+    look("a module")
+    look("nothing")
+
+    assert starts == ["a module"]
