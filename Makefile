@@ -10,13 +10,14 @@ OWNER ?= me
 SCOPES ?= admin
 API_PORT ?= 8000
 AWS_PORT ?= 4566
-# Left empty, the newest-tested interpreter that runs is taken; `make PYTHON=... up` names one.
+# Left empty, local/venv.sh looks for one.
 PYTHON ?=
 PYTEST_ARGS ?=
 
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := $(BIN)/python
+UP := $(VENV)/requirements-up.lock
 STAMP := $(VENV)/requirements-dev.lock
 CODE := app.py chalicelib infra local benchmarks tests
 PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --generate-hashes \
@@ -25,7 +26,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 export API_PORT AWS_PORT
 
 .PHONY: help up smoke test test-fast chaos bench lint types imports format openapi configuration \
-	cost lock venv provision deploy destroy token terraform workflows clean
+	cost lock venv venv-up provision deploy destroy token terraform workflows clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
@@ -34,48 +35,22 @@ help: ## Print this list
 	@echo "  Settings: STAGE=$(STAGE) API_PORT=$(API_PORT) AWS_PORT=$(AWS_PORT)" \
 		"OWNER=$(OWNER) SCOPES=$(SCOPES) PYTHON=... PYTEST_ARGS=..."
 
-# The stamp is a copy of the lock, so a checkout that only touches the file does not rebuild.
-# pyenv leaves shims on the PATH that fail when called, so a candidate must run, not just exist.
-$(STAMP): requirements-dev.lock
-	@if [ -x $(RUN) ] && cmp -s $< $@ && $(RUN) -c '' 2>/dev/null; then touch $@; exit 0; fi; \
-	found=; \
-	for p in $(if $(PYTHON),"$(PYTHON)",python3.11 python3.12 python3.13 python3); do \
-		if "$$p" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' \
-			>/dev/null 2>&1; then found=$$p; break; fi; \
-	done; \
-	if [ -z "$$found" ]; then \
-		echo "No usable Python. Eventline needs Python 3.11 or newer with its venv module" >&2; \
-		echo "(Debian and Ubuntu: apt-get install python3-venv)." >&2; \
-		echo "Tried: $(or $(PYTHON),python3.11 python3.12 python3.13 python3). Found:" \
-			"$$(python3 --version 2>&1 || true)" >&2; \
-		echo "Name one with: make PYTHON=/path/to/python3.11 $(firstword $(MAKECMDGOALS))" >&2; \
-		exit 1; \
-	fi; \
-	start=$$SECONDS; \
-	echo "==> $(VENV): $$("$$found" --version), $$(grep -c == $<) packages from $<" >&2; \
-	"$$found" -m venv --clear $(VENV); \
-	if [ -t 2 ]; then tty=1; else tty=0; fi; \
-	$(RUN) -m pip --disable-pip-version-check install --require-hashes --no-input \
-		--progress-bar off -r $< 2>&1 \
-	| awk -v tty=$$tty -v all="$$(grep -c == $<)" -v out=$(VENV)/install.log ' \
-		{ print > out } \
-		/^Collecting / { seen++; \
-			if (tty) printf "\r\033[K    %d of %d: %s", seen, all, $$2; \
-			else if (seen % 20 == 0) printf "    %d of %d\n", seen, all; fflush() } \
-		/^Installing collected/ { printf (tty ? "\r\033[K" : "") "    installing" (tty ? "" : "\n"); \
-			fflush() } \
-		/^ERROR|^error|THESE PACKAGES/ { print (tty ? "\n" : "") $$0 } \
-		END { if (tty) printf "\r\033[K" }' >&2 \
-	|| { echo "    the whole output is in $(VENV)/install.log" >&2; exit 1; }; \
-	cp $< $@; \
-	echo "==> $(VENV) is ready ($$((SECONDS - start)) s)" >&2
+# What `make up` and the deployments run on, and all. Each is the copy of a lock, so a checkout that
+# only touches the file does not rebuild.
+$(UP): requirements-up.lock
+	@bash local/venv.sh $< '$(PYTHON)'
 
-venv: $(STAMP) ## Make .venv from requirements-dev.lock (the other commands do it by themselves)
+$(STAMP): requirements-dev.lock $(UP)
+	@bash local/venv.sh $< '$(PYTHON)'
 
-up: $(STAMP) ## Run the whole platform on this machine until Ctrl-C
+venv-up: $(UP) ## Make the part of .venv that `make up` and deployments run on
+
+venv: $(STAMP) ## Make all of .venv (every command makes what it needs by itself)
+
+up: $(UP) ## Run the whole platform on this machine until Ctrl-C
 	@exec $(RUN) -m local.up
 
-smoke: $(STAMP) ## Send one of everything to what `make up` runs and follow it to its end
+smoke: $(UP) ## Send one of everything to what `make up` runs and follow it to its end
 	@$(RUN) -m local.smoke
 
 FAST := not emulator and not slow
@@ -118,7 +93,7 @@ format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
-openapi: $(STAMP) ## Write docs/openapi.json from chalicelib/openapi
+openapi: $(STAMP) ## Write docs/openapi.json from the routes
 	$(RUN) -m infra.write_openapi
 
 configuration: $(STAMP) ## Write the tables of docs/configuration.md from the code
@@ -127,23 +102,25 @@ configuration: $(STAMP) ## Write the tables of docs/configuration.md from the co
 cost: $(STAMP) ## Write the tables of docs/cost.md from the newest counts and the price list
 	$(RUN) -m benchmarks.write_cost
 
-lock: $(STAMP) ## Renew requirements.lock and requirements-dev.lock
-	$(PIP_COMPILE) --output-file requirements.lock requirements.txt
+# The largest first: the others take its versions.
+lock: $(STAMP) ## Renew requirements-dev.lock, requirements-up.lock and requirements.lock
 	$(PIP_COMPILE) --output-file requirements-dev.lock requirements-dev.txt
+	$(PIP_COMPILE) -c requirements-dev.lock --output-file requirements-up.lock requirements-up.txt
+	$(PIP_COMPILE) -c requirements-dev.lock --output-file requirements.lock requirements.txt
 
-provision: $(STAMP) ## Create or update the stateful resources of STAGE
+provision: $(UP) ## Create or update the stateful resources of STAGE
 	$(RUN) -m infra.provision --stage $(STAGE)
 
 deploy: provision ## provision, then chalice deploy, then what Chalice cannot set, for STAGE
 	$(RUN) -m infra.deploy --stage $(STAGE)
 
-destroy: $(STAMP) ## Remove STAGE (asks first; keeps the data of prod unless told twice)
+destroy: $(UP) ## Remove STAGE (asks first; keeps the data of prod unless told twice)
 	$(RUN) -m infra.destroy --stage $(STAGE)
 
-terraform: $(STAMP) ## Write STAGE as a Terraform root module to build/terraform/STAGE
+terraform: $(UP) ## Write STAGE as a Terraform root module to build/terraform/STAGE
 	$(RUN) -m infra.terraform --stage $(STAGE)
 
-token: $(STAMP) ## Issue an API token: make token STAGE=dev OWNER=me SCOPES=admin
+token: $(UP) ## Issue an API token: make token STAGE=dev OWNER=me SCOPES=admin
 	@$(RUN) -m infra.issue_token --stage $(STAGE) --owner $(OWNER) --scopes $(SCOPES)
 
 clean: ## Remove caches, .venv and the local platform's kept data

@@ -5,6 +5,13 @@ The logic is in `chalicelib`, a folder a capability. `scope` is what a caller's 
 variables in `.chalice/config.json`.
 """
 
+import os
+
+if os.environ.get("AWS_CHALICE_CLI_MODE"):
+    from local import chalice_commands  # noqa: TID251 - of the checkout, and not shipped
+
+    chalice_commands.prepare()
+
 from chalice.app import AuthRequest, AuthResponse, Rate
 
 from chalicelib import wiring
@@ -39,7 +46,9 @@ from chalicelib.webhooks import api as webhooks
 settings = load_settings()
 configure(settings.log_level, settings.stage)
 # The API's name in API Gateway and its metrics.
-app = Api(f"eventline-{settings.stage}", AuthConfig.of(settings), settings.cors_origin)
+app = Api(
+    f"eventline-{settings.stage}", AuthConfig.of(settings), settings.cors_origin, settings.stage
+)
 app.register_middleware(observe_runs(settings.stage))
 app.register_middleware(keep_deadline)
 

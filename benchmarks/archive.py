@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 from benchmarks.report import Figure, Section
+from infra import project
 from local.layout import STAGE, Layout
 
 AIM_MB = 3
@@ -16,14 +17,15 @@ def build(layout: Layout) -> Path:
     """Package the copy in `layout` and return the archive.
 
     The stage has to be provisioned there, for packaging reads the rendered policies. Terraform's
-    format is asked for because it takes every kind of event source; only the archive is used.
+    format is asked for because it takes every kind of event source; only the archive is used. The
+    copy is packaged with the tools of this checkout.
     """
     out = layout.home / "package"
     command = [str(Path(sys.executable).with_name("chalice")), "package", "--stage", STAGE]
     subprocess.run(
         [*command, "--pkg-format", "terraform", str(out)],
         cwd=layout.project,
-        env={**layout.tool_environ(), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**layout.tool_environ(), "PYTHONPATH": str(project.ROOT)},
         check=True,
         capture_output=True,
         text=True,

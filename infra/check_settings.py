@@ -12,7 +12,7 @@ from infra.project import InfraError, Json, say
 
 SET_BY_LAMBDA = "AWS_REGION"
 """Reserved (AWS Lambda Developer Guide, "Defined runtime environment variables")."""
-_STAND_IN = "arn:aws:sqs:us-east-1:000000000000:written-by-provisioning"
+STAND_IN = "arn:aws:sqs:us-east-1:000000000000:written-by-provisioning"
 _QUEUES = ("_QUEUE_ARN", "_DLQ_ARN")
 
 
@@ -40,7 +40,7 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
             say(f"{stage}: {name} is no setting of Eventline")
     if variables.get("STAGE") != stage:
         raise SettingsError(stage, f"STAGE must be {stage}")
-    environ = dict.fromkeys(written_later, _STAND_IN) | variables
+    environ = dict.fromkeys(written_later, STAND_IN) | variables
     try:
         load(environ)
         for name in known & environ.keys():

@@ -8,7 +8,6 @@ of events that fail. When AWS_ENDPOINT_URL names an emulator, the same deploymen
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import sys
@@ -30,7 +29,7 @@ from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
 from chalicelib.core.config import TABLE
-from infra import boundary, check_settings, event_sources, gateway, policies, project
+from infra import archive, boundary, check_settings, event_sources, gateway, policies, project
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
 
@@ -64,14 +63,14 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     check_settings.check(stage, part, written_later=["ACCOUNT_ID"])
     session = project.session()
     boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
-    _drop_stale_package(project_dir)
     with chalice_process(project_dir):
         factory = boundary.Factory(str(project_dir), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name=stage)
         ui = UI()
         make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
         try:
-            deployed = make(factory, config, ui).deploy(config, chalice_stage_name=stage)
+            with archive.ready(project_dir, config.environment_variables):
+                deployed = make(factory, config, ui).deploy(config, chalice_stage_name=stage)
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
@@ -125,20 +124,16 @@ def chalice_process(project_dir: Path) -> Iterator[None]:
     """Give Chalice a process of its own to change, and take the changes back.
 
     Chalice puts the stage's variables into `os.environ` and imports `app` by name. Several
-    directories and stages are deployed from one process, so neither may be left behind. No
-    bytecode is written, for all of `chalicelib` is packaged. A setting in the shell is taken away:
-    `app` would be deployed with it, and run without.
+    directories and stages are deployed from one process, so neither may be left behind. A setting
+    in the shell is taken away: `app` would be deployed with it, and run without.
     """
     environ, path, cwd = dict(os.environ), list(sys.path), Path.cwd()
-    write_nothing = sys.dont_write_bytecode
     own = {name: module for name, module in sys.modules.items() if _is_application(name)}
     for name in own:
         del sys.modules[name]
     for setting in TABLE:
         if setting.name != check_settings.SET_BY_LAMBDA:
             os.environ.pop(setting.name, None)
-    os.environ["AWS_CHALICE_CLI_MODE"] = "true"
-    sys.dont_write_bytecode = True
     sys.path.insert(0, str(project_dir))
     os.chdir(project_dir)
     try:
@@ -148,7 +143,6 @@ def chalice_process(project_dir: Path) -> Iterator[None]:
         os.environ.clear()
         os.environ.update(environ)
         sys.path[:] = path
-        sys.dont_write_bytecode = write_nothing
         for name in [name for name in sys.modules if _is_application(name)]:
             del sys.modules[name]
         sys.modules.update(own)
@@ -185,32 +179,6 @@ def _reported(deployed: Json) -> Json:
         return deployed
     shown = [part for part in deployed["resources"] if part["resource_type"] != "rest_api"]
     return {**deployed, "resources": shown}
-
-
-def _drop_stale_package(project_dir: Path) -> None:
-    """Remove Chalice's cached archives when the set of packaged files is another one.
-
-    The key of that cache is a hash of contents without names: a renamed module would be deployed
-    under its old name. Bytecode is removed as well, since it would be packaged and change the key.
-    """
-    library = project_dir / "chalicelib"
-    for bytecode in library.rglob("*.pyc"):
-        bytecode.unlink(missing_ok=True)
-    files = sorted(
-        str(path.relative_to(project_dir))
-        for folder in (library, project_dir / "vendor")
-        for path in folder.rglob("*")
-        if path.is_file()
-    )
-    names = hashlib.sha256("\n".join(files).encode()).hexdigest()
-    cache = project_dir / ".chalice" / "deployments"
-    mark = cache / "names.sha256"
-    if mark.is_file() and mark.read_text(encoding="utf-8") == names:
-        return
-    for archive in cache.glob("*.zip"):
-        archive.unlink()
-    cache.mkdir(parents=True, exist_ok=True)
-    mark.write_text(names, encoding="utf-8")
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -21,31 +21,26 @@ _VERBS = frozenset({"get", "put", "post", "delete", "patch", "head", "options"})
 
 
 class EmulatorClient(TypedAWSClient):
-    """Deploys to an emulator: idempotent, keeps the API's id, and does not wait 5 s a function."""
+    """Deploys to an emulator: idempotent, keeps the API's id, and waits for no function.
+
+    The emulator calls a function "Pending" for half a second after each change, and runs and
+    changes it all the same. AWS does not, so on AWS Chalice waits.
+    """
 
     def __init__(self, session: Session) -> None:
         super().__init__(session, sleep=lambda _seconds: time.sleep(_POLL_SECONDS))
 
     def _wait_for_active(self, function_name: str) -> None:
-        self._wait("function_active", function_name)
+        """Do not wait."""
 
     def _wait_for_function_update(self, function_name: str) -> None:
-        self._wait("function_updated", function_name)
-
-    def _wait(self, waiter: str, function_name: str) -> None:
-        self._client("lambda").get_waiter(waiter).wait(
-            FunctionName=function_name,
-            WaiterConfig={"Delay": _POLL_SECONDS, "MaxAttempts": 600},
-        )
+        """Do not wait."""
 
     def update_function(  # type: ignore[override]  # Chalice calls it with keywords only
         self, function_name: str, zip_contents: Any, **options: Any
     ) -> Any:
-        """Update code and configuration, unless both are so already.
-
-        The emulator takes half a second for each of the two, which a restart of the platform
-        would otherwise wait for once a function.
-        """
+        """Update code and configuration, unless both are so already: the emulator would stop the
+        function's workers, and the next run would start cold."""
         present = self.get_function_configuration(function_name)
         if not _is_current(present, zip_contents, options):
             return super().update_function(function_name, zip_contents, **options)

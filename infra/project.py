@@ -10,14 +10,17 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.core.config import TABLE
+from chalicelib.core.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import boto3
 
 APP = "eventline"
 API_HANDLER = "api_handler"
@@ -67,7 +70,7 @@ def stage_config(config: Json, stage: str) -> Json:
 def setting(stage_part: Json, name: str) -> str:
     """Return the environment variable `name` as the stage's functions will see it.
 
-    The value is that of the stage, else the default in `chalicelib.settings.TABLE`.
+    The value is that of the stage, else the default in `chalicelib.core.config.TABLE`.
     """
     value = stage_part.get("environment_variables", {}).get(name)
     if value is not None:
@@ -98,15 +101,18 @@ def role_name(stage: str, function: str) -> str:
     return f"{APP}-{stage}-{function}"
 
 
-def session() -> boto3.Session:
+def session() -> "boto3.Session":
     """Return a session with a region; raises `InfraError` when none is configured."""
+    # Who runs Chalice's own commands may have no more than Chalice.
+    import boto3
+
     made = boto3.Session()
     if made.region_name is None:
         raise InfraError("no AWS region: set AWS_DEFAULT_REGION or configure a profile")
     return made
 
 
-def client(made: boto3.Session, service: str) -> Any:
+def client(made: "boto3.Session", service: str) -> Any:
     """Return a client that rides out throttling, which control planes do readily."""
     return made.client(service, config=Config(retries={"mode": "standard", "max_attempts": 8}))
 
@@ -140,7 +146,7 @@ def run(command: Callable[[], object]) -> int:
     """Run a command for the terminal; returns the exit status, and prints what AWS refused."""
     try:
         command()
-    except (InfraError, ClientError, BotoCoreError) as error:
+    except (InfraError, ConfigurationError, ClientError, BotoCoreError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 1
     return 0

@@ -1,6 +1,6 @@
 """Write the tables of docs/configuration.md from the code that they tell of: `make configuration`.
 
-The allowed values are what `chalicelib.settings.load` says when it refuses one; the stages are
+The allowed values are what `chalicelib.core.config.load` says when it refuses one; the stages are
 those of `.chalice/config.json` and of the templates' mappings. Names that provisioning writes are
 left out of the stages, so the document is the same before and after it.
 """

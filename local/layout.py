@@ -117,6 +117,11 @@ class Layout:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         return digest.hexdigest()
 
+    def code_version(self) -> int:
+        """Changes when a file does that `app` is made of."""
+        files = self.sources(["app.py", "chalicelib/**/*.py", ".chalice/config.json"])
+        return hash(tuple((path, path.stat().st_mtime_ns) for path in files))
+
     def sources(self, patterns: Iterable[str], below: Path | None = None) -> list[Path]:
         """The files of the checkout, or `below` a folder, that match; sorted, without Python's
         caches."""

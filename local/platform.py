@@ -148,16 +148,16 @@ class Platform:
         with step("chalice deploy --stage local"):
             self.layout.fingerprint_file.unlink(missing_ok=True)
             try:
-                self._tool("deploy")
+                told = self._tool("deploy")
             except FailedError as error:
                 if "destroy the stage first" not in str(error):
                     raise
                 # Some changes of an API the emulator can not make. It holds no data: a new one
                 # takes its place, under another id.
                 forget_api(self.layout.deployed_file, self.client)
-                self._tool("deploy")
+                told = self._tool("deploy")
+            self.deployed_url = told.split()[-1]
         with step("the deployed API answers"):
-            self.deployed_url = self._deployed_url()
             deadline = time.monotonic() + _START_SECONDS
             while not _answers(f"{self.deployed_url}/health"):
                 self.check()

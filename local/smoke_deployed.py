@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping
 
 from local.console import FailedError, elapsed, say
-from local.smoke import STEPS, Sent, Steps, fail_event, run, use_token
 from local.smoke_api import Api
+from local.smoke_events import STEPS, Sent, Steps, fail_event, run, use_token
 from local.smoke_front_door import cloud_event, openapi
 
 

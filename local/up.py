@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +17,7 @@ from local.console import FailedError, elapsed, say
 from local.follow import FileTail, FunctionLogs, condense, without_refusals
 from local.layout import STAGE, Layout
 from local.platform import Platform
+from local.ports import is_free
 
 _OLDEST_PYTHON = (3, 11)
 _FOLLOW_SECONDS = 0.5
@@ -53,18 +53,6 @@ def read_layout(environ: Mapping[str, str], project: Path) -> Layout:
     if ports["API_PORT"] == ports["AWS_PORT"]:
         raise FailedError(f"API_PORT and AWS_PORT must differ; both are {ports['API_PORT']}")
     return Layout(project, ports["API_PORT"], ports["AWS_PORT"])
-
-
-def is_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
-    with socket.socket() as probe:
-        # As a server would: a connection still in TIME_WAIT does not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def check_ports(layout: Layout, is_free: Callable[[int], bool] = is_free) -> None:
@@ -160,7 +148,7 @@ def _follow(platform: Platform) -> NoReturn:
     """Print the logs and restart `chalice local` when the code changes, until interrupted."""
     access = FileTail(platform.log_file("api"))
     functions = FunctionLogs(platform.client("logs"), f"/aws/lambda/eventline-{STAGE}")
-    code = _code_version(platform.layout)
+    code = platform.layout.code_version()
     while True:
         platform.check()
         for line in access.lines():
@@ -171,7 +159,7 @@ def _follow(platform: Platform) -> NoReturn:
         except (BotoCoreError, ClientError) as error:
             # The emulator's end is noticed by `check`; a single refused call is not the end.
             say(f"the functions' logs can not be read now: {error}")
-        if code != (code := _code_version(platform.layout)):
+        if code != (code := platform.layout.code_version()):
             say("The code has changed. The deployed functions keep the old one until `make up`.")
             _restart(platform)
         time.sleep(_FOLLOW_SECONDS)
@@ -184,11 +172,6 @@ def _restart(platform: Platform) -> None:
         # Half-written code is no reason to take the emulator down: the next change tries again.
         say(f"{error}")
         platform.forget("chalice local")
-
-
-def _code_version(layout: Layout) -> int:
-    files = layout.sources(["app.py", "chalicelib/**/*.py", ".chalice/config.json"])
-    return hash(tuple((path, path.stat().st_mtime_ns) for path in files))
 
 
 def _print_log(source: str, line: str) -> None:

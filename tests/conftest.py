@@ -5,9 +5,15 @@ reaches a real account: the keys are made up, and no profile or endpoint of the 
 """
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+if not all(map(find_spec, ("boto3", "chalice", "hypothesis", "moto", "pytest_socket"))):
+    # Pytest puts a traceback around all but this.
+    raise SystemExit("The tests need packages that are not installed here. Type: make test")
+
 from hypothesis import settings
 
 REGION = "us-east-1"

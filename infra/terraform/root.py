@@ -177,8 +177,9 @@ def _place(stage: str, kms_key_arn: str) -> Place:
 
 def _run_chalice(copy: Path, stage: str, target: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    # Chalice wants a region, though none gets into what it writes.
-    more = {"AWS_DEFAULT_REGION": "us-east-1", "PYTHONDONTWRITEBYTECODE": "1"}
+    # Chalice wants a region, though none gets into what it writes; `app` wants `local` of this
+    # checkout, which is no part of the copy.
+    more = {"AWS_DEFAULT_REGION": "us-east-1", "PYTHONPATH": str(project.ROOT)}
     words = ("package", "--stage", stage, "--pkg-format", "terraform", str(target))
     done = subprocess.run(
         [sys.executable, "-c", "from chalice.cli import main; main()", *words],

@@ -135,7 +135,7 @@ def test_cold_start_compares_medians_and_leaves_out_the_first_round(
 
     monkeypatch.setattr(cold_start, "_run", run)
 
-    *times, ratio = cold_start._compare("here", tmp_path, {})
+    *times, ratio = cold_start._compare("here", tmp_path, {}, cold_start.AIM)
 
     assert [round(figure.value) for figure in times] == [200, 240, 100]
     assert ratio.value == pytest.approx(1.2)

@@ -1,4 +1,4 @@
-"""The deploy driver's own part: isolation, the package cache, and the URL it tells."""
+"""The deploy driver's own part: isolation, and the URL it tells."""
 
 import json
 import os
@@ -12,19 +12,12 @@ from infra import deploy, project
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A project directory with one module to package and an archive of an earlier deployment."""
+    """A project directory with one module."""
     (tmp_path / "chalicelib").mkdir()
     (tmp_path / "chalicelib" / "__init__.py").write_text("", encoding="utf-8")
     (tmp_path / "chalicelib" / "one.py").write_text("ONE = 1\n", encoding="utf-8")
-    cache = tmp_path / ".chalice" / "deployments"
-    cache.mkdir(parents=True)
+    (tmp_path / ".chalice").mkdir()
     return tmp_path
-
-
-def archive(checkout: Path) -> Path:
-    made = checkout / ".chalice" / "deployments" / "0123-python3.11.zip"
-    made.write_bytes(b"zip")
-    return made
 
 
 def record(checkout: Path, stage: str) -> None:
@@ -51,30 +44,6 @@ def test_chalice_leaves_no_trace_in_the_process(checkout: Path) -> None:
 
     assert (dict(os.environ), list(sys.path), Path.cwd(), set(sys.modules)) == before
     assert sys.modules["chalicelib"] is mine
-    assert not list(checkout.rglob("*.pyc"))
-
-
-def test_the_cached_package_is_kept_while_the_files_are_the_same(checkout: Path) -> None:
-    deploy._drop_stale_package(checkout)
-    kept = archive(checkout)
-    deploy._drop_stale_package(checkout)
-    assert kept.exists()
-
-
-def test_a_renamed_module_is_packaged_anew(checkout: Path) -> None:
-    deploy._drop_stale_package(checkout)
-    stale = archive(checkout)
-    (checkout / "chalicelib" / "one.py").rename(checkout / "chalicelib" / "two.py")
-    deploy._drop_stale_package(checkout)
-    assert not stale.exists()
-
-
-def test_bytecode_is_not_packaged(checkout: Path) -> None:
-    bytecode = checkout / "chalicelib" / "__pycache__" / "one.cpython-311.pyc"
-    bytecode.parent.mkdir()
-    bytecode.write_bytes(b"")
-    deploy._drop_stale_package(checkout)
-    assert not bytecode.exists()
 
 
 def test_the_url_is_the_one_that_answers(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:

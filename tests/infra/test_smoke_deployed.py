@@ -2,7 +2,7 @@
 
 import pytest
 
-from local import smoke, smoke_deployed
+from local import smoke_deployed, smoke_events
 
 
 @pytest.mark.parametrize(
@@ -25,13 +25,13 @@ def test_it_is_meant_when_both_a_url_and_a_token_are_given(
 def test_it_sends_and_follows_an_event_and_fails_none_on_purpose() -> None:
     actions = [action for _, action in smoke_deployed.deployed_steps()]
     assert actions[:4] == [
-        smoke.check_health,
-        smoke.post_event,
-        smoke.follow_event,
-        smoke.read_payload,
+        smoke_events.check_health,
+        smoke_events.post_event,
+        smoke_events.follow_event,
+        smoke_events.read_payload,
     ]
-    assert smoke.fail_event not in actions
-    assert smoke.use_token not in actions
+    assert smoke_events.fail_event not in actions
+    assert smoke_events.use_token not in actions
 
 
 def test_a_stage_that_does_not_answer_fails(

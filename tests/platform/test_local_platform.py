@@ -1,11 +1,16 @@
 """`make up` on a fresh checkout, as a person uses it: start, send, stop, start again."""
 
 import json
+import os
 import shlex
 import shutil
+import signal
 import socket
 import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +74,46 @@ def listed(url: str, token: str) -> list[str]:
     return [event["eventId"] for event in get(f"{url}/events", token).json()["items"]]
 
 
+@contextmanager
+def chalice_local(checkout: Checkout) -> Iterator[str]:
+    """The URL of a bare `chalice local` in another terminal, whose shell knows of no emulator."""
+    program, port = Path(sys.executable).with_name("chalice"), free_port()
+    process = subprocess.Popen(
+        [str(program), "local", "--stage", "local", "--port", str(port)],
+        cwd=checkout.path,
+        env=checkout.environ(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not is_open(port):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        # It and its worker.
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def assert_smoke_passes(checkout: Checkout) -> None:
+    """Check that `make smoke` does all of its steps."""
+    smoke = checkout.make("smoke")
+    assert smoke.returncode == 0, smoke.stdout
+    assert smoke.stdout.count("  ok ") >= 20
+
+
+def assert_chalice_local_works_beside(up: Up, checkout: Checkout, env: dict[str, str]) -> None:
+    """Check that what a bare `chalice local` takes, the platform processes."""
+    with chalice_local(checkout) as url:
+        answer = paste(up.curl().replace(env["API_URL"], url))
+        follow(env["DEPLOYED_API_URL"], env["API_TOKEN"], answer["eventId"])
+
+
 def is_open(port: int) -> bool:
     """Whether something listens on a port of loopback."""
     with socket.socket() as probe:
@@ -116,9 +161,8 @@ def test_the_platform_starts_works_stops_and_finds_its_data_again(checkout: Chec
             assert payload.content == b'{"eventType":"demo","message":"hello"}'
             sent.append(event["eventId"])
 
-        smoke = checkout.make("smoke")
-        assert smoke.returncode == 0, smoke.stdout
-        assert smoke.stdout.count("  ok ") >= 20
+        assert_smoke_passes(checkout)
+        assert_chalice_local_works_beside(up, checkout, env)
         second = checkout.make("up", API_PORT=free_port(), AWS_PORT=free_port())
         assert second.returncode != 0
         assert "already running in this checkout" in second.stdout
@@ -147,8 +191,7 @@ def test_the_platform_starts_works_stops_and_finds_its_data_again(checkout: Chec
             assert [step["status"] for step in event["timeline"]] == STEPS
         third = paste(up.curl())["eventId"]
         follow(env["API_URL"], env["API_TOKEN"], third)
-        smoke = checkout.make("smoke")
-        assert smoke.returncode == 0, smoke.stdout
+        assert_smoke_passes(checkout)
 
         # Even when it is killed outright, what it started does not stay behind
         started = started_by(up)

@@ -86,7 +86,7 @@ class Checkout:
         return self._git("status", "--porcelain", "--untracked-files=all")
 
     def _lend_venv(self) -> None:
-        """Give the checkout this Python's packages, with a stamp of its own, so that `make` takes
+        """Give the checkout this Python's packages, with stamps of its own, so that `make` takes
         them for up to date. It is a directory of links: should `make` think otherwise after all, it
         clears the links and not what they lead to."""
         venv = self.path / ".venv"
@@ -94,7 +94,8 @@ class Checkout:
         for name in _VENV_PARTS:
             if (Path(sys.prefix) / name).exists():
                 (venv / name).symlink_to(Path(sys.prefix) / name)
-        shutil.copyfile(self.path / "requirements-dev.lock", venv / "requirements-dev.lock")
+        for lock in ("requirements-up.lock", "requirements-dev.lock"):
+            shutil.copyfile(self.path / lock, venv / lock)
 
     def _git(self, *arguments: str) -> str:
         done = subprocess.run(
