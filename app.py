@@ -37,7 +37,7 @@ from chalicelib.web import platform
 from chalicelib.web.api import Api
 from chalicelib.web.authorizer import CACHE_SECONDS, authorize_token
 from chalicelib.web.callers import AuthConfig
-from chalicelib.web.limits import MAX_BODY_BYTES
+from chalicelib.web.limits import MAX_BODY_BYTES as MAX_BODY
 from chalicelib.web.middleware import keep_deadline, observe_runs
 from chalicelib.web.request import LambdaEvent, Request
 from chalicelib.web.responses import Response
@@ -72,11 +72,7 @@ def get_openapi(_request: Request) -> Response:
 
 
 @app.route(
-    "/events",
-    methods=["POST"],
-    scope="events:write",
-    max_body=MAX_BODY_BYTES,
-    spec=events.POST_EVENT,
+    "/events", methods=["POST"], scope="events:write", max_body=MAX_BODY, spec=events.POST_EVENT
 )
 def post_event(request: Request) -> Response:
     return events.post_event(request, wiring.ingest(), wiring.batch())
@@ -86,7 +82,7 @@ def post_event(request: Request) -> Response:
     "/events/batch",
     methods=["POST"],
     scope="events:write",
-    max_body=MAX_BODY_BYTES,
+    max_body=MAX_BODY,
     spec=events.POST_BATCH,
 )
 def post_batch(request: Request) -> Response:
@@ -157,7 +153,7 @@ def post_redrive(request: Request) -> Response:
     "/webhooks/{source}",
     methods=["POST"],
     scope=None,
-    max_body=MAX_BODY_BYTES,
+    max_body=MAX_BODY,
     spec=webhooks.POST_WEBHOOK,
 )
 def post_webhook(request: Request, source: str) -> Response:
@@ -201,9 +197,7 @@ def delete_token(request: Request, token_id: str) -> Response:
     return tokens.delete_token(request, token_id, wiring.tokens())
 
 
-@app.route(
-    "/items", methods=["POST"], scope="items:write", max_body=MAX_BODY_BYTES, spec=items.POST_ITEM
-)
+@app.route("/items", methods=["POST"], scope="items:write", max_body=MAX_BODY, spec=items.POST_ITEM)
 def post_item(request: Request) -> Response:
     return items.post_item(request, wiring.items())
 
@@ -219,11 +213,7 @@ def get_item(request: Request, item_id: str) -> Response:
 
 
 @app.route(
-    "/items/{item_id}",
-    methods=["PUT"],
-    scope="items:write",
-    max_body=MAX_BODY_BYTES,
-    spec=items.PUT_ITEM,
+    "/items/{item_id}", methods=["PUT"], scope="items:write", max_body=MAX_BODY, spec=items.PUT_ITEM
 )
 def put_item(request: Request, item_id: str) -> Response:
     return items.put_item(request, item_id, wiring.items())
