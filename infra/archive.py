@@ -1,6 +1,6 @@
 """Gets a checkout ready for Chalice's packager, which ships what lies in `chalicelib` and `vendor`.
 
-Lambda can not write bytecode, so at each cold start it would compile again what importing `app`
+Lambda cannot write bytecode, so at each cold start it would compile again what importing `app`
 runs. That part is shipped compiled. What only some functions import is not: it would make the
 archive a fifth larger. The bytecode holds the hash of its source, and Python uses it for no other
 source (PEP 552, "checked hash-based pycs"). Of `app.py` and of Chalice's own modules the packager

@@ -20,7 +20,7 @@ VARIABLE = "FUNCTION_BOUNDARY_ARN"
 
 
 class Factory(CLIFactory):
-    """Chalice's factory, whose sessions make every role with the boundary; Chalice can not."""
+    """Chalice's factory, whose sessions make every role with the boundary; Chalice cannot."""
 
     def create_botocore_session(self, **options: Any) -> Any:  # type: ignore[override]
         """Return Chalice's session, bound when there is a boundary."""

@@ -17,7 +17,7 @@ _QUEUES = ("_QUEUE_ARN", "_DLQ_ARN")
 
 
 class SettingsError(InfraError):
-    """Raised when a stage's settings can not be used; names the stage and the setting."""
+    """Raised when a stage's settings cannot be used; names the stage and the setting."""
 
     def __init__(self, stage: str, reason: str) -> None:
         super().__init__(f"stage {stage} in .chalice/config.json: {reason}")
@@ -35,7 +35,7 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
         if not isinstance(value, str):
             raise SettingsError(stage, f"{name} must be text, in quotes")
         if name == SET_BY_LAMBDA:
-            raise SettingsError(stage, f"{name} is set by Lambda, and can not be set")
+            raise SettingsError(stage, f"{name} is set by Lambda, and cannot be set")
         if name not in known | set(written_later):
             say(f"{stage}: {name} is no setting of Eventline")
     if variables.get("STAGE") != stage:

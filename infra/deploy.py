@@ -1,4 +1,4 @@
-"""Deploys the application of one stage, then sets what Chalice can not.
+"""Deploys the application of one stage, then sets what Chalice cannot.
 
     python -m infra.deploy --stage dev
 

@@ -94,7 +94,7 @@ class EmulatorClient(TypedAWSClient):
         present = client.get_rest_api(restApiId=rest_api_id).get("binaryMediaTypes", [])
         if sorted(present) != sorted(_binary_types(swagger_document)):
             raise InfraError(
-                "the emulator can not change an API's binary types: destroy the stage first"
+                "the emulator cannot change an API's binary types: destroy the stage first"
             )
         ApiWriter(client, rest_api_id).write(swagger_document)
 

@@ -1,11 +1,11 @@
-"""What happens to events that a function does not get done: settings that Chalice can not make.
+"""What happens to events that a function does not get done: settings that Chalice cannot make.
 
 They are put after each deployment. S3 and SNS hand their events to Lambda, which tries a failing
 function three times and forgets the event; here it goes to a dead-letter queue. A stream waits for
 its function, and forgets after a day; here a batch that never succeeds is halved down to the
 failing record, which then leaves a note on a dead-letter queue, and the shard goes on.
 
-The functions set aside what they can not handle themselves, reason and all. This net is for when
+The functions set aside what they cannot handle themselves, reason and all. This net is for when
 they never got that far: a crash, a time-out, a dead-letter queue that could not be reached.
 Sources: AWS Lambda Developer Guide, "Retaining records of asynchronous invocations" and "Retaining
 discarded records for a DynamoDB data source".

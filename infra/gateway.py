@@ -1,6 +1,6 @@
 """The errors that API Gateway answers itself, in the shape of the application's own.
 
-Chalice can not set gateway responses, so they are put after each deployment. Every one is an
+Chalice cannot set gateway responses, so they are put after each deployment. Every one is an
 RFC 9457 problem with `type,title,status,detail,code,requestId` and an `X-Request-Id` header
 (Amazon API Gateway Developer Guide, "Gateway responses for REST APIs in API Gateway").
 """

@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 
 class InfraError(Exception):
-    """Raised when a command can not go on; the message tells the person at the terminal why."""
+    """Raised when a command cannot go on; the message tells the person at the terminal why."""
 
 
 class UnknownStageError(InfraError):

@@ -23,7 +23,7 @@ class UnknownReleaseError(InfraError):
     """Raised when the commit is not in this clone; carries what git said."""
 
     def __init__(self, release: str, reason: str) -> None:
-        super().__init__(f"{release} can not be checked out: {reason.strip()}")
+        super().__init__(f"{release} cannot be checked out: {reason.strip()}")
 
 
 def roll_back(stage: str, release: str, root: Path = project.ROOT) -> str:

@@ -21,7 +21,7 @@ UNCHECKED = "any text"
 _UNUSABLE = "#"
 _WRITTEN = " Written by `make provision`."
 _MAPPED = {
-    "Protected": "Tables and stack can not be deleted, tables can be restored to any second",
+    "Protected": "Tables and stack cannot be deleted, tables can be restored to any second",
     "LogRetention": "Days that logs are kept",
     "Reports": "Days that the reports of `reconcile` are kept",
     "OldVersions": "Days that overwritten and deleted objects are kept",

@@ -1,6 +1,6 @@
 """What Chalice's own commands need in a checkout: `app.py` asks for it when one of them imports it.
 
-A command that can not work ends with one line that says what to type. None of this is shipped.
+A command that cannot work ends with one line that says what to type. None of this is shipped.
 """
 
 import argparse

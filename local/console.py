@@ -30,7 +30,7 @@ def elapsed(seconds: float) -> str:
 
 
 class FailedError(Exception):
-    """Raised when a step can not be done; its text tells a person what to do about it."""
+    """Raised when a step cannot be done; its text tells a person what to do about it."""
 
 
 @contextmanager

@@ -152,7 +152,7 @@ class Platform:
             except FailedError as error:
                 if "destroy the stage first" not in str(error):
                     raise
-                # Some changes of an API the emulator can not make. It holds no data: a new one
+                # Some changes of an API the emulator cannot make. It holds no data: a new one
                 # takes its place, under another id.
                 forget_api(self.layout.deployed_file, self.client)
                 told = self._tool("deploy")
@@ -184,13 +184,13 @@ class Platform:
         return self._run("deploy", "-c", code, STAGE, str(self.layout.app)).split()[-1]
 
     def _start_afresh(self) -> None:
-        """Go on without kept data that can not be used; should that fail too, put it back.
+        """Go on without kept data that cannot be used; should that fail too, put it back.
 
         Nothing is deleted: the fault may as well be in a template that was just edited.
         """
         layout = self.layout
         aside = layout.home / f"state-{time.strftime('%Y%m%d-%H%M%S')}"
-        with step(f"the kept data can not be used: moved to .local/{aside.name}, starting empty"):
+        with step(f"the kept data cannot be used: moved to .local/{aside.name}, starting empty"):
             self._stop("emulator")
             layout.state.replace(aside)
             layout.state.mkdir()

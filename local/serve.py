@@ -158,7 +158,7 @@ class Handler(BaseHTTPRequestHandler):
     def _log_access(self, status: int) -> None:
         took = (time.monotonic() - self._started) * 1000
         path = getattr(self, "path", "").partition("?")[0][:_LOGGED_PATH]
-        # What a client sends can not forge a line: all but printable ASCII is escaped.
+        # What a client sends cannot forge a line: all but printable ASCII is escaped.
         safe = "".join(c if c.isascii() and c.isprintable() else f"\\x{ord(c):02x}" for c in path)
         method = self.command if (self.command or "").isalpha() else "-"
         sys.stdout.write(f"{method} {safe or '-'} {status} {took:.0f} ms\n")

@@ -92,7 +92,7 @@ def send_without_token(api: Api, sent: Sent) -> str:
 
 
 def fail_event(api: Api, _sent: Sent) -> str:
-    """An event that can not be processed ends FAILED, with the reason."""
+    """An event that cannot be processed ends FAILED, with the reason."""
     answer = _post(api, b'{"eventType":"eventline.drill.permanent"}', str(uuid.uuid4()), 202)
     event = api.follow(answer.json()["eventId"])
     error = event.get("lastError") or {}

@@ -47,7 +47,7 @@ def _redrive(api: Api) -> str:
     query = {"eventType": _DRILL, "limit": "100"}
     letters = api.call("GET", "/dead-letters", 200, params=query).json()["items"]
     (letter,) = (one for one in letters if one["eventId"] == event_id)
-    check(letter["redrivable"], f"it can not be redriven: {letter['whyNot']}")
+    check(letter["redrivable"], f"it cannot be redriven: {letter['whyNot']}")
     done = api.call("POST", "/dead-letters/redrive", 200, json={"eventId": event_id}).json()
     check((done["redriven"], done["skipped"]) == (1, []), f"the redrive did {done}")
 

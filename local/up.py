@@ -158,7 +158,7 @@ def _follow(platform: Platform) -> NoReturn:
                 _print_log(name, line)
         except (BotoCoreError, ClientError) as error:
             # The emulator's end is noticed by `check`; a single refused call is not the end.
-            say(f"the functions' logs can not be read now: {error}")
+            say(f"the functions' logs cannot be read now: {error}")
         if code != (code := platform.layout.code_version()):
             say("The code has changed. The deployed functions keep the old one until `make up`.")
             _restart(platform)

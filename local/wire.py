@@ -16,7 +16,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,12})[ \t]*(?:;[^\r\n]*)?\r?\n")
 
 
 class BodyError(Exception):
-    """Raised when a body can not be taken: `status` 400 (malformed) or 413 (over the limit).
+    """Raised when a body cannot be taken: `status` 400 (malformed) or 413 (over the limit).
 
     What is left on the connection has no known end, so it must be closed after the answer.
     """

@@ -235,7 +235,7 @@ def _tell(
 
 
 def send_for_summary(group_id: str, due: str, now: str, deps: SendDeps) -> None:
-    """Put the message on the queue that will tell of the repeats; SQS can not delay it further."""
+    """Put the message on the queue that will tell of the repeats; SQS cannot delay it further."""
     wait = clock.from_text(due) - clock.from_text(now)
     delay = min(max(math.ceil(wait.total_seconds()), 0), LONGEST_DELAY_SECONDS)
     deps.queue.send(summary(group_id), delay=delay)

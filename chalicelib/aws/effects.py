@@ -82,7 +82,7 @@ class EffectStore:
         return Claim.CLAIMED
 
     def finish(self, effect_ids: Sequence[str], now: datetime) -> None:
-        """Note that effects were made; one call for 25. `UnavailableError` if that can not be."""
+        """Note that effects were made; one call for 25. `UnavailableError` if that cannot be."""
         self._write(
             {
                 "PutRequest": {
@@ -94,7 +94,7 @@ class EffectStore:
 
     def release(self, effect_ids: Sequence[str]) -> None:
         """Give back claims of effects that were not made, so that the next delivery need not wait
-        for the lease; one call for 25. `UnavailableError` if that can not be."""
+        for the lease; one call for 25. `UnavailableError` if that cannot be."""
         self._write({"DeleteRequest": {"Key": _effect_key(effect_id)}} for effect_id in effect_ids)
 
     def _write(self, requests: Iterable[dict[str, Any]]) -> None:

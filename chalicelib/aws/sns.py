@@ -35,7 +35,7 @@ class Message(Struct, frozen=True):
 
 class Refusal(Struct, frozen=True):
     """Why one message was not published; `sender_fault`: the message itself is to blame, so that
-    sending it again can not help."""
+    sending it again cannot help."""
 
     code: str
     sender_fault: bool

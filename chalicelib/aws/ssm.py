@@ -1,6 +1,6 @@
 """Secrets in SSM Parameter Store (SecureString), each read once and used for a while.
 
-A secret is read again when it is older than its age allows. While SSM can not be reached, the one
+A secret is read again when it is older than its age allows. While SSM cannot be reached, the one
 that was read last goes on being used. That there is none is remembered too, for a moment: else
 whoever can make us look for it could use up what SSM allows us to ask.
 """

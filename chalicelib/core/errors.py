@@ -36,7 +36,7 @@ class EventlineError(Exception):
 
 
 class InvalidRequestError(EventlineError):
-    """Raised when a request can not be understood; `errors` names each field at fault."""
+    """Raised when a request cannot be understood; `errors` names each field at fault."""
 
     status = 400
     code = "invalid-request"
@@ -161,7 +161,7 @@ class UnavailableError(EventlineError):
 
 
 class ConfigurationError(EventlineError):
-    """Raised at start when an environment variable is missing or can not be used."""
+    """Raised at start when an environment variable is missing or cannot be used."""
 
     code = "configuration"
 
@@ -173,7 +173,7 @@ class ProcessingError(EventlineError):
 
 
 class PermanentError(ProcessingError):
-    """Raise it from a processor when trying again can not help: FAILED at the first attempt."""
+    """Raise it from a processor when trying again cannot help: FAILED at the first attempt."""
 
     def __init__(self, detail: str, code: str = "permanent") -> None:
         super().__init__(detail)

@@ -36,7 +36,7 @@ def parse_json(payload: bytes) -> Any:
 
 
 def dump_json(value: Any) -> str:
-    """`value` as compact JSON; raises ValueError or TypeError for what JSON can not hold."""
+    """`value` as compact JSON; raises ValueError or TypeError for what JSON cannot hold."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 

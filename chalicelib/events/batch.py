@@ -168,13 +168,13 @@ def _refuse(body: bytes, form: Form) -> NoReturn:
         if "events" not in document:
             faults.append(FieldError("/events", "is required"))
         if faults:
-            raise InvalidRequestError("the batch can not be understood", faults[:_MAX_FAULTS])
+            raise InvalidRequestError("the batch cannot be understood", faults[:_MAX_FAULTS])
         events = document["events"]
     if not isinstance(events, list):
         raise InvalidRequestError.at(_PLACES[form], "must be a JSON array of events")
     if not 1 <= len(events) <= MAX_ITEMS:
         _refuse_count(form)
-    raise InvalidRequestError.at("", "can not be taken apart")
+    raise InvalidRequestError.at("", "cannot be taken apart")
 
 
 class Outcome(StrEnum):

@@ -213,7 +213,7 @@ STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 _DATA_MEMBERS = ("data", "data_base64")
 _URI_CHARACTERS = ":/?#[]@!$&'()*+,;=%-._~"
-_UNREADABLE = "the CloudEvent can not be understood"
+_UNREADABLE = "the CloudEvent cannot be understood"
 
 
 def read_structured(body: bytes, identity: Identity | None = None) -> Draft:
@@ -333,7 +333,7 @@ def _structured_data(value: Mapping[str, Any]) -> tuple[tuple[Any, bool], list[F
     encoded = value.get("data_base64")
     if encoded is not None:
         if "data" in value:
-            return none, [FieldError("/data_base64", "can not come together with data")]
+            return none, [FieldError("/data_base64", "cannot come together with data")]
         return _encoded_data(value, encoded)
     data, content_type = value.get("data"), value.get("datacontenttype")
     if data is None or isinstance(data, str):

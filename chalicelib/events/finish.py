@@ -201,7 +201,7 @@ def _mark_processed(one: Written, deps: WorkerDeps) -> None:
         log.info("event was processed before", extra=facts)
         return
     metrics.add("Processed")
-    with suppress(ValueError):  # Nothing fails for a time that can not be read.
+    with suppress(ValueError):  # Nothing fails for a time that cannot be read.
         took = (deps.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
         facts["latencyMs"] = max(0, round(took))
         metrics.sample("EndToEndLatency", facts["latencyMs"])

@@ -296,7 +296,7 @@ def ingest_batch(batch: Batch, deps: BatchDeps) -> list[Verdict]:
 
     AWS calls for a hundred events without keys: one to bronze, four to the ledger, one to the
     queue. An event with a key costs a call to the ledger of its own; a hundred that are repeats,
-    one together. Raises `InvalidRequestError`, the body being kept as REJECTED, when it can not be
+    one together. Raises `InvalidRequestError`, the body being kept as REJECTED, when it cannot be
     taken apart; an AWS error passes through when nothing at all was kept.
     """
     items = _take_apart(batch, deps)

@@ -1,4 +1,4 @@
-"""Where things lie in the lake. Whatever a sender puts in a type can not leave its prefix.
+"""Where things lie in the lake. Whatever a sender puts in a type cannot leave its prefix.
 
 What a bronze object says of its event beside the payload: enough to rebuild the ledger's entry.
 
@@ -89,7 +89,7 @@ def is_rejected_unit(key: str) -> bool:
 
 
 def _segment(event_type: str) -> str:
-    """An event type as one segment of a key: percent-encoded, so that it can not leave it."""
+    """An event type as one segment of a key: percent-encoded, so that it cannot leave it."""
     encoded = quote(event_type, safe="")
     return encoded.replace(".", "%2E") if set(encoded) == {"."} else encoded
 

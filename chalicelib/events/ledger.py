@@ -1,6 +1,6 @@
 """The ledger: one DynamoDB item an event, `pk` = `EVENT#<eventId>`.
 
-Every write is one conditional call, so the check and the effect can not be torn apart. Listing goes
+Every write is one conditional call, so the check and the effect cannot be torn apart. Listing goes
 through `event_index`. An item has a `statusShard` and an `ownerShard` for its two indexes; see ADR
 0006 for what they do at 10,000 events a second.
 

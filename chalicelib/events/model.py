@@ -261,7 +261,7 @@ def read_plain(body: bytes, identity: Identity | None = None) -> Draft:
 
 def _optional_name(document: Mapping[str, Any], field: str) -> str | None:
     """A plain event's own `source` or `subject`. The whole body is the payload and may mean
-    something else by these names, so one that can not be a name is left alone, not refused."""
+    something else by these names, so one that cannot be a name is left alone, not refused."""
     value = document.get(field)
     return None if name_fault(value, MAX_NAME_BYTES) else value
 

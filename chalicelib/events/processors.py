@@ -8,7 +8,7 @@ A processor is a plain function from an event to the data of its silver document
     PROCESSORS = {"order.created": order_created, ...}
 
 A key is a type, or a prefix such as `order.*`; an exact type wins, then the longest prefix. A type
-without a processor is kept as it came. Raise `PermanentError` when trying again can not help; any
+without a processor is kept as it came. Raise `PermanentError` when trying again cannot help; any
 other error is tried again with back-off. A processor may run more than once for an event (the
 silver document is still written once), so calls it makes elsewhere should bear repetition.
 """

@@ -161,7 +161,7 @@ def read_members(body: bytes) -> dict[str, Member]:
 def may_go_alone(record: Record) -> bool:
     """Whether an event may be sent in a message of its own: it never was in a unit, it is a replay
     (whose id is in no unit), or the ledger says that it has left its unit: an attempt at it has
-    failed, and that is noted only once the unit's silver file can not hold it any more."""
+    failed, and that is noted only once the unit's silver file cannot hold it any more."""
     has_left = record.attempts > 0 and record.last_error is not None
     return record.event.s3_range is None or record.replay_of is not None or has_left
 

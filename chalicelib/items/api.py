@@ -300,7 +300,7 @@ def delete_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
 def post_subscription(request: Request, deps: SubscriptionDeps) -> Response:
     """`POST /subscriptions`: the same endpoint again is the same subscription."""
     request.check_json()
-    body = read_body(request, _ORDER.value, "the subscription can not be made")
+    body = read_body(request, _ORDER.value, "the subscription cannot be made")
     wanted = SubscriptionOrder(request.caller.owner, body["protocol"], body["endpoint"])
     made = subscriptions.subscribe(wanted, deps)
     return created(made.to_dict(), f"/subscriptions/{made.subscription_id}")

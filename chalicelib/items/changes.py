@@ -80,7 +80,7 @@ class Change(Struct, frozen=True):
 
     @property
     def is_opaque(self) -> bool:
-        """Whether what changed can not be said field by field."""
+        """Whether what changed cannot be said field by field."""
         return any(side is not None and side.data is None for side in (self.old, self.new))
 
     @property

@@ -2,7 +2,7 @@
 
 A stream delivers a record again until its batch succeeds, and everything behind it waits. So every
 record ends here in one of four ways: nothing to tell; told; set aside on the dead-letter queue with
-the reason, because trying again can not help; or left over, for which the batch raises at the end,
+the reason, because trying again cannot help; or left over, for which the batch raises at the end,
 after all others are through. What is told or set aside is claimed first and noted after, so that
 the next delivery of the batch does not do it again.
 
@@ -88,7 +88,7 @@ def _tasks(record: Any) -> list[_Task]:
     except PermanentError as error:
         return [_Task(effect_id, record, None, error)]
     except Exception as error:  # noqa: BLE001 - nothing outside takes part, so it would fail again
-        fault = PermanentError("the record can not be put in words", code=type(error).__name__)
+        fault = PermanentError("the record cannot be put in words", code=type(error).__name__)
         return [_Task(effect_id, record, None, fault)]
     return [
         _Task(f"{effect_id}#{number}", record, message) for number, message in enumerate(messages)
@@ -96,7 +96,7 @@ def _tasks(record: Any) -> list[_Task]:
 
 
 def _changes(record: Any) -> list[Change]:
-    """What a record tells; `PermanentError` for one that can not be understood."""
+    """What a record tells; `PermanentError` for one that cannot be understood."""
     try:
         name, seen = record["eventName"], record["dynamodb"]
         pk = seen["Keys"]["pk"]["S"]
@@ -196,7 +196,7 @@ def _message(change: Change) -> Message:
 
 
 def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
-    """Put a record on the dead-letter queue with the reason; False if that can not be now."""
+    """Put a record on the dead-letter queue with the reason; False if that cannot be now."""
     if task.fault is None:
         return False
     reason = {"reason": task.fault.detail, "code": task.fault.code}
@@ -212,7 +212,7 @@ def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
 
 
 def _dead_letter(record: Any) -> str:
-    """The record as JSON; without its images if a message can not hold them."""
+    """The record as JSON; without its images if a message cannot hold them."""
     text = json.dumps(record, default=str)
     if len(text) <= MAX_DEAD_LETTER_BYTES or not isinstance(record, dict):
         return text[:MAX_DEAD_LETTER_BYTES]

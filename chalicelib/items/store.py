@@ -216,7 +216,7 @@ def read_image(image: Mapping[str, Any]) -> Snapshot:
         values = _plain_item(image)
         data = _data(values)
     except (ValueError, TypeError, AttributeError, ArithmeticError, InvalidJsonError) as error:
-        raise PermanentError("the image can not be read", code="image") from error
+        raise PermanentError("the image cannot be read", code="image") from error
     if not is_owner(values.get("owner")):
         raise PermanentError("the item has no owner", code="owner")
     if data is None and not values.get("bodyKey"):

@@ -278,7 +278,7 @@ def list_subscriptions(
 def unsubscribe(subscription_id: str, caller: Caller, deps: SubscriptionDeps) -> None:
     """End a subscription; three calls. `NotFoundError` unless it is there and the caller's.
 
-    One that was never confirmed can not be ended in SNS, which forgets it by itself; until then its
+    One that was never confirmed cannot be ended in SNS, which forgets it by itself; until then its
     address gets nothing unless somebody follows the link in the confirmation.
     """
     subscription = deps.subscriptions.get(subscription_id) if is_event_id(subscription_id) else None

@@ -210,7 +210,7 @@ POST_REDRIVE = Operation(
 def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:
     """`GET /dead-letters`: an admin sees the messages in the queues as well."""
     asked = request.page("eventType", "errorClass")
-    refuse("the query can not be understood", _filter_faults(asked.filters))
+    refuse("the query cannot be understood", _filter_faults(asked.filters))
     choice = _choice(request, asked.filters, asked.limit)
     found, resume = dead_letters.list_dead_letters(choice, asked.below, request.caller, deps)
     cursor = None if resume is None else encode_cursor(resume)

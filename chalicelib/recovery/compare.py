@@ -5,7 +5,7 @@ The proof: the ledger, bronze and silver are compared with each other, and diffe
 Once after each full sweep of `reconcile`, over the days that it sweeps and up to its `until`, in
 three phases: bronze is counted; every event of the ledger is looked for in bronze and, if it is
 PROCESSED, in silver; every document of silver is looked for in the ledger. A document that was lost
-is made again (`remake_silver`); what can not be made good is told in a report, in metrics and in
+is made again (`remake_silver`); what cannot be made good is told in a report, in metrics and in
 the log.
 
 It works from lists, which cost one call for a thousand objects, and asks for a single object only

@@ -116,7 +116,7 @@ def list_dead_letters(
 
 
 def redrive(order: RedriveOrder, caller: Caller, deps: DeadLetterDeps) -> Redriven:
-    """Take up again what is ordered, as the functions below say; what can not be says why."""
+    """Take up again what is ordered, as the functions below say; what cannot be says why."""
     if order.event_id is not None:
         return redrive_event(order.event_id, caller, deps)
     if order.queue is not None:

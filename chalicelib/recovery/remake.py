@@ -95,7 +95,7 @@ class RemakeDeps(Struct, frozen=True):
 def remake(record: Record, deps: RemakeDeps) -> bool:
     """Make the silver document of a PROCESSED event again; three calls.
 
-    False when that can not be: its payload is gone or another, or its processor fails; the reason
+    False when that cannot be: its payload is gone or another, or its processor fails; the reason
     is logged. An AWS error passes through.
     """
     event = record.event

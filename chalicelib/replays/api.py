@@ -259,7 +259,7 @@ def _read_order(request: Request, now: datetime) -> tuple[Order, bool]:
     end = now if end is None else min(end, now)
     if first is not None and first >= end:
         faults.append(FieldError("/from", "must be before now, and before /to"))
-    refuse("the replay can not be started", faults)
+    refuse("the replay cannot be started", faults)
     owner, status = body.get("owner"), body.get("status")
     if owner is not None and request.caller.sees_only not in (None, owner):
         raise ForbiddenError("replaying what others have needs a token with the scope admin")

@@ -127,11 +127,11 @@ class SchemaCheck:
         except InvalidRequestError as error:
             # It was accepted once, so this is no fault of the event's sender.
             log.error(
-                "a stored schema can not be used",
+                "a stored schema cannot be used",
                 extra={"eventType": schema.event_type, "version": schema.version},
                 exc_info=True,
             )
-            raise UnavailableError("the schema of this type can not be used") from error
+            raise UnavailableError("the schema of this type cannot be used") from error
         return _Known(schema.version, compiled, until)
 
     def _find(self, name: str) -> _Known | None:

@@ -27,7 +27,7 @@ def put_schema(
 
     The schema that is enforced already is no new version. Two calls; two more for each writer who
     came between, whose version stays below this one. Raises `InvalidRequestError` for a body that
-    can not be a schema here.
+    cannot be a schema here.
     """
     if len(body) > MAX_SCHEMA_BYTES:
         raise InvalidRequestError.at("", f"must be at most {MAX_SCHEMA_BYTES} bytes")

@@ -114,7 +114,7 @@ def post_token(request: Request, tokens: TokenStore) -> Response:
     expiry = read_moment(body.get("expiresAt"))
     if expiry is not None and expiry <= now:
         faults.append(FieldError("/expiresAt", _TO_COME))
-    refuse("the token can not be issued", faults)
+    refuse("the token cannot be issued", faults)
     token, shown = issue_token(
         tokens,
         body["owner"],

@@ -49,7 +49,7 @@ def issue_token(
 def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
     """Who sent this `Authorization` header; `UnauthenticatedError` for nobody we know.
 
-    One call; none for a text that can not be a token.
+    One call; none for a text that cannot be a token.
     """
     is_short = len(authorization) <= MAX_AUTHORIZATION
     scheme, _, text = authorization.partition(" ") if is_short else ("", "", "")

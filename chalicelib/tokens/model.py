@@ -46,7 +46,7 @@ def format_token(token_id: str, secret: str) -> str:
 
 
 def parse_token(text: str) -> tuple[str, str] | None:
-    """The (id, secret) of a token's text; None when it can not be one of ours."""
+    """The (id, secret) of a token's text; None when it cannot be one of ours."""
     match = _TOKEN.fullmatch(text)
     return (match[1], match[2]) if match else None
 

@@ -160,7 +160,7 @@ def post_upload(request: Request, deps: UploadDeps) -> Response:
         faults.insert(0, FieldError("/filename", fault))
     if type(max_bytes) is not int or not 1 <= max_bytes <= deps.max_bytes:
         faults.append(FieldError("/maxBytes", f"must be a whole number, 1 to {deps.max_bytes}"))
-    refuse("the upload can not be offered", faults)
+    refuse("the upload cannot be offered", faults)
     content_type = body.get("contentType", DEFAULT_CONTENT_TYPE)
     wanted = UploadOrder(filename, content_type, max_bytes)
     return answer(manage.offer_upload(wanted, request.caller.owner, deps).to_dict(), 201)

@@ -156,7 +156,7 @@ def filename_fault(text: object) -> str | None:
 
 
 def upload_key(owner: str, upload_id: str, filename: str) -> str:
-    """`uploads/<owner>/<uploadId>/<safe file name>`: a name can not leave its upload's prefix, and
+    """`uploads/<owner>/<uploadId>/<safe file name>`: a name cannot leave its upload's prefix, and
     `$`, with which a form could name a variable, becomes `_` like the path separators."""
     name = filename.translate(_REPLACED)
     if set(name) == {"."}:

@@ -1,7 +1,7 @@
 """Recording uploads: from an S3 notification to one record for each created object.
 
 S3 invokes the function asynchronously: Lambda tries a failed one twice more and forgets it. So what
-can not be recorded goes to the dead-letter queue, as the record that S3 sent and with the reason,
+cannot be recorded goes to the dead-letter queue, as the record that S3 sent and with the reason,
 and its neighbours are recorded all the same. To try one again, invoke the function with
 `{"Records": [<the message's body>]}`: recording is the same however often and in whatever order.
 """
@@ -47,7 +47,7 @@ def record_uploads(notification: Mapping[str, Any], deps: RecordDeps) -> Tally:
     """Record every object that the notification says was created.
 
     One call a record, one more for each that goes to the dead-letter queue; S3's test message and
-    other events than creations need none. Raises what the queue raised when it can not be reached
+    other events than creations need none. Raises what the queue raised when it cannot be reached
     either, after all others were recorded, so that Lambda tries the notification again.
     """
     tally = Tally()

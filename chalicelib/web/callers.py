@@ -87,7 +87,7 @@ class AuthConfig(Struct, frozen=True):
 
 def caller_of(context: Mapping[str, Any], door: AuthConfig) -> Caller:
     """Whom the gateway vouches for; `UnauthenticatedError` for nobody, `ForbiddenError` for
-    somebody who can not own anything here."""
+    somebody who cannot own anything here."""
     match door.mode:
         case AuthMode.TOKEN:
             return _from_token(_mapping(context.get("authorizer")))
@@ -132,7 +132,7 @@ def _from_claims(claims: Mapping[str, Any]) -> Caller:
     if not owner:
         raise _nobody()
     if not is_owner(owner):
-        raise ForbiddenError("the subject of the token can not be an owner here")
+        raise ForbiddenError("the subject of the token cannot be an owner here")
     scopes = {name for name in _words(claims.get("cognito:groups")) if name in SCOPES}
     if claims.get("token_use") == "access":
         named = (word.partition(COGNITO_SCOPE_PREFIX) for word in _words(claims.get("scope")))

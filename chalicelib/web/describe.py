@@ -23,7 +23,7 @@ _UNPRINTABLE = (
     r"\ufdd0-\ufdef\ufeff\ufff0-\uffff"
 )
 PRINTABLE = rf"^ *[^ {_UNPRINTABLE}][^{_UNPRINTABLE}]*$"
-"""Refuses no name that is one; of what a name can not hold, it leaves out the rarer characters."""
+"""Refuses no name that is one; of what a name cannot hold, it leaves out the rarer characters."""
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 OWNER_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 _MOMENT_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
@@ -69,7 +69,7 @@ def text(description: str = "", **more: Any) -> Json:
 
 
 def name(description: str, max_bytes: int = MAX_NAME_BYTES, **more: Any) -> Json:
-    """A name as `name_fault` has it. A schema can not count bytes, so the words say that it is
+    """A name as `name_fault` has it. A schema cannot count bytes, so the words say that it is
     they that are limited."""
     return text(
         f"{description} Printable characters, at most {max_bytes} bytes of UTF-8.",

@@ -1,7 +1,7 @@
 """What any request may be: how long its body, its headers and its parameters.
 
 The limits are those of the way in, so that the platform on a laptop refuses what the deployed one
-can not take. Source: Amazon API Gateway Developer Guide, "Quotas for configuring and running a REST
+cannot take. Source: Amazon API Gateway Developer Guide, "Quotas for configuring and running a REST
 API": 10,240 bytes of request line and headers; AWS Lambda Developer Guide, "Lambda quotas": 6 MB an
 invocation, in which the body is base64.
 """

@@ -30,7 +30,7 @@ class Problem(Struct, frozen=True):
 PROBLEMS: Mapping[int, Problem] = {
     400: Problem(
         "BadRequest",
-        "The request can not be understood; `errors` names each field at fault. What an"
+        "The request cannot be understood; `errors` names each field at fault. What an"
         " authenticated sender's event was refused for is kept with it, under `eventId`.",
         (
             "invalid-request",

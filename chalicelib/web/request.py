@@ -64,7 +64,7 @@ class Request(Struct, frozen=True):
             if name not in known or len(values) != 1
         ]
         if faults:
-            raise InvalidRequestError("the query can not be understood", faults)
+            raise InvalidRequestError("the query cannot be understood", faults)
         return {name: values[0] for name, values in self.query.items()}
 
     def page(

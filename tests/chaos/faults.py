@@ -66,7 +66,7 @@ def rules(intensity: float) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "answer late", {**anywhere, "latency": _LATE_MS, "p": 0.003}
     yield "reset after", {**anywhere, "response": {"abort_bytes": 0}, "p": 0.012}
     yield "answer cut", {**anywhere, "response": {"abort_frac": 0.5}, "p": 0.006}
-    # Without its length an object cut short can not be told from a whole one, so not for S3, which
+    # Without its length an object cut short cannot be told from a whole one, so not for S3, which
     # always sends it.
     for service in ("dynamodb", "sqs", "events"):
         halved = {"service": service, "response": {"truncate_frac": 0.5}}

@@ -54,7 +54,7 @@ class EffectiveUpstream(Upstream):  # type: ignore[misc]  # it ships no types
     ) -> web.StreamResponse:
         """Forward; with `abort_bytes` 0 let it take effect, and cut the caller off."""
         assert self.session is not None
-        # What a witness read can not be read again.
+        # What a witness read cannot be read again.
         body = request.get(_BODY, body)
         if request.method == "HEAD":
             return await self._relay_head(request)

@@ -55,7 +55,7 @@ SHORTER = (
 )
 
 SAFEGUARDS: Mapping[str, Change] = {
-    # An id of the ledger is written once: two requests with one key can not both be the first.
+    # An id of the ledger is written once: two requests with one key cannot both be the first.
     "ledger-condition": Change(
         "chalicelib/events/ledger.py",
         'old = self._write("put_item", Item=item, ConditionExpression=is_new)',

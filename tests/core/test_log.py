@@ -64,7 +64,7 @@ def test_an_exception_stays_on_its_line_without_its_words(lines: io.StringIO) ->
 
     def fail() -> None:
         try:
-            raise ValueError(f"can not take\n{secret}")
+            raise ValueError(f"cannot take\n{secret}")
         except ValueError as error:
             raise KeyError(secret) from error
 

@@ -77,7 +77,7 @@ def broken() -> Iterator[None]:
     """A processor that fails with the payload in its error's words."""
 
     def fail(incoming: Incoming) -> Any:
-        raise RuntimeError(f"can not take {incoming.data}")
+        raise RuntimeError(f"cannot take {incoming.data}")
 
     processors: Any = PROCESSORS
     processors["test.broken"] = fail
@@ -391,7 +391,7 @@ def _suffer_faults(sender: Any, break_call: BreakCall) -> None:
         with break_call(service, operation, refused):
             sender.post("/events", marked)
             sender.post("/events/batch", {"events": [marked]})
-    # botocore quotes what it can not take
+    # botocore quotes what it cannot take
     quoting = ParamValidationError(report=f"Invalid value: {MARKER}")
     with break_call("s3", "PutObject", quoting):
         sender.post("/events", marked)

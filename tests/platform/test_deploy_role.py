@@ -43,7 +43,7 @@ FOR_MANY = ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBa
 
 
 def emulated(template: dict[str, Any]) -> str:
-    """The template as JSON, without the conditions that the emulator can not judge, and without the
+    """The template as JSON, without the conditions that the emulator cannot judge, and without the
     provider, which its CloudFormation does not know."""
     del template["Resources"]["Provider"]
     del template["Conditions"]["MakesProvider"]

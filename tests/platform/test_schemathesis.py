@@ -41,7 +41,7 @@ _ALWAYS = (
 )
 """What holds of every answer, whatever came before. The stateful phase looks for this alone: the
 other checks guess from what was made which answer is right, and there it is not always what was
-sent (a header that can not be sent is left out, the hooks keep tokens alive, an idempotency key
+sent (a header that cannot be sent is left out, the hooks keep tokens alive, an idempotency key
 makes a deleted item anew), and ids make each run another. The other phases have all checks."""
 
 
@@ -107,7 +107,7 @@ def generate(
 
 def without_binary_mode() -> Any:
     """The document but for the binary mode of CloudEvents: that four headers come together, or none
-    of them, is what OpenAPI can not say."""
+    of them, is what OpenAPI cannot say."""
     described = copy.deepcopy(document())
     post = described["paths"]["/events"]["post"]
     post["parameters"] = [one for one in post["parameters"] if "/ce-" not in one["$ref"]]

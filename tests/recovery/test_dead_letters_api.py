@@ -128,7 +128,7 @@ def test_an_event_is_redriven_as_itself(
     ]  # fmt: skip
     assert steps[3][1] == "redriven"
     assert listed(alice) == []
-    # And it can not be redriven again
+    # And it cannot be redriven again
     again = alice.post(REDRIVE, {"eventId": event_id}).json_body
     assert again["redriven"] == 0
     assert "PROCESSED" in again["skipped"][0]["reason"]
@@ -227,7 +227,7 @@ def test_messages_go_back_to_where_they_came_from(platform: Platform) -> None:
     # When they are redriven
     events = admin.post(REDRIVE, {"queue": "events-dlq"}).json_body
     alerts = admin.post(REDRIVE, {"queue": "ci-events-dlq"}).json_body
-    # Then what can be is back and gone from there, and what can not says why
+    # Then what can be is back and gone from there, and what cannot says why
     assert (events["redriven"], len(events["skipped"]), alerts["redriven"]) == (1, 1, 1)
     assert "no message of this platform" in events["skipped"][0]["reason"]
     platform.work()

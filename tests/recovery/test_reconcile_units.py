@@ -226,7 +226,7 @@ def test_a_unit_that_a_request_may_be_at_work_on_is_left_alone(platform: Platfor
     # When reconcile runs while ingest may still write to the ledger without looking
     report = platform.run()
     assert (report.counts["stuck"], report.counts["orphans"]) == (0, 0)
-    # Then it waits, and finds both when that can not be any more
+    # Then it waits, and finds both when that cannot be any more
     platform.clock.advance(1)
     report = platform.run()
     assert (report.counts["stuck"], report.counts["orphans"]) == (1, 3)

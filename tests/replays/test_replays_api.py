@@ -211,7 +211,7 @@ def test_an_abort_ends_it(platform: Platform) -> None:
     replay = work_through(platform, alice, replay_id)
     assert (replay["status"], replay["done"], len(replays_of(alice))) == ("ABORTED", 10, 10)
     assert deps.replays.running() == {}
-    # And one that came to its end can not be aborted
+    # And one that came to its end cannot be aborted
     done = start(alice, to="2026-01-01")
     work_through(platform, alice, done)
     check_problem(alice.call("DELETE", f"/replays/{done}"), 409, "conflict")

@@ -1,7 +1,7 @@
-"""What Schemathesis can not know from the OpenAPI document, told before each request.
+"""What Schemathesis cannot know from the OpenAPI document, told before each request.
 
 Loaded by the program itself, so it imports nothing of the project. Requests that break the document
-are left as they are. Requests that keep to it are helped over what a document can not say: a cursor
+are left as they are. Requests that keep to it are helped over what a document cannot say: a cursor
 is one that was handed out, a batch has no idempotency key, webhooks are signed.
 """
 

@@ -101,7 +101,7 @@ class Refusing:
 
 
 class Unreachable:
-    """SQS that can not be reached."""
+    """SQS that cannot be reached."""
 
     def send_message(self, **_arguments: Any) -> Any:
         raise EndpointConnectionError(endpoint_url="https://sqs.us-east-1.amazonaws.com")

@@ -325,7 +325,7 @@ LONG_TOKEN = "evl_" + "a" * 100_000
 def test_what_is_no_token_gets_nobody_in(platform: Platform, authorization: str) -> None:
     platform.calls.clear()
     assert is_refused(platform, authorization)
-    # A text that can not be a token is not even looked up
+    # A text that cannot be a token is not even looked up
     well_formed = authorization == f"Bearer evl_{'0' * 16}_{'0' * 64}"
     assert platform.calls == ["GetItem"] * well_formed
 

@@ -186,7 +186,7 @@ def test_another_owner_s_id_looks_as_if_it_did_not_exist(
     # When Bob asks for it, and for what nobody has
     refused = check_problem(ask(bob, method, path, has), 404, "not-found")
     unknown = check_problem(ask(bob, method, path, nothing), 404, "not-found")
-    # Then he can not tell one from the other
+    # Then he cannot tell one from the other
     assert {**refused, "requestId": ""} == {**unknown, "requestId": ""}
     # And Alice has it still
     assert ask(alice, method, path, has).status_code in (200, 202, 204)
