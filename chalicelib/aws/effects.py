@@ -1,13 +1,10 @@
-"""Effects that must happen once, whatever is delivered how often: one DynamoDB item each, in the
-ledger's table, `pk` = `EFFECT#<id>`, gone by TTL after 14 days.
+"""Effects that happen once however often they are delivered, and checkpoints of long jobs.
 
-An effect is claimed, made, and finished. Who dies in between leaves a claim whose lease runs out;
-whether the effect was made is then unknown, so it is made again. It has no index attributes, so
-lists of events never see it.
+Both are small items in the ledger's table. They have no index attributes, so no list shows them.
 
-Where a long job stopped: one small item a job, in the ledger's table, `pk` = `CHECKPOINT#<job>`.
-
-It has no index attributes, so lists of events never see it.
+An effect (`pk` = `EFFECT#<id>`, gone by TTL after 14 days) is claimed, made, and finished. A
+process that dies in between leaves a claim whose lease runs out. Whether the effect was made is then
+unknown, so it is made again.
 """
 
 import secrets
@@ -16,9 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from chalicelib.aws.dynamodb import from_item, to_attribute
+from chalicelib.aws.dynamodb import Table, from_item, to_attribute
 from chalicelib.core.errors import UnavailableError
 
 KEPT = timedelta(days=14)
@@ -42,7 +37,7 @@ class EffectStore:
         self, client: Any, table: str, random_hex: Callable[[int], str] = secrets.token_hex
     ) -> None:
         self._client = client
-        self._table = table
+        self._table = Table(client, table)
         self._random_hex = random_hex
 
     def claim(self, effect_id: str, now: datetime, lease_seconds: int) -> Claim:
@@ -58,28 +53,22 @@ class EffectStore:
         }
         is_new = "attribute_not_exists(pk)"
         has_lapsed = "(#state = :claimed AND leaseUntil <= :now)"
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=item,
-                ConditionExpression=f"{is_new} OR {has_lapsed}",
-                ExpressionAttributeNames={"#state": "state"},
-                ExpressionAttributeValues={
-                    ":claimed": {"S": "claimed"},
-                    ":now": {"N": str(_millis(now))},
-                },
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            before = error.response.get("Item", {})
-            if before.get("state", {}).get("S") == "done":
-                return Claim.DONE
-            # The SDK sends again what was not answered: the claim that stands may be this one.
-            is_own = before.get("holder", {}).get("S") == holder
-            return Claim.CLAIMED if is_own else Claim.BUSY
-        return Claim.CLAIMED
+        written = self._table.write(
+            "put_item",
+            Item=item,
+            ConditionExpression=f"{is_new} OR {has_lapsed}",
+            ExpressionAttributeNames={"#state": "state"},
+            ExpressionAttributeValues={
+                ":claimed": {"S": "claimed"},
+                ":now": {"N": str(_millis(now))},
+            },
+        )
+        before = written.item
+        if before.get("state", {}).get("S") == "done":
+            return Claim.DONE
+        # The SDK sends again what was not answered: the claim that stands may be this one.
+        is_own = written.made or before.get("holder", {}).get("S") == holder
+        return Claim.CLAIMED if is_own else Claim.BUSY
 
     def finish(self, effect_ids: Sequence[str], now: datetime) -> None:
         """Note that effects were made; one call for 25. `UnavailableError` if that cannot be."""
@@ -104,8 +93,8 @@ class EffectStore:
             if not waiting:
                 return
             batch, waiting = waiting[:_BATCH_LIMIT], waiting[_BATCH_LIMIT:]
-            answer = self._client.batch_write_item(RequestItems={self._table: batch})
-            waiting += answer.get("UnprocessedItems", {}).get(self._table, [])
+            answer = self._client.batch_write_item(RequestItems={self._table.name: batch})
+            waiting += answer.get("UnprocessedItems", {}).get(self._table.name, [])
         if waiting:
             raise UnavailableError("the table of effects is being throttled")
 
@@ -127,20 +116,19 @@ class CheckpointStore:
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client
-        self._table = table
+        self._table = Table(client, table)
 
     def get(self, job: str) -> dict[str, str]:
         """Where the job stopped; one call."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_checkpoint_key(job), ConsistentRead=True
+        saved: dict[str, str] = from_item(self._table.get(_checkpoint_key(job)) or {}).get(
+            "state", {}
         )
-        saved: dict[str, str] = from_item(answer.get("Item", {})).get("state", {})
         return saved
 
     def put(self, job: str, state: Mapping[str, str]) -> None:
         """Remember where the job stopped; one call."""
         item = {**_checkpoint_key(job), "state": to_attribute(state)}
-        self._client.put_item(TableName=self._table, Item=item)
+        self._client.put_item(TableName=self._table.name, Item=item)
 
 
 def _checkpoint_key(job: str) -> dict[str, Any]:

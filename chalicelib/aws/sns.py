@@ -1,12 +1,7 @@
-"""A topic: publishing, one message or in batches whose entries are checked one by one, and the
-subscriptions to it.
+"""SNS: publishing, one message or in batches, and the subscriptions of a topic.
 
 Source: Amazon SNS API Reference, "PublishBatch" (an answer of 200 may hold `Failed` entries),
 "Subscribe", "Unsubscribe"; Amazon SNS Developer Guide, "Amazon SNS message filtering".
-
-The topic of alarms, for what Eventline itself has to say there.
-
-`relay_alarm` listens on the same topic, so what we publish carries a mark that makes it look away.
 """
 
 import json
@@ -19,6 +14,8 @@ from msgspec import Struct
 from chalicelib.core.errors import ConflictError, InvalidRequestError
 
 BATCH_LIMIT = 10
+_MARK = "eventline"
+_OPENING = "Eventline could not deliver an alert: "
 _BAD_CONTENT = frozenset(
     {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationError"}
 )
@@ -137,34 +134,21 @@ class Topic:
         return True
 
 
-def _entry(message: Message) -> dict[str, Any]:
-    return {
-        "Subject": message.subject,
-        "Message": message.text,
-        "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in message.attributes.items()
-        },
-    }
-
-
-_MARK = "eventline"
-_OPENING = "Eventline could not deliver an alert: "
-_SUBJECT_LIMIT = 100
-
-
 class AlarmTopic:
-    """One SNS topic."""
+    """The topic of alarms, for what Eventline itself has to say there.
+
+    `relay_alarm` listens on the same topic, so these carry a mark that makes it ignore them.
+    """
 
     def __init__(self, client: Any, arn: str) -> None:
         self._client = client
         self._arn = arn
 
     def publish(self, text: str) -> None:
-        """Tell whoever subscribes that an alert was not delivered; one call."""
+        """Say that an alert was not delivered; one call."""
         self._client.publish(
             TopicArn=self._arn,
-            Subject=f"{_OPENING.rstrip(': ')}"[:_SUBJECT_LIMIT],
+            Subject=_OPENING.rstrip(": "),
             Message=_OPENING + text,
             MessageAttributes={_MARK: {"DataType": "String", "StringValue": "undelivered"}},
         )
@@ -174,3 +158,14 @@ def is_own(notification: Mapping[str, Any]) -> bool:
     """Whether `publish` wrote this notification, as Lambda gets it (`Records[].Sns`)."""
     marked = _MARK in (notification.get("MessageAttributes") or {})
     return marked or str(notification.get("Message", "")).startswith(_OPENING)
+
+
+def _entry(message: Message) -> dict[str, Any]:
+    return {
+        "Subject": message.subject,
+        "Message": message.text,
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": value}
+            for name, value in message.attributes.items()
+        },
+    }

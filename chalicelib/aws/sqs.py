@@ -1,15 +1,7 @@
-"""A message as SQS delivers it to a worker, and how long a failed one waits.
+"""SQS: a queue's batches, its messages as Lambda delivers them, and dead-letter queues.
 
-A queue: sending, and for its worker, deleting and putting off in batches.
-
-Source: Amazon SQS API Reference, batch actions: an answer of 200 may hold `Failed` entries.
-
-A dead-letter queue: looking into it, and taking messages out of it.
-
-SQS has no way to look without receiving. A peek receives with a visibility time-out of a few
-seconds and gives back at once, so messages are hidden for a moment only; what it changes is
-the count of receipts, which means nothing here, since nothing is behind these queues. Source:
-Amazon SQS API Reference, "ReceiveMessage", "ChangeMessageVisibilityBatch".
+Source: Amazon SQS API Reference, batch actions (an answer of 200 may hold `Failed` entries),
+"ReceiveMessage", "ChangeMessageVisibilityBatch".
 """
 
 import re
@@ -21,18 +13,13 @@ from msgspec import Struct, field
 from chalicelib.core import clock
 from chalicelib.core.log import log
 
-
-class DeadMessage(Struct, frozen=True):
-    """A message in a dead-letter queue. `attributes` are the reasons that whoever set it aside
-    gave; SQS itself gives none. `handle` is that of its last receipt."""
-
-    message_id: str
-    body: str
-    sent_at: str
-    handle: str
-    attributes: Mapping[str, str] = field(default_factory=dict)
-
-
+PEEK_SECONDS = 5
+"""How long a peek that dies in the middle hides what it saw."""
+TAKE_SECONDS = 60
+"""How long what was taken stays hidden, if it is neither deleted nor given back."""
+_BATCH = 10
+_BATCH_BYTES = 256 * 1024
+"""The longest that the messages of one call may be together."""
 _IDS = ("requestId", "eventId")
 _ID = r"[A-Za-z0-9-]{1,64}"
 
@@ -67,28 +54,11 @@ def read_deliveries(records: Iterable[Mapping[str, Any]]) -> list[Delivery]:
     return [Delivery.from_record(record) for record in records]
 
 
-def _ids(attributes: Any) -> dict[str, str]:
-    """The ids among message attributes. Anybody may have sent them, so only what can be an id."""
-    given = attributes if isinstance(attributes, Mapping) else {}
-    found = {name: given[name] for name in _IDS if isinstance(given.get(name), Mapping)}
-    texts = {name: value.get("stringValue") for name, value in found.items()}
-    return {
-        name: text
-        for name, text in texts.items()
-        if isinstance(text, str) and re.fullmatch(_ID, text)
-    }
-
-
 def back_off(attempt: int, base: int, longest: int, jitter: float) -> int:
     """Seconds to wait after `attempt` failed: `base`, doubling, at most `longest`, and up to half
     as much again by `jitter` (0 to 1), so that what failed together does not come back together."""
     wait = base * 2.0 ** min(attempt - 1, 20) * (1 + jitter / 2)
     return min(round(wait), longest)
-
-
-_BATCH_LIMIT = 10
-_BATCH_BYTES = 256 * 1024
-"""The longest that the messages of one call may be together."""
 
 
 class Queue:
@@ -156,8 +126,8 @@ class Queue:
     ) -> list[tuple[int, dict[str, Any]]]:
         """Carry out a batch action; what failed, as (position, SQS's entry)."""
         failures: list[tuple[int, dict[str, Any]]] = []
-        for start in range(0, len(entries), _BATCH_LIMIT):
-            batch = entries[start : start + _BATCH_LIMIT]
+        for start in range(0, len(entries), _BATCH):
+            batch = entries[start : start + _BATCH]
             answer = operation(
                 QueueUrl=self._url,
                 Entries=[{"Id": str(number), **entry} for number, entry in enumerate(batch)],
@@ -168,37 +138,39 @@ class Queue:
         return failures
 
 
-def parcels(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """(start, end) of each call that sends bodies of these `sizes`."""
-    found: list[tuple[int, int]] = []
-    start, total = 0, 0
-    for number, size in enumerate(sizes):
-        if number > start and (number - start == _BATCH_LIMIT or total + size > _BATCH_BYTES):
-            found.append((start, number))
-            start, total = number, 0
-        total += size
-    return [*found, (start, len(sizes))] if sizes else []
+class DeadMessage(Struct, frozen=True):
+    """A message in a dead-letter queue. `attributes` are the reasons that whoever set it aside
+    gave; SQS itself gives none. `handle` is that of its last receipt."""
+
+    message_id: str
+    body: str
+    sent_at: str
+    handle: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, message: Mapping[str, Any]) -> "DeadMessage":
+        """Read a message as SQS hands it out."""
+        return cls(
+            message_id=message["MessageId"],
+            body=message["Body"],
+            sent_at=clock.to_text(clock.from_millis(int(message["Attributes"]["SentTimestamp"]))),
+            handle=message["ReceiptHandle"],
+            attributes={
+                name: value["StringValue"]
+                for name, value in message.get("MessageAttributes", {}).items()
+                if "StringValue" in value
+            },
+        )
 
 
-PEEK_SECONDS = 5
-"""How long a peek that dies in the middle hides what it saw."""
-TAKE_SECONDS = 60
-"""How long what was taken stays hidden, if it is neither deleted nor given back."""
-_BATCH = 10
+class DeadLetterQueue(Queue):
+    """A dead-letter queue: looking into it, and taking messages out of it.
 
-
-class DeadLetterQueue:
-    """One dead-letter queue."""
-
-    def __init__(self, client: Any, url: str) -> None:
-        self._client = client
-        self._url = url
-
-    def waiting(self) -> int:
-        """About how many messages it has; one call."""
-        name = "ApproximateNumberOfMessages"
-        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
-        return int(answer["Attributes"][name])
+    SQS has no way to look without receiving. A peek receives with a short visibility time-out and
+    gives back at once, so messages are hidden for a moment only. It raises the count of receipts,
+    which means nothing here: no dead-letter queue has one of its own.
+    """
 
     def peek(self) -> list[DeadMessage]:
         """Up to ten messages, which stay; two calls."""
@@ -219,47 +191,40 @@ class DeadLetterQueue:
 
     def give_back(self, handles: Sequence[str]) -> None:
         """Make messages visible again; one call for ten. If that fails, they come by themselves."""
-        for some in _in_tens(handles):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                for number, handle in enumerate(some)
-            ]
-            self._client.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
-
-    def delete(self, handles: Sequence[str]) -> None:
-        """Delete messages; one call for ten. One that stays can be redriven again, harmlessly."""
-        for some in _in_tens(handles):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(some)
-            ]
-            self._client.delete_message_batch(QueueUrl=self._url, Entries=entries)
+        self.put_off([(handle, 0) for handle in handles])
 
     def _receive(self, limit: int, seconds: int) -> list[DeadMessage]:
         answer = self._client.receive_message(
             QueueUrl=self._url,
             MaxNumberOfMessages=limit,
             VisibilityTimeout=seconds,
-            # Zero asks a few of SQS's servers only, and may miss what there is.
+            # Zero asks a few of SQS's servers only, and may miss messages.
             WaitTimeSeconds=1,
             AttributeNames=["SentTimestamp"],
             MessageAttributeNames=["All"],
         )
-        return [_read(message) for message in answer.get("Messages", [])]
+        return [DeadMessage.of(message) for message in answer.get("Messages", [])]
 
 
-def _read(message: dict[str, Any]) -> DeadMessage:
-    return DeadMessage(
-        message_id=message["MessageId"],
-        body=message["Body"],
-        sent_at=clock.to_text(clock.from_millis(int(message["Attributes"]["SentTimestamp"]))),
-        handle=message["ReceiptHandle"],
-        attributes={
-            name: value["StringValue"]
-            for name, value in message.get("MessageAttributes", {}).items()
-            if "StringValue" in value
-        },
-    )
+def parcels(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """(start, end) of each call that sends bodies of these `sizes`."""
+    found: list[tuple[int, int]] = []
+    start, total = 0, 0
+    for number, size in enumerate(sizes):
+        if number > start and (number - start == _BATCH or total + size > _BATCH_BYTES):
+            found.append((start, number))
+            start, total = number, 0
+        total += size
+    return [*found, (start, len(sizes))] if sizes else []
 
 
-def _in_tens(handles: Sequence[str]) -> list[Sequence[str]]:
-    return [handles[start : start + _BATCH] for start in range(0, len(handles), _BATCH)]
+def _ids(attributes: Any) -> dict[str, str]:
+    """The ids among message attributes. Anybody may have sent them, so only what can be an id."""
+    given = attributes if isinstance(attributes, Mapping) else {}
+    found = {name: given[name] for name in _IDS if isinstance(given.get(name), Mapping)}
+    texts = {name: value.get("stringValue") for name, value in found.items()}
+    return {
+        name: text
+        for name, text in texts.items()
+        if isinstance(text, str) and re.fullmatch(_ID, text)
+    }

@@ -211,7 +211,7 @@ def _messages(deps: DeadLetterDeps) -> list[dict[str, Any]]:
     """What lies in the dead-letter queues, a few of each."""
 
     def look(queue: str) -> list[dict[str, Any]]:
-        waiting = deps.dead[queue].waiting()
+        waiting = deps.dead[queue].visible()
         if not waiting:
             return []
         seen = deps.dead[queue].peek()

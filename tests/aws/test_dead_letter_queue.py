@@ -8,7 +8,7 @@ def test_a_peek_shows_a_message_and_leaves_it(aws_backends: Backend) -> None:
     # Given a message that somebody set aside
     body = unique("body")
     aws_backends.queue.send(body, {"reason": "no good", "code": "x"})
-    assert aws_backends.dead.waiting() == 1
+    assert aws_backends.dead.visible() == 1
     aws_backends.calls.clear()
     # When it is looked at again and again
     for _ in range(3):
@@ -45,7 +45,7 @@ def test_no_more_is_taken_than_asked_for(aws_backends: Backend) -> None:
 
 
 def test_an_empty_queue_has_nothing(aws_backends: Backend) -> None:
-    assert aws_backends.dead.waiting() == 0
+    assert aws_backends.dead.visible() == 0
     assert aws_backends.dead.peek() == []
     assert aws_backends.dead.take(10) == []
     aws_backends.dead.delete([])

@@ -100,7 +100,7 @@ class FakeDeadLetterQueue(DeadLetterQueue):
         self._aws = aws
         self._queue = queue
 
-    def waiting(self) -> int:
+    def visible(self) -> int:
         return self._queue.visible()
 
     def peek(self) -> list[DeadMessage]:
