@@ -3,8 +3,8 @@
 Both are small items in the ledger's table. They have no index attributes, so no list shows them.
 
 An effect (`pk` = `EFFECT#<id>`, gone by TTL after 14 days) is claimed, made, and finished. A
-process that dies in between leaves a claim whose lease runs out. Whether the effect was made is then
-unknown, so it is made again.
+process that dies in between leaves a claim whose lease runs out. Whether the effect was made is
+then unknown, so it is made again.
 """
 
 import secrets

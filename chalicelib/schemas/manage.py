@@ -7,14 +7,15 @@ from msgspec import Struct
 from chalicelib.core.errors import InvalidRequestError, NotFoundError, UnavailableError
 from chalicelib.core.strict_json import parse_json
 from chalicelib.schemas.compiler import MAX_SCHEMA_BYTES, check_schema
-from chalicelib.schemas.store import Listed, Schema, SchemaStore
+from chalicelib.schemas.store import Schema, SchemaStore
 from chalicelib.web.callers import Caller
 
 _RACE_ROUNDS = 8
 
 
 class SchemaDeps(Struct, frozen=True):
-    """The collaborators of the functions below; `forget` tells this process's check of a change."""
+    """The collaborators of the functions below; `forget` lets this process's check read the
+    schema of a type anew."""
 
     store: SchemaStore
     forget: Callable[[str], None]
@@ -25,8 +26,8 @@ def put_schema(
 ) -> tuple[Schema, bool]:
     """Make `body` the schema of a type; (the schema, whether it is a new version).
 
-    The schema that is enforced already is no new version. Two calls; two more for each writer who
-    came between, whose version stays below this one. Raises `InvalidRequestError` for a body that
+    The schema that is enforced already makes no new version. Two calls, and two more for each
+    writer that came between. Raises `InvalidRequestError` for a body that
     cannot be a schema here.
     """
     if len(body) > MAX_SCHEMA_BYTES:
@@ -62,16 +63,6 @@ def get_schema(event_type: str, version: int | None, deps: SchemaDeps) -> Schema
     if schema is None:
         raise NotFoundError("no such schema")
     return schema
-
-
-def list_schemas(
-    limit: int, after: str | None, deps: SchemaDeps
-) -> tuple[list[Listed], str | None]:
-    """(types that have a schema, by name, after the type `after`; the type to go on after).
-
-    One call, which reads no schema.
-    """
-    return deps.store.page(limit, after)
 
 
 def delete_schema(event_type: str, deps: SchemaDeps) -> None:

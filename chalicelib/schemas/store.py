@@ -1,14 +1,12 @@
-"""The versions of an event type's schema, as they are kept. Apart from `schemas`, which compiles
-them: a type without a schema needs none of that.
+"""The versions of an event type's schema in DynamoDB: one partition a type, `pk` =
+`SCHEMA#<eventType>`.
 
-Schemas in DynamoDB, one partition an event type: `pk` = `SCHEMA#<eventType>`.
-
-`sk` = `head` is the newest version, so that the schema of a type is one get and those of several
-are one batch get; `sk` = `version#<ten digits>` is each version, never changed. Head and version
-are written in one transaction, on the condition that the head is still the one that was read: two
-writers never take the same number, and neither is lost. A type whose schema was ended keeps its
-head, which counts on, but leaves the sparse index `by-type` (`listed`, `eventType`), which lists
-the types without reading any schema.
+`sk` = `head` is the newest version, so the schema of a type is one get and those of several are one
+batch get; `sk` = `version#<ten digits>` is each version, never changed. Both are written in one
+transaction, on the condition that the head is still the one that was read: two writers never take
+the same number, and neither is lost. A type whose schema was ended keeps its head, which counts on,
+but leaves the sparse index `by-type` (`listed`, `eventType`), which lists the types without reading
+any schema.
 """
 
 import json
@@ -16,10 +14,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError
-from msgspec import Struct
+from msgspec import Struct, convert, to_builtins
 
-from chalicelib.aws.dynamodb import from_item, to_item
-from chalicelib.core.errors import UnavailableError
+from chalicelib.aws.dynamodb import Table, from_item, to_item
+
+_LISTED = "schemas"
+_HEAD = "head"
+_RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 
 
 class Schema(Struct, frozen=True):
@@ -49,12 +50,6 @@ def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
-_LISTED = "schemas"
-_HEAD = "head"
-_BATCH, _BATCH_GET_ROUNDS = 100, 5
-_RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
-
-
 class Head(NamedTuple):
     """The newest version of a type, and whether it is enforced."""
 
@@ -62,7 +57,7 @@ class Head(NamedTuple):
     active: bool
 
 
-class Listed(NamedTuple):
+class Listed(Struct, frozen=True, rename="camel"):
     """A type that has a schema, as it is listed: without the schema itself."""
 
     event_type: str
@@ -71,11 +66,7 @@ class Listed(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """The type as the API lists it."""
-        return {
-            "eventType": self.event_type,
-            "version": self.version,
-            "createdAt": self.created_at,
-        }
+        return dict(to_builtins(self))
 
 
 class SchemaStore:
@@ -83,29 +74,24 @@ class SchemaStore:
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client
-        self._table = table
+        self._table = Table(client, table)
 
     def head(self, event_type: str) -> Head | None:
         """The newest version, ended or not, read consistently. One call."""
-        item = self._get(event_type, _HEAD)
+        item = self._table.get(_key(event_type, _HEAD))
         return None if item is None else _to_head(item)
 
     def version(self, event_type: str, version: int) -> Schema | None:
         """One version, ended or not. One call."""
-        item = self._get(event_type, _version_key(version))
+        item = self._table.get(_key(event_type, _version_key(version)))
         return None if item is None else _to_schema(item)
 
     def active(self, event_types: Iterable[str]) -> dict[str, Schema]:
         """The schemas that are enforced, by type; read consistently. One call for each hundred
         types, more while DynamoDB leaves some out. `UnavailableError` if it keeps doing so."""
-        found: dict[str, Schema] = {}
-        wanted = list(dict.fromkeys(event_types))
-        for start in range(0, len(wanted), _BATCH):
-            keys = [_key(event_type, _HEAD) for event_type in wanted[start : start + _BATCH]]
-            for head in map(_to_head, self._batch_get(keys)):
-                if head.active:
-                    found[head.schema.event_type] = head.schema
-        return found
+        keys = [_key(event_type, _HEAD) for event_type in dict.fromkeys(event_types)]
+        heads = map(_to_head, self._table.get_many(keys))
+        return {head.schema.event_type: head.schema for head in heads if head.active}
 
     def add(self, schema: Schema, before: Head | None) -> bool:
         """Write a new version after the head that was read; False if another came first, and
@@ -129,10 +115,10 @@ class SchemaStore:
             }
         kept = {"pk": _pk(schema.event_type), "sk": _version_key(schema.version), **values}
         writes = [
-            {"Put": {"TableName": self._table, "Item": to_item(head), **condition}},
+            {"Put": {"TableName": self._table.name, "Item": to_item(head), **condition}},
             {
                 "Put": {
-                    "TableName": self._table,
+                    "TableName": self._table.name,
                     "Item": to_item(kept),
                     "ConditionExpression": "attribute_not_exists(pk)",
                 }
@@ -148,19 +134,14 @@ class SchemaStore:
 
     def end(self, event_type: str) -> bool:
         """End the enforcement of a type's schema; False if there was none. One call."""
-        try:
-            self._client.update_item(
-                TableName=self._table,
-                Key=_key(event_type, _HEAD),
-                UpdateExpression="SET active = :ended REMOVE listed",
-                ConditionExpression="active = :active",
-                ExpressionAttributeValues=to_item({":ended": False, ":active": True}),
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
-                return False
-            raise
-        return True
+        written = self._table.write(
+            "update_item",
+            Key=_key(event_type, _HEAD),
+            UpdateExpression="SET active = :ended REMOVE listed",
+            ConditionExpression="active = :active",
+            ExpressionAttributeValues=to_item({":ended": False, ":active": True}),
+        )
+        return written.made
 
     def page(self, limit: int, after: str | None) -> tuple[list[Listed], str | None]:
         """(up to `limit` types that have a schema, by name, after the type `after`; the type to go
@@ -168,33 +149,10 @@ class SchemaStore:
         condition, values = "listed = :listed", {":listed": _LISTED}
         if after is not None:
             condition, values = f"{condition} AND eventType > :after", {**values, ":after": after}
-        answer = self._client.query(
-            TableName=self._table,
-            IndexName="by-type",
-            KeyConditionExpression=condition,
-            ExpressionAttributeValues=to_item(values),
-            Limit=limit,
+        items, last = self._table.query(
+            "by-type", condition, ExpressionAttributeValues=to_item(values), Limit=limit
         )
-        listed = [_to_listed(item) for item in answer["Items"]]
-        last = answer.get("LastEvaluatedKey")
-        return listed, str(last["eventType"]["S"]) if last else None
-
-    def _get(self, event_type: str, sk: str) -> Mapping[str, Any] | None:
-        answer: dict[str, Any] = self._client.get_item(
-            TableName=self._table, Key=_key(event_type, sk), ConsistentRead=True
-        )
-        return answer.get("Item")
-
-    def _batch_get(self, keys: list[dict[str, Any]]) -> list[Mapping[str, Any]]:
-        found: list[Mapping[str, Any]] = []
-        request: Mapping[str, Any] = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        for _ in range(_BATCH_GET_ROUNDS):
-            answer = self._client.batch_get_item(RequestItems=request)
-            found += answer["Responses"].get(self._table, [])
-            request = answer.get("UnprocessedKeys") or {}
-            if not request:
-                return found
-        raise UnavailableError("the table of schemas is being throttled")
+        return [_to_listed(item) for item in items], last["eventType"]["S"] if last else None
 
 
 def _lost_race(error: ClientError) -> bool:
@@ -225,8 +183,7 @@ def _to_head(item: Mapping[str, Any]) -> Head:
 
 
 def _to_listed(item: Mapping[str, Any]) -> Listed:
-    values = from_item(item)
-    return Listed(values["eventType"], values["version"], values["createdAt"])
+    return convert(from_item(item), Listed)
 
 
 def _to_schema(item: Mapping[str, Any]) -> Schema:

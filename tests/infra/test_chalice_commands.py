@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from chalice.cli.filewatch.stat import StatFileWatcher
-from tests.support.emulator import copy_checkout, free_port
 
 from infra import project, provision
 from infra.policies import Place, write_policies
 from local import chalice_commands
+from tests.support.emulator import copy_checkout, free_port
 
 VALUE = "arn:aws:sqs:us-east-1:000000000000:some-value"
 
