@@ -1,9 +1,4 @@
-"""The parts of a JSON Schema: its subschemas, what its references name, its patterns.
-
-Every subschema is known by its JSON Pointer (RFC 6901). A reference may name only one of those, so
-that nothing is fetched, and nothing is taken for a schema that is data (in `enum`, say).
-
-What a JSON Schema may cost, known before any event is checked against it.
+"""What a JSON Schema may cost, known before any event is checked against it.
 
 A validator walks schema and data together. A schema that applies itself twice to each property
 doubles the work at every level of the data, and a chain of doubled references does so without any
@@ -15,6 +10,9 @@ any path down from a value nested `depth` deep, in units of about 20 ns:
 
 A schema may reach `MAX_WORK`. For an event, W(root, its depth) times the number of its values may
 reach `MAX_EVENT_WORK`. The same sum is made of what patterns cost a byte of text.
+
+Every subschema is known by its JSON Pointer (RFC 6901). A reference may name only one of those, so
+nothing is fetched, and data (in `enum`, say) is never taken for a schema.
 """
 
 from collections.abc import Iterable, Iterator

@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from chalicelib.core import names
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES, MAX_TYPE_BYTES
 from chalicelib.web import problems
 from chalicelib.web.callers import SCOPES
@@ -25,7 +26,7 @@ _UNPRINTABLE = (
 PRINTABLE = rf"^ *[^ {_UNPRINTABLE}][^{_UNPRINTABLE}]*$"
 """Refuses no name that is one; of what a name cannot hold, it leaves out the rarer characters."""
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
-OWNER_PATTERN = "^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+OWNER_PATTERN = f"^{names.OWNER}$"
 _MOMENT_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
 _HEADER_TEXT = "^[!-~]([ -~]*[!-~])?$"
 REQUEST_ID = {"$ref": "#/components/headers/X-Request-Id"}
