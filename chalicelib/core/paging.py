@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from chalicelib.core.ids import is_event_id
 
-_LIST_KEY = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#(?P<event_id>[0-9a-f-]+)")
+_LIST_KEY = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z#(?P<event_id>[0-9a-f-]+)"
 OLDEST, NEWEST = "0", "~"
 """Sort before and after every list key."""
 
@@ -72,7 +72,7 @@ def decode_cursor(text: str) -> str | None:
         list_key = base64.b64decode(padded, altchars=b"-_", validate=True).decode("ascii")
     except (UnicodeError, binascii.Error):
         return None
-    match = _LIST_KEY.fullmatch(list_key)
+    match = re.fullmatch(_LIST_KEY, list_key)
     well_formed = match is not None and is_event_id(match["event_id"])
     return list_key if well_formed and encode_cursor(list_key) == text else None
 

@@ -36,7 +36,7 @@ from chalicelib.web.responses import Response, answer, no_content, page
 
 _TAG = "Schemas"
 _MAX_VERSION = 999_999_999
-_VERSION = re.compile(rf"[1-9][0-9]{{0,{len(str(_MAX_VERSION)) - 1}}}")
+_VERSION = rf"[1-9][0-9]{{0,{len(str(_MAX_VERSION)) - 1}}}"
 _EXAMPLE = {
     "type": "object",
     "required": ["number"],
@@ -174,7 +174,7 @@ def _read_version(request: Request) -> int | None:
     version = request.parameters("version").get("version")
     if version is None:
         return None
-    if not _VERSION.fullmatch(version):
+    if not re.fullmatch(_VERSION, version):
         raise InvalidRequestError.at("/query/version", "must be a whole number, 1 or more")
     return int(version)
 

@@ -26,7 +26,8 @@ _FORMATS: dict[str, Any] = {
     "uuid": is_event_id,
     "cursor": lambda text: decode_cursor(text) is not None,
 }
-_validators: dict[int, "Draft202012Validator"] = {}
+_validators: dict[int, tuple[Mapping[str, Any], "Draft202012Validator"]] = {}
+"""By the identity of a schema, which is kept with it, so that no other can have the same one."""
 
 Checks = Mapping[str, Callable[[Any], str | None]]
 """By member, what is wrong with its value, in words. They stand in for the schema where it cannot
@@ -84,14 +85,15 @@ def faults_of(
 
 
 def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":
-    """Compiled at first use; schemas are constants, so their identity is their name."""
+    """The compiled schema; compiled at first use, since schemas are constants."""
     if id(schema) not in _validators:
         import jsonschema_rs
 
-        _validators[id(schema)] = jsonschema_rs.Draft202012Validator(
+        compiled = jsonschema_rs.Draft202012Validator(
             dict(schema), formats=_FORMATS, validate_formats=True, mask="it"
         )
-    return _validators[id(schema)]
+        _validators[id(schema)] = schema, compiled
+    return _validators[id(schema)][1]
 
 
 def _faults(error: "ValidationError", schema: Mapping[str, Any]) -> Iterator[FieldError]:

@@ -64,11 +64,11 @@ class Caller(Struct, frozen=True):
 COGNITO_SCOPE_PREFIX = "eventline/"
 """The resource server whose scopes count: `eventline/events:write` is `events:write`."""
 _EVERY_SCOPE = frozenset(SCOPES)
-_ARN = re.compile(
+_ARN = (
     r"arn:aws[a-z-]*:(?:iam|sts)::(?P<account>[0-9]{12}):"
     r"(?:user/(?:[\x21-\x7e]*/)?(?P<user>[^/]+)|assumed-role/(?P<role>[^/]+)/[^/]+)"
 )
-_BETWEEN = re.compile(r"[\s,\[\]]+")
+_BETWEEN = r"[\s,\[\]]+"
 
 
 class AuthConfig(Struct, frozen=True):
@@ -112,7 +112,7 @@ def _from_iam(context: Mapping[str, Any], admins: frozenset[str]) -> Caller:
     arn = _mapping(context.get("identity")).get("userArn")
     if not arn:
         raise _nobody()
-    found = _ARN.fullmatch(str(arn))
+    found = re.fullmatch(_ARN, str(arn))
     owner = found and (found["user"] or found["role"])
     if not found or not is_owner(owner):
         raise ForbiddenError(
@@ -144,7 +144,7 @@ def _words(value: Any) -> list[str]:
     """The words of a claim: API Gateway writes a list as `a,b`, `[a, b]` or `a b`."""
     if isinstance(value, list):
         return [word for word in value if isinstance(word, str)]
-    return [word for word in _BETWEEN.split(value) if word] if isinstance(value, str) else []
+    return [word for word in re.split(_BETWEEN, value) if word] if isinstance(value, str) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

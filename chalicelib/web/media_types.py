@@ -7,7 +7,7 @@ PROBLEM = "application/problem+json"
 CLOUD_EVENT = "application/cloudevents+json"
 CLOUD_EVENTS = "application/cloudevents-batch+json"
 SCHEMA = "application/schema+json"
-_CHARSET = re.compile(r'\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?', re.IGNORECASE)
+_CHARSET = r'\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?'
 
 
 def is_in_utf8(content_type: str, media_type: str) -> bool:
@@ -15,7 +15,8 @@ def is_in_utf8(content_type: str, media_type: str) -> bool:
     given = content_type.strip()
     if given[: len(media_type)].lower() != media_type:
         return False
-    return _CHARSET.fullmatch(given, len(media_type)) is not None
+    parameters = given[len(media_type) :]
+    return re.fullmatch(_CHARSET, parameters, flags=re.IGNORECASE) is not None
 
 
 def is_json_in_utf8(content_type: str) -> bool:
