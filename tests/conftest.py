@@ -72,7 +72,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 
 # Imported once the variables are set.
-pytest_plugins = ("tests.support.app_on_moto", "tests.support.store_backends")
+pytest_plugins = (
+    "tests.support.moto_aws",
+    "tests.support.app_on_moto",
+    "tests.support.store_backends",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -133,13 +133,13 @@ def test_the_longest_batch_is_taken() -> None:
     ids=lambda body: f"{body[:20]}{len(body)}",
 )
 def test_a_hostile_body_is_not_slow(body: bytes) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     try:
         for item in split(body, Form.PLAIN)[:1]:
             read_item(item, Form.PLAIN)
     except InvalidRequestError:
         pass
-    assert time.monotonic() - began < WORST_SECONDS
+    assert time.process_time() - began < WORST_SECONDS
 
 
 def test_an_item_becomes_one_line_of_the_same_length() -> None:

@@ -34,6 +34,7 @@ def test_it_sends_and_follows_an_event_and_fails_none_on_purpose() -> None:
     assert smoke_events.use_token not in actions
 
 
+@pytest.mark.enable_socket
 def test_a_stage_that_does_not_answer_fails(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,13 +4,12 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError
-from moto import mock_aws
 from msgspec import structs
 
 from chalicelib.aws.dynamodb import ShardedIndex
@@ -43,6 +42,7 @@ from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.web.callers import Caller
 from chalicelib.web.request import PageQuery, Request
 from tests.support.factories import no_schema
+from tests.support.moto_aws import client
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 TABLE, BUCKET, SHARDS = "items", "bronze", 4
@@ -64,22 +64,6 @@ class Clock:
         return self.now
 
 
-class OneAtATime:
-    """A client that makes one call at a time: DynamoDB in process, unlike the real one, does not
-    check and write at once."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self._lock = threading.Lock()
-
-    def __getattr__(self, name: str) -> Any:
-        def call(**arguments: Any) -> Any:
-            with self._lock:
-                return getattr(self._client, name)(**arguments)
-
-        return call
-
-
 class Aws:
     """Clients in process. `calls` lists the API calls; `once` does something before the next call
     of an operation."""
@@ -87,19 +71,18 @@ class Aws:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self._before: dict[str, Any] = {}
-        session = botocore.session.Session()
-        self.dynamodb = OneAtATime(self._client(session, "dynamodb"))
-        self.s3 = self._client(session, "s3")
+        self.dynamodb = client("dynamodb")
+        self.s3 = client("s3")
 
-    def _client(self, session: Any, service: str) -> Any:
-        client = session.create_client(
-            service,
-            region_name="us-east-1",
-            aws_access_key_id="testing",
-            aws_secret_access_key="testing",
-        )
-        client.meta.events.register("before-call", self._begin)
-        return client
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """See the clients' calls."""
+        emitters = [client(service).meta.events for service in ("dynamodb", "s3")]
+        for events in emitters:
+            events.register("before-call", self._begin)
+        yield
+        for events in emitters:
+            events.unregister("before-call", self._begin)
 
     def once(self, operation: str, act: Any) -> None:
         self._before[operation] = act
@@ -111,9 +94,9 @@ class Aws:
 
 
 @pytest.fixture(name="aws")
-def start_aws() -> Iterator[Aws]:
-    with mock_aws():
-        aws = Aws()
+def start_aws(moto: None) -> Iterator[Aws]:
+    aws = Aws()
+    with aws.watched():
         aws.s3.create_bucket(Bucket=BUCKET)
         names = ("pk", "ownerShard", "listKey")
         aws.dynamodb.create_table(

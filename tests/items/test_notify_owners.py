@@ -2,23 +2,21 @@
 
 import copy
 import json
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 
 from chalicelib.aws.effects import KEPT, Claim, EffectStore
 from chalicelib.aws.sns import Message, Refusal, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import BatchIncompleteError, UnavailableError
 from chalicelib.items.notify import LEASE_SECONDS, MAX_DEAD_LETTER_BYTES, NotifyDeps, notify_owners
+from tests.support.moto_aws import client
 
 EVENTS = Path(__file__).parent.parent / "samples"
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -36,12 +34,7 @@ class Clock:
 
 class Client:
     """A client of which one operation can be made to act otherwise. `calls` lists what is called,
-    `act` maps an operation to what is done instead, given the arguments and the real operation.
-
-    One call at a time: DynamoDB in process, unlike the real one, does not check and write at once.
-    """
-
-    _one_at_a_time = threading.RLock()
+    `act` maps an operation to what is done instead, given the arguments and the real operation."""
 
     def __init__(self, client: Any, calls: list[str], act: dict[str, Callable[..., Any]]) -> None:
         self._client, self._calls, self._act = client, calls, act
@@ -52,8 +45,7 @@ class Client:
         def call(**arguments: Any) -> Any:
             self._calls.append(name)
             act = self._act.get(name)
-            with self._one_at_a_time:
-                return act(operation, **arguments) if act else operation(**arguments)
+            return act(operation, **arguments) if act else operation(**arguments)
 
         return call
 
@@ -66,16 +58,7 @@ class Platform:
         self.act: dict[str, Callable[..., Any]] = {}
         self.clock = Clock()
         self.seconds_left = 60.0
-        session = botocore.session.Session()
-        self._sns, self._sqs, self._dynamodb = (
-            session.create_client(
-                name,
-                region_name="us-east-1",
-                aws_access_key_id="testing",
-                aws_secret_access_key="testing",
-            )
-            for name in ("sns", "sqs", "dynamodb")
-        )
+        self._sns, self._sqs, self._dynamodb = map(client, ("sns", "sqs", "dynamodb"))
         self._dynamodb.create_table(
             TableName=TABLE,
             BillingMode="PAY_PER_REQUEST",
@@ -138,9 +121,8 @@ class Platform:
 
 
 @pytest.fixture(name="platform")
-def start_platform() -> Iterator[Platform]:
-    with mock_aws():
-        yield Platform()
+def start_platform(moto: None) -> Platform:
+    return Platform()
 
 
 def sample(name: str) -> list[dict[str, Any]]:

@@ -5,14 +5,11 @@ subscriber change the first one's filter), `Sns` stands in front of it and does 
 """
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-import botocore.session
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 from msgspec import structs
 
 from chalicelib.aws.dynamodb import ShardedIndex
@@ -35,6 +32,7 @@ from chalicelib.items.subscriptions import (
 )
 from chalicelib.web.callers import Caller
 from chalicelib.web.request import Request
+from tests.support.moto_aws import client
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 TABLE, SHARDS = "items", 4
@@ -124,16 +122,7 @@ class Platform:
     """Topic, table, and a queue for each of two owners."""
 
     def __init__(self) -> None:
-        session = botocore.session.Session()
-        sns, self.sqs, self.dynamodb = (
-            session.create_client(
-                name,
-                region_name="us-east-1",
-                aws_access_key_id="testing",
-                aws_secret_access_key="testing",
-            )
-            for name in ("sns", "sqs", "dynamodb")
-        )
+        sns, self.sqs, self.dynamodb = map(client, ("sns", "sqs", "dynamodb"))
         names = ("pk", "ownerShard", "listKey")
         self.dynamodb.create_table(
             TableName=TABLE,
@@ -181,9 +170,8 @@ class Platform:
 
 
 @pytest.fixture(name="platform")
-def start_platform() -> Iterator[Platform]:
-    with mock_aws():
-        yield Platform()
+def start_platform(moto: None) -> Platform:
+    return Platform()
 
 
 def arn_of(subscription: Subscription) -> str:

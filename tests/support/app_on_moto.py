@@ -4,14 +4,11 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import botocore.session
 import pytest
 from chalice.test import Client, HTTPResponse
-from moto import mock_aws
 from moto.sqs.models import sqs_backends
 
 import app
@@ -20,6 +17,7 @@ from chalicelib.aws import clients
 from chalicelib.tokens.manage import issue_token
 from tests.conftest import ACCOUNT, REGION, STAGE_VARIABLES
 from tests.support.factories import LambdaContext, unique
+from tests.support.moto_aws import client
 from tests.support.resources import Names, make_resources
 
 NAMES = Names(
@@ -147,25 +145,13 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def poller() -> Iterator[Any]:
-    """moto in place of AWS, empty, and the SQS client that Lambda's poller has there. The clients
-    that `wiring` makes last for all tests."""
-    with mock_aws():
-        yield _sqs()
-
-
-@cache
-def _sqs() -> Any:
-    return botocore.session.Session().create_client("sqs", region_name=REGION)
-
-
-@pytest.fixture
-def platform(poller: Any) -> Iterator[Platform]:
-    """The application over empty tables, buckets and queues."""
+def platform(moto: None) -> Iterator[Platform]:
+    """The application over empty tables, buckets and queues. The clients that `wiring` makes last
+    for all tests."""
     wiring.schema_check.cache_clear()
     wiring.secrets.cache_clear()
     make_resources(clients.aws, NAMES)
-    platform = Platform(poller)
+    platform = Platform(client("sqs"))
 
     def note(model: Any, **_: Any) -> None:
         platform.calls.append(model.name)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from infra import stack
@@ -47,7 +48,6 @@ class Names:
 
 def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
     """Make them all; returns the URLs of the queue and of its dead-letter queue."""
-    resources = stack.read_template()["Resources"]
     for table, resource in (
         (names.events_table, "EventsTable"),
         (names.tokens_table, "TokensTable"),
@@ -56,11 +56,7 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
         (names.alerts_table, "AlertsTable"),
         (names.schemas_table, "SchemasTable"),
     ):
-        properties = resources[resource]["Properties"]
-        schema = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
-        clients("dynamodb").create_table(
-            TableName=table, **{name: properties[name] for name in schema if name in properties}
-        )
+        clients("dynamodb").create_table(TableName=table, **_schema(resource))
     for bucket in (names.bronze_bucket, names.silver_bucket):
         clients("s3").create_bucket(Bucket=bucket)
     create = clients("sqs").create_queue
@@ -72,3 +68,17 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
         create(QueueName=f"{prefix}-{name}")
     clients("events").create_event_bus(Name=names.bus)
     return url, dead_letter_url
+
+
+def _schema(resource: str) -> dict[str, Any]:
+    """What makes a table of the template."""
+    properties = _resources()[resource]["Properties"]
+    names = ("AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes", "BillingMode")
+    return {name: properties[name] for name in names if name in properties}
+
+
+@cache
+def _resources() -> dict[str, Any]:
+    """The template's resources. To read it takes longer than to make them all."""
+    resources: dict[str, Any] = stack.read_template()["Resources"]
+    return resources

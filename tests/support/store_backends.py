@@ -8,11 +8,11 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import botocore.session
 import pytest
-from moto import mock_aws
 
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.aws.sqs import DeadLetterQueue, Queue
@@ -36,7 +36,7 @@ from tests.support.fake_stores import (
     FakeTokenStore,
     StoredObject,
 )
-from tests.support.resources import Names, make_resources
+from tests.support.resources import Clients, Names, make_resources
 
 MESSAGES = 10
 
@@ -90,21 +90,27 @@ def _fake_backend() -> Backend:
     )
 
 
-def _real_backend(endpoint: str | None) -> Backend:
+@cache
+def _clients(endpoint: str | None) -> tuple[Clients, list[str]]:
+    """Clients that last for the process, and a list of the calls that they have made."""
     calls: list[str] = []
     session = botocore.session.Session()
-    made: dict[str, Any] = {}
 
+    def note(model: Any, **_: Any) -> None:
+        calls.append(model.name)
+
+    @cache
     def clients(service: str) -> Any:
-        if service not in made:
-            keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-            client = session.create_client(
-                service, region_name=REGION, endpoint_url=endpoint, **keys
-            )
-            client.meta.events.register("before-call", _note(calls))
-            made[service] = client
-        return made[service]
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        client = session.create_client(service, region_name=REGION, endpoint_url=endpoint, **keys)
+        client.meta.events.register("before-call", note)
+        return client
 
+    return clients, calls
+
+
+def _real_backend(endpoint: str | None) -> Backend:
+    clients, calls = _clients(endpoint)
     names = Names.with_prefix(f"contract-{uuid.uuid4().hex[:12]}")
     url, _ = make_resources(clients, names)
 
@@ -133,17 +139,9 @@ def _real_backend(endpoint: str | None) -> Backend:
     )
 
 
-def _note(calls: list[str]) -> Callable[..., None]:
-    def note(model: Any, **_: Any) -> None:
-        calls.append(model.name)
-
-    return note
-
-
 @pytest.fixture
-def moto_backend() -> Iterator[Backend]:
-    with mock_aws():
-        yield _real_backend(None)
+def moto_backend(moto: None) -> Backend:
+    return _real_backend(None)
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import base64
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
@@ -25,6 +23,7 @@ from chalicelib.uploads.model import ObjectRecord, UploadOrder, object_id, owner
 from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.callers import Caller
 from chalicelib.web.request import PageQuery, Request
+from tests.support.moto_aws import client
 
 TABLE = "eventline-test-S3ObjectEvents"
 BUCKET = "eventline-test-uploads"
@@ -88,10 +87,10 @@ class Platform:
     """The table with its two indexes."""
 
     def __init__(self) -> None:
-        client = boto3.client("dynamodb", region_name="us-east-1", **KEYS)
+        dynamodb = client("dynamodb")
         hashes = {"by-owner": "ownerShard", "by-time": "allShard"}
         names = ["objectId", "listKey", *hashes.values()]
-        client.create_table(
+        dynamodb.create_table(
             TableName=TABLE,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in names],
@@ -108,7 +107,7 @@ class Platform:
                 for index, key in hashes.items()
             ],
         )
-        self.counting = Counting(client)
+        self.counting = Counting(dynamodb)
         self.store = UploadStore(self.counting, TABLE, SHARDS)
         self.deps = uploading(ShardedIndex(self.counting, TABLE, SHARDS))
 
@@ -146,9 +145,8 @@ def offered(body: object) -> Any:
 
 
 @pytest.fixture
-def platform() -> Iterator[Platform]:
-    with mock_aws():
-        yield Platform()
+def platform(moto: None) -> Platform:
+    return Platform()
 
 
 @pytest.fixture

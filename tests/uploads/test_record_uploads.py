@@ -3,16 +3,14 @@
 import copy
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
-from moto import mock_aws
 from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import from_item
@@ -20,13 +18,13 @@ from chalicelib.aws.sqs import Queue
 from chalicelib.uploads.model import ObjectRecord
 from chalicelib.uploads.record import RecordDeps, record_uploads
 from chalicelib.uploads.store import UploadStore
+from tests.support.moto_aws import client
 
 EVENTS = Path(__file__).parents[1] / "samples"
 TABLE = "eventline-test-S3ObjectEvents"
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
 DAY = 86400
 SHARDS = 4
-KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -49,14 +47,14 @@ class Platform:
     """The table, the dead-letter queue, and what the function works with."""
 
     def __init__(self) -> None:
-        self.dynamodb = boto3.client("dynamodb", region_name="us-east-1", **KEYS)
+        self.dynamodb = client("dynamodb")
         self.dynamodb.create_table(
             TableName=TABLE,
             BillingMode="PAY_PER_REQUEST",
             AttributeDefinitions=[{"AttributeName": "objectId", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "objectId", "KeyType": "HASH"}],
         )
-        self._sqs = boto3.client("sqs", region_name="us-east-1", **KEYS)
+        self._sqs = client("sqs")
         self._url = self._sqs.create_queue(QueueName="uploads-dlq")["QueueUrl"]
         self.deps = RecordDeps(
             store=UploadStore(self.dynamodb, TABLE, SHARDS),
@@ -108,9 +106,8 @@ class Unreachable:
 
 
 @pytest.fixture
-def platform() -> Iterator[Platform]:
-    with mock_aws():
-        yield Platform()
+def platform(moto: None) -> Platform:
+    return Platform()
 
 
 def throttled() -> ClientError:
