@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import packages_distributions
-from importlib.util import cache_from_source
 from pathlib import Path
 
 # Prints the file of each module that importing `app` runs. A lazy module is loaded, but not run.
@@ -34,7 +33,7 @@ _COMPILE = """
 import json, py_compile, sys
 from py_compile import PycInvalidationMode
 for source, target, name in json.load(sys.stdin):
-    py_compile.compile(source, target, name, True, -1, PycInvalidationMode.CHECKED_HASH)
+    py_compile.compile(source, target, name, True, 0, PycInvalidationMode.CHECKED_HASH)
 """
 
 
@@ -74,7 +73,8 @@ def _compile(project_dir: Path, variables: Mapping[str, str]) -> None:
         place = source.relative_to(project_dir / folder)
         if place.parts[0] in shipped:
             beside = project_dir / ("" if place.parts[0] == "chalicelib" else "vendor") / place
-            order.append((str(source), cache_from_source(str(beside)), str(place)))
+            name = f"{place.stem}.{sys.implementation.cache_tag}.pyc"
+            order.append((str(source), str(beside.parent / "__pycache__" / name), str(place)))
     _python(_COMPILE, project_dir, environ, json.dumps(order))
 
 
