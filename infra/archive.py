@@ -2,7 +2,7 @@
 
 Lambda can not write bytecode, so at each cold start it would compile again what importing `app`
 runs. That part is shipped compiled. What only some functions import is not: it would make the
-archive a fifth larger. The bytecode holds the hash of its source, and Python uses it for no other
+archive a sixth larger. The bytecode holds the hash of its source, and Python uses it for no other
 source (PEP 552, "checked hash-based pycs"). Of `app.py` and of Chalice's own modules the packager
 takes nothing but the source, so their bytecode goes to `vendor`, whose contents end up beside them.
 """
@@ -63,7 +63,8 @@ def _compile(project_dir: Path, variables: Mapping[str, str]) -> None:
     if listed is None:
         # Chalice imports it next, and tells what is wrong.
         return
-    path, sources = json.loads(listed)
+    # The last line: what `app` prints comes before it.
+    path, sources = json.loads(listed.splitlines()[-1])
     shipped = _shipped(project_dir)
     order = []
     for source, folder in itertools.product(map(Path, sources), path):
