@@ -2,7 +2,7 @@
 
 Lambda cannot write bytecode, so at each cold start it would compile again what importing `app`
 runs. That part is shipped compiled. What only some functions import is not: it would make the
-archive a fifth larger. The bytecode holds the hash of its source, and Python uses it for no other
+archive a sixth larger. The bytecode holds the hash of its source, and Python uses it for no other
 source (PEP 552, "checked hash-based pycs"). Of `app.py` and of Chalice's own modules the packager
 takes nothing but the source, so their bytecode goes to `vendor`, whose contents end up beside them.
 """
@@ -17,7 +17,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import packages_distributions
-from importlib.util import cache_from_source
 from pathlib import Path
 
 # Prints the file of each module that importing `app` runs. A lazy module is loaded, but not run.
@@ -34,7 +33,7 @@ _COMPILE = """
 import json, py_compile, sys
 from py_compile import PycInvalidationMode
 for source, target, name in json.load(sys.stdin):
-    py_compile.compile(source, target, name, True, -1, PycInvalidationMode.CHECKED_HASH)
+    py_compile.compile(source, target, name, True, 0, PycInvalidationMode.CHECKED_HASH)
 """
 
 
@@ -64,7 +63,8 @@ def _compile(project_dir: Path, variables: Mapping[str, str]) -> None:
     if listed is None:
         # Chalice imports it next, and tells what is wrong.
         return
-    path, sources = json.loads(listed)
+    # The last line: what `app` prints comes before it.
+    path, sources = json.loads(listed.splitlines()[-1])
     shipped = _shipped(project_dir)
     order = []
     for source, folder in itertools.product(map(Path, sources), path):
@@ -74,7 +74,8 @@ def _compile(project_dir: Path, variables: Mapping[str, str]) -> None:
         place = source.relative_to(project_dir / folder)
         if place.parts[0] in shipped:
             beside = project_dir / ("" if place.parts[0] == "chalicelib" else "vendor") / place
-            order.append((str(source), cache_from_source(str(beside)), str(place)))
+            name = f"{place.stem}.{sys.implementation.cache_tag}.pyc"
+            order.append((str(source), str(beside.parent / "__pycache__" / name), str(place)))
     _python(_COMPILE, project_dir, environ, json.dumps(order))
 
 

@@ -1,9 +1,13 @@
 """The three locks: each holds the one before it, and each is enough for what it is for."""
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 from importlib.metadata import packages_distributions
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +88,47 @@ def test_make_asks_for_the_small_lock_where_it_is_enough() -> None:
 
 def test_what_lambda_ships_has_no_sdk() -> None:
     assert not pins("requirements.lock").keys() & {"boto3", "botocore", "chalice"}
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A checkout whose `.venv` has what the small lock says."""
+    (tmp_path / "local").mkdir()
+    for name in ("requirements-up.lock", "local/venv.sh"):
+        shutil.copyfile(project.ROOT / name, tmp_path / name)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    shutil.copyfile(tmp_path / "requirements-up.lock", tmp_path / ".venv" / "requirements-up.lock")
+    return tmp_path
+
+
+def install(checkout: Path, python: str) -> subprocess.CompletedProcess[str]:
+    """Bring `.venv` to the small lock, with an interpreter for a new one."""
+    return subprocess.run(
+        ["bash", "local/venv.sh", "requirements-up.lock", python],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_what_is_installed_is_left_alone_though_its_lock_was_touched(installed: Path) -> None:
+    lock, stamp = installed / "requirements-up.lock", installed / ".venv" / "requirements-up.lock"
+    os.utime(stamp, (0, 0))
+
+    done = install(installed, "no-such-python")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    # So make sees that it is up to date.
+    assert stamp.stat().st_mtime >= lock.stat().st_mtime
+
+
+def test_without_a_python_that_can_be_used_it_says_what_to_do(installed: Path) -> None:
+    (installed / "requirements-up.lock").write_text("another==1.0", encoding="utf-8")
+
+    done = install(installed, "no-such-python")
+
+    assert done.returncode == 1
+    assert "Eventline needs Python 3.11 or newer" in done.stderr
+    assert "make PYTHON=/path/to/python3.11 up" in done.stderr
