@@ -10,7 +10,7 @@ from chalicelib.items.model import (
     MAX_ENTITY_TAGS,
     MAX_ITEM_BYTES,
     Content,
-    Revision,
+    Revisions,
     is_known,
     make_content,
     revisions_to_change,
@@ -316,7 +316,7 @@ def _read_content(request: Request) -> Content:
     return make_content(parse_json(request.body))
 
 
-def _read_if_match(request: Request) -> tuple[Revision, ...] | None:
+def _read_if_match(request: Request) -> Revisions:
     """The revisions in `If-Match`; None for `*`.
 
     `PreconditionRequiredError` without the header (RFC 6585, section 3).

@@ -25,7 +25,7 @@ from chalicelib.items.model import (
     Content,
     Guard,
     Item,
-    Revision,
+    Revisions,
     bad_expiry,
     body_key,
     keyed_item_id,
@@ -129,14 +129,10 @@ def list_items(
 
 
 def replace_item(
-    item_id: str,
-    content: Content,
-    revisions: tuple[Revision, ...] | None,
-    caller: Caller,
-    deps: ItemDeps,
+    item_id: str, content: Content, revisions: Revisions, caller: Caller, deps: ItemDeps
 ) -> Item:
-    """Replace the item's content, if it is at one of `revisions` (None: at any); one call, three
-    for large data. Raises `NotFoundError`, `PreconditionFailedError`, `SchemaViolationError`."""
+    """Replace the item's content, if it is at one of `revisions`; one call, three for large data.
+    Raises `NotFoundError`, `PreconditionFailedError`, `SchemaViolationError`."""
     _check_schema(content, deps)
     guard = _guard(item_id, caller, revisions, deps)
     if _has_expired(content, guard.now):
@@ -152,9 +148,7 @@ def replace_item(
     return deps.items.put(item_id, content, key, guard)
 
 
-def delete_item(
-    item_id: str, revisions: tuple[Revision, ...] | None, caller: Caller, deps: ItemDeps
-) -> None:
+def delete_item(item_id: str, revisions: Revisions, caller: Caller, deps: ItemDeps) -> None:
     """Delete the item, if it is at one of `revisions`; one call. Raises as `replace_item` does."""
     deps.items.delete(item_id, _guard(item_id, caller, revisions, deps))
 
@@ -164,9 +158,7 @@ def _check_schema(content: Content, deps: ItemDeps) -> None:
     deps.check_schema(content.schema_name, content.data, is_json)
 
 
-def _guard(
-    item_id: str, caller: Caller, revisions: tuple[Revision, ...] | None, deps: ItemDeps
-) -> Guard:
+def _guard(item_id: str, caller: Caller, revisions: Revisions, deps: ItemDeps) -> Guard:
     if not is_event_id(item_id):
         raise NotFoundError("no such item")
     return Guard(caller.sees_only, revisions, clock.to_text(deps.now()))

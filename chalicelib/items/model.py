@@ -98,12 +98,16 @@ class Revision(Struct, frozen=True):
     hash_start: str
 
 
+Revisions = tuple[Revision, ...] | None
+"""Those at which a change is allowed; None for any."""
+
+
 class Guard(Struct, frozen=True):
     """When a change is allowed: the item is `owner`'s (None: anybody's), has not expired at `now`,
-    and is at one of `revisions` (None: at any)."""
+    and is at one of `revisions`."""
 
     owner: str | None
-    revisions: tuple[Revision, ...] | None
+    revisions: Revisions
     now: str
 
     def sees(self, item: Item | None) -> TypeGuard[Item]:
@@ -169,7 +173,7 @@ def keyed_item_id(owner: str, key: str) -> str:
     return keyed_event_id(owner, f"items\0{key}")
 
 
-def revisions_to_change(header: str) -> tuple[Revision, ...] | None:
+def revisions_to_change(header: str) -> Revisions:
     """The revisions in an `If-Match`; None for `*`. Raises `InvalidRequestError`.
 
     The comparison is strong (RFC 9110, section 8.8.3.2): weak and foreign tags match nothing.

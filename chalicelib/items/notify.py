@@ -16,7 +16,6 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
 from chalicelib.aws.sns import BATCH_LIMIT, Message, Topic
@@ -72,8 +71,8 @@ def notify_owners(records: Sequence[Any], deps: NotifyDeps) -> None:
     """Notify owners of the changes in the records of a DynamoDB stream.
 
     Calls: none for a record that needs no message; else one to claim it, and for ten of them one to
-    publish and one to finish; one more for each set aside. Raises `BatchIncompleteError` when some
-    are left over.
+    publish and one to finish; up to two more for each set aside. Raises `BatchIncompleteError`
+    when some are left over.
     """
     tasks = [task for record in records for task in _tasks(record)]
     left_over = 0
@@ -145,7 +144,7 @@ def _run(tasks: Sequence[_Task], deps: NotifyDeps) -> int:
     claims = [(task, _claim(task, deps)) for task in tasks]
     claimed = [task for task, claim in claims if claim is Claim.CLAIMED]
     done = _publish([task for task in claimed if task.fault is None], deps)
-    done += [task for task in claimed if task.fault is not None and _set_aside(task, deps)]
+    done += [task for task in claimed if task.fault and _set_aside(task, task.fault, deps)]
     finished = {task.effect_id for task in done}
     failed = [task.effect_id for task in claimed if task.effect_id not in finished]
     _settle(lambda: deps.effects.finish(sorted(finished), deps.now()), len(finished))
@@ -182,7 +181,7 @@ def _publish(tasks: Sequence[_Task], deps: NotifyDeps) -> list[_Task]:
             done.append(task)
         elif refusal.sender_fault:
             fault = PermanentError("SNS refuses the notification", code=refusal.code)
-            if _set_aside(replace(task, fault=fault), deps):
+            if _set_aside(task, fault, deps):
                 done.append(task)
         else:
             log.warning("notification not published", extra=_facts(task, refusal.code))
@@ -194,11 +193,9 @@ def _message(change: Change) -> Message:
     return Message(change.subject, change.text, attributes)
 
 
-def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
+def _set_aside(task: _Task, fault: PermanentError, deps: NotifyDeps) -> bool:
     """Put a record on the dead-letter queue with the reason; False after an AWS error."""
-    if task.fault is None:
-        return False
-    reason = {"reason": task.fault.detail, "code": task.fault.code}
+    reason = {"reason": fault.detail, "code": fault.code}
     try:
         deps.dead_letters.send(_dead_letter(task.record), reason)
     except Exception as error:
@@ -206,7 +203,7 @@ def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
             raise
         log.error("stream record not set aside", extra=_facts(task, aws_code(error)))
         return False
-    log.warning("stream record set aside", extra=_facts(task, task.fault.code))
+    log.warning("stream record set aside", extra=_facts(task, fault.code))
     return True
 
 

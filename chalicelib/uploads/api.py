@@ -78,8 +78,8 @@ _ORDER = component(
     order(
         {
             "filename": text(
-                f"The file's name: no control characters, none that change the direction of text,"
-                f" at most {MAX_FILENAME_BYTES} bytes of UTF-8.",
+                f"The file's name: no control characters, no characters that change the direction"
+                f" of text, at most {MAX_FILENAME_BYTES} bytes of UTF-8.",
                 minLength=1,
                 maxLength=MAX_FILENAME_BYTES,
                 pattern=FILENAME_PATTERN,
