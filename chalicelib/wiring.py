@@ -48,7 +48,7 @@ from chalicelib.schemas.manage import SchemaDeps
 from chalicelib.schemas.store import SchemaStore
 from chalicelib.tokens import manage
 from chalicelib.tokens.store import TokenStore
-from chalicelib.uploads.manage import UploadDeps
+from chalicelib.uploads.api import UploadDeps
 from chalicelib.uploads.record import RecordDeps
 from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.callers import Caller
@@ -337,7 +337,7 @@ def uploads() -> UploadDeps:
     config = settings()
     return UploadDeps(
         bucket=UploadBucket(aws("s3"), config.uploads_bucket),
-        index=ShardedIndex(aws("dynamodb"), config.uploads_table, config.ledger_shards),
+        records=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
         url_seconds=config.upload_url_seconds,
         max_bytes=config.upload_max_bytes,
     )

@@ -3,25 +3,19 @@
 from chalicelib.core.errors import PayloadTooLargeError, PreconditionRequiredError
 from chalicelib.core.strict_json import parse_json
 from chalicelib.items import manage, subscriptions
-from chalicelib.items.manage import ItemDeps, NewItem
+from chalicelib.items.manage import ItemDeps
 from chalicelib.items.model import (
     ENTITY_TAG_CHARACTERS,
     EXPIRY,
     MAX_ENTITY_TAGS,
     MAX_ITEM_BYTES,
     Content,
-    Revision,
+    Revisions,
     is_known,
     make_content,
     revisions_to_change,
 )
-from chalicelib.items.subscriptions import (
-    CONFIRMED,
-    ENDPOINTS,
-    PENDING,
-    SubscriptionDeps,
-    SubscriptionOrder,
-)
+from chalicelib.items.subscriptions import CONFIRMED, ENDPOINTS, PENDING, SubscriptionDeps
 from chalicelib.web.body import read_body
 from chalicelib.web.describe import (
     ETAG,
@@ -70,7 +64,7 @@ _ITEM_DATA = component(
         "description": "Any JSON object of at most 1 MiB.",
         "properties": {
             EXPIRY: nullable(
-                text("A time to come, at which the item ends by itself.", format="date-time")
+                text("A time in the future, when the item expires.", format="date-time")
             )
         },
         "additionalProperties": True,
@@ -104,9 +98,7 @@ _OF = f"The item's ETag, up to {MAX_ENTITY_TAGS} between commas, or `*` for any 
 _IF_MATCH = shared(
     header("If-Match", _ENTITY_TAGS, f"Change it only in this state. {_OF}", required=True)
 )
-_IF_NONE_MATCH = shared(
-    header("If-None-Match", _ENTITY_TAGS, f"304 while it is in this state. {_OF}")
-)
+_IF_NONE_MATCH = shared(header("If-None-Match", _ENTITY_TAGS, f"304 if it is in this state. {_OF}"))
 _ITEM_ID = shared(path("item_id", "The item's id.", uuid()))
 _SENT = content(_ITEM_DATA, item=_DATA)
 _SHOWN = content(_ITEM, item=_EXAMPLE)
@@ -126,7 +118,9 @@ _ORDER = component(
     order(
         {
             "protocol": {**_PROTOCOLS, "description": f"must be one of {', '.join(ENDPOINTS)}"},
-            "endpoint": {"description": "Who is told; the protocol says what it looks like."},
+            "endpoint": {
+                "description": "Who gets the messages, in a form that depends on the protocol."
+            },
         },
         ["protocol"],
         allOf=[
@@ -157,7 +151,7 @@ _SUBSCRIPTION = component(
             "status": {
                 "type": "string",
                 "enum": [PENDING, CONFIRMED],
-                "description": "pending until the endpoint's owner follows the link.",
+                "description": "pending until somebody follows the link that the endpoint got.",
             },
             "createdAt": moment(),
         }
@@ -185,7 +179,7 @@ LIST_ITEMS = Operation(
     "A page of an owner's items, newest first",
     {
         200: response(
-            "The page; it may be short where items are large.",
+            "The page; it may be short if items are large.",
             content(page_of(_ITEM), page={"items": [_EXAMPLE], "cursor": None}),
         )
     },
@@ -196,14 +190,14 @@ GET_ITEM = Operation(
     "One item",
     {
         200: response("The item.", _SHOWN, {"ETag": ETAG}),
-        304: response("It is in the state named.", headers={"ETag": ETAG}),
+        304: response("It is in a state that the client has.", headers={"ETag": ETAG}),
     },
     (404,),
     parameters=[_ITEM_ID, _IF_NONE_MATCH],
 )
 PUT_ITEM = Operation(
     _TAG,
-    "Make an item hold other data",
+    "Replace an item's data",
     {200: response("The item as it is now.", _SHOWN, {"ETag": ETAG})},
     (404, 412, 415, 428),
     parameters=[_ITEM_ID, _IF_MATCH],
@@ -211,14 +205,14 @@ PUT_ITEM = Operation(
 )
 DELETE_ITEM = Operation(
     _TAG,
-    "Remove an item",
+    "Delete an item",
     {204: response("It is gone.")},
     (404, 412, 428),
     parameters=[_ITEM_ID, _IF_MATCH],
 )
 POST_SUBSCRIPTION = Operation(
     _TAG,
-    "Be told of changes of one's own items",
+    "Subscribe to changes of your own items",
     {
         201: response(
             "The subscription; the same endpoint again is the same one.",
@@ -228,7 +222,7 @@ POST_SUBSCRIPTION = Operation(
         )
     },
     (409, 415),
-    description="409 for an endpoint that another owner has; 400 for one that SNS refuses.",
+    description="409 for an endpoint that another owner has, 400 for one that SNS refuses.",
     body=content(_ORDER, email={"protocol": "email", "endpoint": "shop@example.com"}),
 )
 LIST_SUBSCRIPTIONS = Operation(
@@ -255,16 +249,9 @@ DELETE_SUBSCRIPTION = Operation(
 
 def post_item(request: Request, deps: ItemDeps) -> Response:
     """`POST /items`: any JSON object; an `Idempotency-Key` makes it idempotent."""
-    made = manage.create_item(
-        NewItem(
-            owner=request.caller.owner,
-            idempotency_key=request.idempotency_key,
-            content=_read_content(request),
-        ),
-        deps,
-    )
-    item = made.item
-    location = f"/items/{item.item_id}"
+    key, data = request.idempotency_key, _read_content(request)
+    made = manage.create_item(request.caller.owner, data, key, deps)
+    item, location = made.item, f"/items/{made.item.item_id}"
     return created(item.to_dict(), location, etag=item.etag, replayed=made.replayed)
 
 
@@ -275,7 +262,7 @@ def list_items(request: Request, deps: ItemDeps) -> Response:
 
 
 def get_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
-    """`GET /items/{item_id}`: 304 if `If-None-Match` names the state it is in."""
+    """`GET /items/{item_id}`: 304 if `If-None-Match` names its state."""
     item = manage.read_item(item_id, request.caller, deps)
     known = request.header("if-none-match")
     if known and is_known(known, item):
@@ -301,8 +288,8 @@ def post_subscription(request: Request, deps: SubscriptionDeps) -> Response:
     """`POST /subscriptions`: the same endpoint again is the same subscription."""
     request.check_json()
     body = read_body(request, _ORDER.value, "the subscription cannot be made")
-    wanted = SubscriptionOrder(request.caller.owner, body["protocol"], body["endpoint"])
-    made = subscriptions.subscribe(wanted, deps)
+    owner, protocol, endpoint = request.caller.owner, body["protocol"], body["endpoint"]
+    made = subscriptions.subscribe(owner, protocol, endpoint, deps)
     return created(made.to_dict(), f"/subscriptions/{made.subscription_id}")
 
 
@@ -319,7 +306,7 @@ def delete_subscription(request: Request, subscription_id: str, deps: Subscripti
 
 
 def _read_content(request: Request) -> Content:
-    """What the body makes an item hold."""
+    """The content in the body."""
     request.check_json()
     size = len(request.body)
     if size > MAX_ITEM_BYTES:
@@ -329,8 +316,8 @@ def _read_content(request: Request) -> Content:
     return make_content(parse_json(request.body))
 
 
-def _read_if_match(request: Request) -> tuple[Revision, ...] | None:
-    """The revisions at which a change may be made; None for any (`*`).
+def _read_if_match(request: Request) -> Revisions:
+    """The revisions in `If-Match`; None for `*`.
 
     `PreconditionRequiredError` without the header (RFC 6585, section 3).
     """

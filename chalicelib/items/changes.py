@@ -1,4 +1,4 @@
-"""What changed in an item, as a stream record shows it and in words that its owner reads.
+"""A change of an item, and the message about it.
 
 Source of the limits: Amazon SNS API Reference, "Publish": a subject is ASCII without line breaks,
 less than 100 characters; ten messages of a batch together have at most 256 KB.
@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
+from itertools import islice
 from typing import Any
 
 from msgspec import Struct
@@ -32,8 +33,8 @@ class Kind(StrEnum):
 
 
 class Snapshot(Struct, frozen=True):
-    """An item at one moment. `data` is None for data too large for the table, which `data_sha256`
-    and `data_bytes` then stand for; `version` is None for an item that was put by hand."""
+    """An item at one moment. `data` is None for data too large for the table: `data_sha256` and
+    `data_bytes` stand for them. `version` is None for an item that somebody put by hand."""
 
     owner: str
     version: int | None
@@ -60,7 +61,8 @@ class FieldChange(Struct, frozen=True):
 
 
 class Change(Struct, frozen=True):
-    """One change of an item, to be told to `owner`. `old` or `new` is None where there is none."""
+    """One change of an item, for a message to `owner`. `old` is None for a new item, `new` for one
+    that is gone."""
 
     item_id: str
     owner: str
@@ -70,17 +72,16 @@ class Change(Struct, frozen=True):
     new: Snapshot | None
 
     @property
-    def is_felt(self) -> bool:
-        """Whether the item's data changed: a new version that holds the same is no news."""
-        if self.old is None or self.new is None:
-            return True
-        if self.old.data is None and self.new.data is None:
-            return self.old.data_sha256 != self.new.data_sha256
-        return bool(_differences(self.old, self.new, limit=1)) or self.is_opaque
+    def changes_data(self) -> bool:
+        """Whether the data differ; a new version with the same data needs no message."""
+        old, new = self.old, self.new
+        if old and new and old.data is None and new.data is None:
+            return old.data_sha256 != new.data_sha256
+        return old is None or new is None or self.is_opaque or bool(_fields(self))
 
     @property
     def is_opaque(self) -> bool:
-        """Whether what changed cannot be said field by field."""
+        """Whether data are too large to compare field by field."""
         return any(side is not None and side.data is None for side in (self.old, self.new))
 
     @property
@@ -88,13 +89,14 @@ class Change(Struct, frozen=True):
         """`Item <id> was updated: price, stock and 2 more`."""
         verb = "expired" if self.kind is Kind.EXPIRED else f"was {self.kind}"
         text = f"Item {self.item_id} {verb}"
-        if self.kind is Kind.UPDATED and self.old and self.new and not self.is_opaque:
-            paths = [change.path for change in _differences(self.old, self.new, limit=MAX_LINES)]
+        if self.kind is Kind.UPDATED and not self.is_opaque:
+            paths = [field.path for field in _fields(self)]
             more = len(paths) - _SUBJECT_PATHS
             text += f": {', '.join(paths[:_SUBJECT_PATHS])}"
             if more > 0:
                 text += f" and {more} more" if len(paths) <= MAX_LINES else " and more"
-        return _ascii_line(text)
+        plain = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text)
+        return _shorten(plain, MAX_SUBJECT)
 
     @property
     def text(self) -> str:
@@ -107,9 +109,10 @@ class Change(Struct, frozen=True):
 def changes_of(
     item_id: str, kind: Kind, at: str, old: Snapshot | None, new: Snapshot | None
 ) -> list[Change]:
-    """The changes that one stream record tells of, those that are felt.
+    """The changes of data in one stream record.
 
-    An item that changes hands is gone for the one and new for the other: neither sees the other's.
+    When an item gets another owner, it is deleted for the old one and created for the new one, so
+    that neither sees the other's data.
     """
     if old and new and old.owner != new.owner:
         return [
@@ -117,10 +120,8 @@ def changes_of(
             Change(item_id, new.owner, Kind.CREATED, at, None, new),
         ]
     side = new or old
-    if side is None:
-        return []
-    change = Change(item_id, side.owner, kind, at, old, new)
-    return [change] if change.is_felt else []
+    change = side and Change(item_id, side.owner, kind, at, old, new)
+    return [change] if change and change.changes_data else []
 
 
 def compare(old: Any, new: Any, path: str = "") -> Iterator[FieldChange]:
@@ -151,16 +152,10 @@ def _is_same(old: Any, new: Any) -> bool:
     return isinstance(old, bool) == isinstance(new, bool) and bool(old == new)
 
 
-def _differences(old: Snapshot, new: Snapshot, limit: int) -> list[FieldChange]:
-    """At most `limit` and one more."""
-    if old.data is None or new.data is None:
-        return []
-    found = []
-    for change in compare(old.data, new.data):
-        found.append(change)
-        if len(found) > limit:
-            break
-    return found
+def _fields(change: Change) -> list[FieldChange]:
+    """The changed fields, at most one more than fit into a message."""
+    old, new = (side.data if side and side.data else {} for side in (change.old, change.new))
+    return list(islice(compare(old, new), MAX_LINES + 1))
 
 
 def _sentence(change: Change) -> str:
@@ -179,14 +174,9 @@ def _details(change: Change) -> list[str]:
         if change.kind is Kind.UPDATED:
             return [f"The content changed; it is too large to show here{size}."]
         return [f"Its content is too large to show here{size}."]
-    old = change.old.data if change.old and change.old.data else {}
-    new = change.new.data if change.new and change.new.data else {}
-    lines: list[str] = []
-    for field in compare(old, new):
-        if len(lines) == MAX_LINES:
-            lines.append("  ... and more")
-            break
-        lines.append(field.in_words())
+    lines = [field.in_words() for field in _fields(change)]
+    if len(lines) > MAX_LINES:
+        lines[MAX_LINES] = "  ... and more"
     if change.kind in (Kind.DELETED, Kind.EXPIRED):
         return ["It held:", *lines] if lines else ["It held nothing."]
     if change.kind is Kind.CREATED:
@@ -195,7 +185,7 @@ def _details(change: Change) -> list[str]:
 
 
 def _join(path: str, name: str) -> str:
-    """`address.city`; a name that is no plain word is quoted: `address["post code"]`."""
+    """`address.city`; other names than plain words are quoted: `address["post code"]`."""
     if not _PLAIN_NAME.fullmatch(name):
         return f"{path}[{json.dumps(name, ensure_ascii=False)}]"
     return f"{path}.{name}" if path else name
@@ -207,9 +197,3 @@ def _value(value: Any) -> str:
 
 def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
-
-
-def _ascii_line(text: str) -> str:
-    """`text` as a subject: what is no printable ASCII becomes `?`."""
-    plain = "".join(sign if sign.isascii() and sign.isprintable() else "?" for sign in text)
-    return _shorten(plain, MAX_SUBJECT)

@@ -1,36 +1,38 @@
-"""An item: a JSON object that its owner keeps, changes and is told about.
+"""An item: a JSON object that its owner stores, changes and gets messages about.
 
-The whole body that a client sends is the item's data. One member has a meaning of its own:
-`expiresAt`, an ISO 8601 time to come, is when the item ends by itself; without it (or null) the
-item stays. Data are compared as JSON, so neither the order of members nor white space is a change.
+The whole body of a request is the item's data. One member has a meaning of its own: `expiresAt`, an
+ISO 8601 time in the future, is when the item expires; without it (or with null) the item stays.
+Data are compared as JSON, so the order of members and white space make no difference.
 
-An ETag is `"<version>-<start of the data's hash>"`: the version alone would come again if an item
-were deleted and made anew under its idempotency key. Source: RFC 9110, sections 8.8.3 and 13.1.
+An ETag is `"<version>-<start of the data's hash>"`: the version alone would repeat if an item were
+deleted and made again under its idempotency key. Source: RFC 9110, sections 8.8.3 and 13.1.
 """
 
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
+import msgspec
 from msgspec import Struct
 
 from chalicelib.core import clock
-from chalicelib.core.errors import InvalidRequestError
+from chalicelib.core.errors import InvalidRequestError, NotFoundError, PreconditionFailedError
 from chalicelib.core.ids import keyed_event_id, sha256
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.core.strict_json import dump_json
 
 MAX_ITEM_BYTES = 1024 * 1024
 MAX_INLINE_BYTES = 64 * 1024
-"""Data beyond this are kept in S3: a DynamoDB item holds 400 KB, a stream record both images of it,
-and every write pays by the kilobyte."""
+"""Larger data go to S3: a DynamoDB item holds 400 KB, a stream record both images of it, and every
+write costs by the kilobyte."""
 MAX_ENTITY_TAGS = 20
 EXPIRY = "expiresAt"
-_HASH_CHARACTERS = 16
 ENTITY_TAG_CHARACTERS = "!#-~"
-"""What stands between the quotes of an ETag, as a class of a pattern. Bytes beyond ASCII are read,
-but not asked for."""
+"""What may stand between the quotes of an ETag, as a class of a pattern. Bytes beyond ASCII are
+accepted, but not documented."""
+_NOT_SHOWN = ("dataSha256", "bodyKey", "firstSha256")
+_HASH_CHARACTERS = 16
 _ENTITY_TAG = re.compile(rf'(W/)?"([{ENTITY_TAG_CHARACTERS}\x80-\xff]*)"')
 _ENTITY_TAGS = re.compile(
     rf"[ \t,]*{_ENTITY_TAG.pattern}(?:[ \t]*,[ \t,]*{_ENTITY_TAG.pattern})*[ \t,]*"
@@ -39,7 +41,7 @@ _OURS = re.compile(rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{_HASH_CHARACTERS}}})")
 
 
 class Content(Struct, frozen=True):
-    """What an item is to hold: `text` is `data` as compact ASCII JSON, as it is stored."""
+    """Data for an item; `text` is `data` as compact ASCII JSON, the stored form."""
 
     data: Mapping[str, Any]
     text: str
@@ -48,8 +50,8 @@ class Content(Struct, frozen=True):
 
     @property
     def schema_name(self) -> str:
-        """The name under which a schema for such an item is registered: `item.<type>` where the
-        data's own `type` is a name, else `item`."""
+        """The name of the schema for such an item: `item.<type>` if the data's own `type` is a
+        name, else `item`."""
         kind = self.data.get("type")
         named = f"item.{kind}"
         return "item" if not isinstance(kind, str) or name_fault(named, MAX_TYPE_BYTES) else named
@@ -59,21 +61,21 @@ class Content(Struct, frozen=True):
         return len(self.text) > MAX_INLINE_BYTES
 
 
-class Item(Struct, frozen=True):
-    """An item as it is kept. `data` is None for an item whose data are in S3, at `body_key`."""
+class Item(Struct, frozen=True, kw_only=True, rename="camel"):
+    """An item as it is stored. `data` is None if the data are in S3, at `body_key`. `first_sha256`
+    is the hash of the first data, for an item made under an idempotency key."""
 
     item_id: str
     owner: str
     version: int
     created_at: str
     updated_at: str
-    data_sha256: str
+    expires_at: str | None = None
     data_bytes: int
-    data: Mapping[str, Any] | None
-    body_key: str | None
-    expires_at: str | None
-    first_sha256: str | None
-    """The hash of the data it was made with, if that was under an idempotency key."""
+    data: Mapping[str, Any] | None = None
+    data_sha256: str
+    body_key: str | None = None
+    first_sha256: str | None = None
 
     @property
     def etag(self) -> str:
@@ -83,22 +85,10 @@ class Item(Struct, frozen=True):
     def list_key(self) -> str:
         return f"{self.created_at}#{self.item_id}"
 
-    def is_there(self, now: str) -> bool:
-        """Whether it has not expired; DynamoDB may take days to delete an item that has."""
-        return self.expires_at is None or now < self.expires_at
-
     def to_dict(self) -> dict[str, Any]:
         """The item as the API shows it."""
-        return {
-            "itemId": self.item_id,
-            "owner": self.owner,
-            "version": self.version,
-            "createdAt": self.created_at,
-            "updatedAt": self.updated_at,
-            EXPIRY: self.expires_at,
-            "dataBytes": self.data_bytes,
-            "data": self.data,
-        }
+        values = msgspec.to_builtins(self)
+        return {name: value for name, value in values.items() if name not in _NOT_SHOWN}
 
 
 class Revision(Struct, frozen=True):
@@ -108,35 +98,49 @@ class Revision(Struct, frozen=True):
     hash_start: str
 
 
+Revisions = tuple[Revision, ...] | None
+"""Those at which a change is allowed; None for any."""
+
+
 class Guard(Struct, frozen=True):
-    """When a change may be made: the item is `owner`'s (None: anybody's), has not expired at `now`,
-    and is at one of `revisions` (None: at any)."""
+    """When a change is allowed: the item is `owner`'s (None: anybody's), has not expired at `now`,
+    and is at one of `revisions`."""
 
     owner: str | None
-    revisions: tuple[Revision, ...] | None
+    revisions: Revisions
     now: str
 
-    def sees(self, item: Item | None) -> bool:
-        """Whether there is such an item for the one who asks."""
-        return item is not None and self.owner in (None, item.owner) and item.is_there(self.now)
+    def sees(self, item: Item | None) -> TypeGuard[Item]:
+        """Whether the item exists for the caller. DynamoDB may take days to delete expired ones."""
+        return (
+            item is not None
+            and self.owner in (None, item.owner)
+            and (item.expires_at is None or self.now < item.expires_at)
+        )
 
     def allows(self, item: Item) -> bool:
-        """Whether the item is at a revision that may be changed."""
+        """Whether the item is at one of the revisions."""
         return self.revisions is None or any(
             item.version == revision.version and item.data_sha256.startswith(revision.hash_start)
             for revision in self.revisions
         )
 
+    def refusal(self, item: Item | None) -> NotFoundError | PreconditionFailedError:
+        """The error for a change that this item does not allow."""
+        if not self.sees(item):
+            return NotFoundError("no such item")
+        return PreconditionFailedError(f"the item is at {item.etag} now")
+
 
 def make_content(document: Any) -> Content:
-    """What `document`, a parsed body, makes an item hold. Raises `InvalidRequestError`."""
+    """The content in a parsed body. Raises `InvalidRequestError`."""
     if not isinstance(document, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     return Content(document, dump_json(document), data_sha256(document), _expiry(document))
 
 
 def new_item(item_id: str, owner: str, now: str, content: Content, *, keyed: bool) -> Item:
-    """The first version of an item whose data, if they are large, go to `body_key`."""
+    """The first version of an item. `keyed`: it is made under an idempotency key."""
     return Item(
         item_id=item_id,
         owner=owner,
@@ -153,44 +157,43 @@ def new_item(item_id: str, owner: str, now: str, content: Content, *, keyed: boo
 
 
 def body_key(owner: str, item_id: str, content: Content) -> str | None:
-    """`items/<owner>/<itemId>/<hash>.json`; None for data that are kept in the table.
-
-    Named after what it holds, so that a request that is sent again writes the same object.
-    """
+    """`items/<owner>/<itemId>/<hash>.json`; None for data that fit into the table. The hash makes
+    a repeated request write the same object."""
     return f"items/{owner}/{item_id}/{content.data_sha256}.json" if content.is_large else None
 
 
 def data_sha256(data: Any) -> str:
-    """The hash of JSON data, the same for whatever order its members are in."""
+    """The hash of JSON data, whatever the order of members."""
     return sha256(json.dumps(data, separators=(",", ":"), sort_keys=True).encode())
 
 
 def keyed_item_id(owner: str, key: str) -> str:
     """The item id that an owner's idempotency key stands for."""
-    # No header holds a NUL, so no event's key gives the same id.
+    # A header cannot hold a NUL, so no event's key gives the same id.
     return keyed_event_id(owner, f"items\0{key}")
 
 
-def revisions_to_change(header: str) -> tuple[Revision, ...] | None:
+def revisions_to_change(header: str) -> Revisions:
     """The revisions in an `If-Match`; None for `*`. Raises `InvalidRequestError`.
 
-    The comparison is strong (RFC 9110, section 8.8.3.2): a weak tag, like one that is not ours,
-    matches nothing.
+    The comparison is strong (RFC 9110, section 8.8.3.2): weak and foreign tags match nothing.
     """
     tags = _entity_tags(header, "/header/If-Match")
     if tags is None:
         return None
-    return tuple(
-        revision
-        for weak, opaque in tags
-        if not weak and (revision := _revision(opaque)) is not None
-    )
+    ours = [_OURS.fullmatch(opaque) for weak, opaque in tags if not weak]
+    return tuple(Revision(int(match[1]), match[2]) for match in ours if match)
 
 
 def is_known(header: str, item: Item) -> bool:
     """Whether an `If-None-Match` names the item's state, compared weakly."""
     tags = _entity_tags(header, "/header/If-None-Match")
     return tags is None or any(f'"{opaque}"' == item.etag for _, opaque in tags)
+
+
+def bad_expiry() -> InvalidRequestError:
+    """The error for an `expiresAt` that is not a time, or is in the past."""
+    return InvalidRequestError.at(f"/{EXPIRY}", "must be an ISO 8601 time to come")
 
 
 def _expiry(document: Mapping[str, Any]) -> str | None:
@@ -200,20 +203,15 @@ def _expiry(document: Mapping[str, Any]) -> str | None:
     try:
         return clock.to_text(clock.from_text(value))
     except (ValueError, TypeError, OverflowError):
-        raise InvalidRequestError.at(f"/{EXPIRY}", "must be an ISO 8601 time to come") from None
+        raise bad_expiry() from None
 
 
-def _entity_tags(header: str, pointer: str) -> list[tuple[bool, str]] | None:
-    """The tags of a header as (is weak, opaque part); None for `*`."""
+def _entity_tags(header: str, pointer: str) -> list[tuple[str, str]] | None:
+    """(weak, opaque part) of each tag in a header, weak being `W/` or empty; None for `*`."""
     if header.strip() == "*":
         return None
     tags = _ENTITY_TAG.findall(header) if _ENTITY_TAGS.fullmatch(header) else []
     if not 1 <= len(tags) <= MAX_ENTITY_TAGS:
         detail = f"must be * or 1 to {MAX_ENTITY_TAGS} ETags in quotes"
         raise InvalidRequestError.at(pointer, detail)
-    return [(weak != "", opaque) for weak, opaque in tags]
-
-
-def _revision(opaque: str) -> Revision | None:
-    match = _OURS.fullmatch(opaque)
-    return None if match is None else Revision(int(match[1]), match[2])
+    return tags

@@ -1,23 +1,21 @@
-"""Notifications: from the stream of the table of items to messages that owners read.
+"""Notifications: from the stream of the items table to messages that owners read.
 
-A stream delivers a record again until its batch succeeds, and everything behind it waits. So every
-record ends here in one of four ways: nothing to tell; told; set aside on the dead-letter queue with
-the reason, because trying again cannot help; or left over, for which the batch raises at the end,
-after all others are through. What is told or set aside is claimed first and noted after, so that
-the next delivery of the batch does not do it again.
+A stream delivers a batch again until it succeeds, and later records wait behind it. So every record
+ends in one of four ways: it needs no message; its message is published; it is set aside on the
+dead-letter queue, because trying again cannot help; or it is left over. If any are left over, the
+batch fails at the end, after all others are done. What is published or set aside is claimed first
+and marked finished after, so that the next delivery of the batch does not repeat it.
 
-Records go in tens: a claim for each, one call to publish them, one to note them. A process that
-dies leaves at most ten claims, whose lease must run out before they are told (maybe again).
+Records go in tens: a claim for each, one call to publish them, one to finish them. If the process
+dies, at most ten claims remain. They are made again, perhaps twice, when their lease has run out.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
 from chalicelib.aws.sns import BATCH_LIMIT, Message, Topic
@@ -30,21 +28,28 @@ from chalicelib.core.errors import (
     aws_code,
     is_aws_fault,
 )
+from chalicelib.core.ids import sha256
 from chalicelib.core.log import log
-from chalicelib.items.changes import Change, Kind, Snapshot, changes_of
+from chalicelib.items.changes import Change, Kind, changes_of
 from chalicelib.items.store import PK_PREFIX, read_image
 
 LEASE_SECONDS = 60
-"""At least the function's time-out: nobody else may take a claim from a process that lives."""
+"""At least the function's time-out, so that nobody else takes the claim of a running process."""
 MARGIN_SECONDS = 5.0
 MAX_DEAD_LETTER_BYTES = 200_000
 """A queue's message holds 256 KB, attributes included (Amazon SQS quotas)."""
 _SERVICE = "dynamodb.amazonaws.com"
-_KINDS = {"INSERT": Kind.CREATED, "MODIFY": Kind.UPDATED, "REMOVE": Kind.DELETED}
+_OLD, _NEW = "OldImage", "NewImage"
+_KINDS = {
+    "INSERT": (Kind.CREATED, [_NEW]),
+    "MODIFY": (Kind.UPDATED, [_OLD, _NEW]),
+    "REMOVE": (Kind.DELETED, [_OLD]),
+}
+"""What a stream record's event means, and the images it needs."""
 
 
 class NotifyDeps(Struct, frozen=True):
-    """The collaborators of `notify_owners`; `remaining` gives the seconds left to this run."""
+    """The collaborators of `notify_owners`; `remaining` gives the seconds left in this run."""
 
     effects: EffectStore
     topic: Topic
@@ -54,7 +59,7 @@ class NotifyDeps(Struct, frozen=True):
 
 
 class _Task(Struct, frozen=True):
-    """One effect: to publish `message`, or to set the record aside for `fault`."""
+    """One effect: publish `message`, or set the record aside for `fault`."""
 
     effect_id: str
     record: Any
@@ -63,11 +68,11 @@ class _Task(Struct, frozen=True):
 
 
 def notify_owners(records: Sequence[Any], deps: NotifyDeps) -> None:
-    """Tell owners of the changes in `records`, those of a Lambda event of a DynamoDB stream.
+    """Notify owners of the changes in the records of a DynamoDB stream.
 
-    Calls: none for a record with nothing to tell; else one to claim it, and for ten of them one to
-    publish and one to note; two more for each set aside. Raises `BatchIncompleteError` when some
-    are left over.
+    Calls: none for a record that needs no message; else one to claim it, and for ten of them one to
+    publish and one to finish; up to two more for each set aside. Raises `BatchIncompleteError`
+    when some are left over.
     """
     tasks = [task for record in records for task in _tasks(record)]
     left_over = 0
@@ -75,19 +80,19 @@ def notify_owners(records: Sequence[Any], deps: NotifyDeps) -> None:
         if deps.remaining() < MARGIN_SECONDS:
             left_over += len(tasks) - start
             break
-        left_over += _have_effects(tasks[start : start + BATCH_LIMIT], deps)
+        left_over += _run(tasks[start : start + BATCH_LIMIT], deps)
     if left_over:
         raise BatchIncompleteError(f"{left_over} of {len(tasks)} notifications left over")
 
 
 def _tasks(record: Any) -> list[_Task]:
-    """The effects of a record: none, one, or two where an item changed hands."""
+    """The effects of a record: none, one, or two for an item that changed its owner."""
     effect_id = _effect_id(record)
     try:
         messages = [_message(change) for change in _changes(record)]
     except PermanentError as error:
         return [_Task(effect_id, record, None, error)]
-    except Exception as error:  # noqa: BLE001 - nothing outside takes part, so it would fail again
+    except Exception as error:  # noqa: BLE001 - there was no call, so it would fail again
         fault = PermanentError("the record cannot be put in words", code=type(error).__name__)
         return [_Task(effect_id, record, None, fault)]
     return [
@@ -96,32 +101,26 @@ def _tasks(record: Any) -> list[_Task]:
 
 
 def _changes(record: Any) -> list[Change]:
-    """What a record tells; `PermanentError` for one that cannot be understood."""
+    """The changes in a record; `PermanentError` for one that cannot be understood."""
     try:
-        name, seen = record["eventName"], record["dynamodb"]
+        seen = record["dynamodb"]
         pk = seen["Keys"]["pk"]["S"]
         if not pk.startswith(PK_PREFIX):
             return []
-        kind = _KINDS[name]
-        needed = {"INSERT": ["NewImage"], "MODIFY": ["OldImage", "NewImage"]}
-        images = {image: seen[image] for image in needed.get(name, ["OldImage"])}
+        kind, needed = _KINDS[record["eventName"]]
+        images = {name: seen[name] for name in needed}
         millis = int(float(seen["ApproximateCreationDateTime"]) * 1000)
         at = clock.to_text(clock.from_millis(millis))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise PermanentError("not a record of the stream of items", code="record") from error
-    old = _snapshot(images, "OldImage")
-    new = _snapshot(images, "NewImage")
-    if kind is Kind.DELETED and _has_expired(record, images["OldImage"], millis):
+    sides = {name: read_image(image) for name, image in images.items()}
+    if kind is Kind.DELETED and _has_expired(record, images[_OLD], millis):
         kind = Kind.EXPIRED
-    return changes_of(pk.removeprefix(PK_PREFIX), kind, at, old, new)
-
-
-def _snapshot(images: Mapping[str, Any], name: str) -> Snapshot | None:
-    return read_image(images[name]) if name in images else None
+    return changes_of(pk.removeprefix(PK_PREFIX), kind, at, sides.get(_OLD), sides.get(_NEW))
 
 
 def _has_expired(record: Mapping[str, Any], image: Mapping[str, Any], millis: int) -> bool:
-    """Whether an item went because its time had come, not because somebody removed it.
+    """Whether an item expired, rather than being deleted by somebody.
 
     Source: Amazon DynamoDB Developer Guide, "DynamoDB Streams and Time to Live".
     """
@@ -133,29 +132,28 @@ def _has_expired(record: Mapping[str, Any], image: Mapping[str, Any], millis: in
 
 
 def _effect_id(record: Any) -> str:
-    """The id of a record's effect: the stream's own, or its hash if it has none."""
+    """The record's own id, or its hash if it has none."""
     event_id = record.get("eventID") if isinstance(record, dict) else None
     if isinstance(event_id, str) and event_id:
         return f"notify#{event_id}"
-    text = json.dumps(record, sort_keys=True, default=str)
-    return f"notify#{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"notify#{sha256(json.dumps(record, sort_keys=True, default=str).encode())}"
 
 
-def _have_effects(tasks: Sequence[_Task], deps: NotifyDeps) -> int:
+def _run(tasks: Sequence[_Task], deps: NotifyDeps) -> int:
     """Make at most ten effects; how many are left over."""
     claims = [(task, _claim(task, deps)) for task in tasks]
     claimed = [task for task, claim in claims if claim is Claim.CLAIMED]
     done = _publish([task for task in claimed if task.fault is None], deps)
-    done += [task for task in claimed if task.fault is not None and _set_aside(task, deps)]
+    done += [task for task in claimed if task.fault and _set_aside(task, task.fault, deps)]
     finished = {task.effect_id for task in done}
     failed = [task.effect_id for task in claimed if task.effect_id not in finished]
-    _note(lambda: deps.effects.finish(sorted(finished), deps.now()), len(finished))
-    _note(lambda: deps.effects.release(failed), len(failed))
+    _settle(lambda: deps.effects.finish(sorted(finished), deps.now()), len(finished))
+    _settle(lambda: deps.effects.release(failed), len(failed))
     return len(failed) + sum(claim in (None, Claim.BUSY) for _, claim in claims)
 
 
 def _claim(task: _Task, deps: NotifyDeps) -> Claim | None:
-    """What became of the claim; None when AWS did not say, so that the record is left over."""
+    """What became of the claim; None after an AWS error, so that the record is left over."""
     try:
         return deps.effects.claim(task.effect_id, deps.now(), LEASE_SECONDS)
     except Exception as error:
@@ -166,7 +164,7 @@ def _claim(task: _Task, deps: NotifyDeps) -> Claim | None:
 
 
 def _publish(tasks: Sequence[_Task], deps: NotifyDeps) -> list[_Task]:
-    """Tell of changes; those that are done with, told or set aside."""
+    """Publish messages; the tasks that are done: published or set aside."""
     if not tasks:
         return []
     try:
@@ -183,7 +181,7 @@ def _publish(tasks: Sequence[_Task], deps: NotifyDeps) -> list[_Task]:
             done.append(task)
         elif refusal.sender_fault:
             fault = PermanentError("SNS refuses the notification", code=refusal.code)
-            if _set_aside(replace(task, fault=fault), deps):
+            if _set_aside(task, fault, deps):
                 done.append(task)
         else:
             log.warning("notification not published", extra=_facts(task, refusal.code))
@@ -195,11 +193,9 @@ def _message(change: Change) -> Message:
     return Message(change.subject, change.text, attributes)
 
 
-def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
-    """Put a record on the dead-letter queue with the reason; False if that cannot be now."""
-    if task.fault is None:
-        return False
-    reason = {"reason": task.fault.detail, "code": task.fault.code}
+def _set_aside(task: _Task, fault: PermanentError, deps: NotifyDeps) -> bool:
+    """Put a record on the dead-letter queue with the reason; False after an AWS error."""
+    reason = {"reason": fault.detail, "code": fault.code}
     try:
         deps.dead_letters.send(_dead_letter(task.record), reason)
     except Exception as error:
@@ -207,28 +203,25 @@ def _set_aside(task: _Task, deps: NotifyDeps) -> bool:
             raise
         log.error("stream record not set aside", extra=_facts(task, aws_code(error)))
         return False
-    log.warning("stream record set aside", extra=_facts(task, task.fault.code))
+    log.warning("stream record set aside", extra=_facts(task, fault.code))
     return True
 
 
 def _dead_letter(record: Any) -> str:
-    """The record as JSON; without its images if a message cannot hold them."""
+    """The record as JSON, without its images if they are too large for a message."""
     text = json.dumps(record, default=str)
     if len(text) <= MAX_DEAD_LETTER_BYTES or not isinstance(record, dict):
         return text[:MAX_DEAD_LETTER_BYTES]
     seen = record.get("dynamodb")
-    small = {
-        name: value
-        for name, value in (seen.items() if isinstance(seen, dict) else ())
-        if name not in ("OldImage", "NewImage")
-    }
+    members = seen.items() if isinstance(seen, dict) else ()
+    small = {name: value for name, value in members if name not in (_OLD, _NEW)}
     named = {name: record.get(name) for name in ("eventID", "eventName", "eventSourceARN")}
     return json.dumps({**named, "dynamodb": small, "imagesLeftOut": True}, default=str)
 
 
-def _note(write: Callable[[], None], number: int) -> None:
-    """Note what became of effects. If that fails they may be had again when their lease is over,
-    which is better than not at all, so the batch goes on."""
+def _settle(write: Callable[[], None], number: int) -> None:
+    """Finish or release claims. If that fails, the batch goes on: when the lease has run out, the
+    effects may be made again, which is better than never."""
     if not number:
         return
     try:

@@ -1,57 +1,55 @@
-"""Data of items that are too large for the table: objects of the bronze bucket below `items/`.
+"""Items in DynamoDB, and large data in S3.
 
-An object is named after what it holds and never changed. Like all of bronze, the data of earlier
-versions and of deleted items stay for as long as the bucket's life cycle says.
+An item is one DynamoDB item, `pk` = `ITEM#<itemId>`, with data up to 64 KB in it as JSON text.
+Every change is one conditional write. The notifications for owners come from the table's stream, so
+an item carries what they need: owner, version, and the data or their hash.
 
-Items: one DynamoDB item each, `pk` = `ITEM#<itemId>`, data up to 64 KB in it as JSON text.
+An item that somebody put into the table by hand is read leniently. Its data may be JSON text, a
+map, or whatever attributes it has besides ours. Notifications need its `owner`; the API shows it
+only with all of our attributes.
 
-Every change is one conditional write. The table's stream is what the owners' notifications are made
-from, so an item carries what they need: owner, version, the data or their hash. What somebody
-put into the table by hand is read leniently: its data may be JSON text, a map, or whatever
-attributes it has besides ours; it needs an `owner` to be told about, and all of our attributes to
-show in the API. `sharded_index` lists the items.
+Larger data are objects of the bronze bucket below `items/`, named after their hash and never
+changed. As in all of bronze, the data of old versions and deleted items stay until the bucket's
+lifecycle rules remove them.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
-from chalicelib.aws.dynamodb import to_attribute, to_item
+from chalicelib.aws.dynamodb import Partitions, ShardedIndex, Table, to_item
 from chalicelib.core import clock
-from chalicelib.core.errors import (
-    ConflictError,
-    InvalidJsonError,
-    NotFoundError,
-    PermanentError,
-    PreconditionFailedError,
-    UnavailableError,
-)
+from chalicelib.core.errors import ConflictError, InvalidJsonError, PermanentError
 from chalicelib.core.names import is_owner
 from chalicelib.core.paging import shard_of
 from chalicelib.core.strict_json import parse_json
 from chalicelib.items.changes import Snapshot
 from chalicelib.items.model import Content, Guard, Item
 
+PK_PREFIX = "ITEM#"
+_NOT_DATA = {*Item.__struct_encode_fields__, "pk", "ttl", "ownerShard", "listKey"}
+
 
 class ItemBodies:
-    """Reads and writes them."""
+    """Reads and writes large data."""
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._client = client
         self._bucket = bucket
 
     def put(self, key: str, text: str) -> None:
-        """Keep data, given as JSON; one call."""
+        """Store data, given as JSON; one call."""
         self._client.put_object(
             Bucket=self._bucket, Key=key, Body=text.encode(), ContentType="application/json"
         )
 
     def get(self, key: str) -> Mapping[str, Any] | None:
-        """The data at `key`; None when there are none. One call."""
+        """The data at `key`; None if there are none. One call."""
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
         except ClientError as error:
@@ -62,79 +60,46 @@ class ItemBodies:
         return data
 
 
-PK_PREFIX = "ITEM#"
-_BATCH_GET_LIMIT = 100
-_BATCH_GET_ROUNDS = 8
-_OWN = {
-    "itemId": "item_id",
-    "owner": "owner",
-    "version": "version",
-    "createdAt": "created_at",
-    "updatedAt": "updated_at",
-    "dataSha256": "data_sha256",
-    "dataBytes": "data_bytes",
-    "bodyKey": "body_key",
-    "expiresAt": "expires_at",
-    "firstSha256": "first_sha256",
-}
-_OPTIONAL = {"bodyKey", "expiresAt", "firstSha256"}
-_NOT_DATA = {*_OWN, "pk", "data", "ttl", "ownerShard", "listKey"}
-
-
 class ItemStore:
     """Reads and writes items. `shards` is the number of index partitions an owner."""
 
     def __init__(self, client: Any, table: str, shards: int) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table)
         self._shards = shards
 
     def add(self, item: Item, content: Content) -> Item | None:
-        """Write a new item; None when it was written, else the one that has its id. One call."""
+        """Write a new item; None when it was written, else the item with its id. One call."""
         values = {
+            **msgspec.to_builtins(replace(item, data=None)),
             "pk": f"{PK_PREFIX}{item.item_id}",
-            **{name: getattr(item, attribute) for name, attribute in _OWN.items()},
             "data": None if item.body_key else content.text,
             "ttl": _ttl(item.expires_at),
             "ownerShard": f"{item.owner}#{shard_of(item.item_id, self._shards)}",
             "listKey": item.list_key,
         }
-        _, before = self._write(
-            "put_item", Item=to_item(values), ConditionExpression="attribute_not_exists(pk)"
-        )
-        if before is None:
+        is_new = "attribute_not_exists(pk)"
+        outcome = self._table.write("put_item", Item=to_item(values), ConditionExpression=is_new)
+        if outcome.made:
             return None
-        other = _to_item(before)
+        other = _to_item(outcome.item)
         if other is None:
-            raise ConflictError("something that is no item of ours has this id")
+            raise ConflictError("a foreign entry of the table has this id")
         return other
 
     def get(self, item_id: str) -> Item | None:
         """The item, read consistently; one call."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(item_id), ConsistentRead=True
-        )
-        return _to_item(answer["Item"]) if "Item" in answer else None
+        found = self._table.get(_key(item_id))
+        return _to_item(found) if found else None
 
-    def get_many(self, item_ids: list[str]) -> dict[str, Item]:
-        """Up to a hundred items, those that exist, by id; one call, more if they are large."""
-        found: dict[str, Item] = {}
-        keys = [_key(item_id) for item_id in item_ids[:_BATCH_GET_LIMIT]]
-        request: Mapping[str, Any] = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        for _ in range(_BATCH_GET_ROUNDS):
-            if not request or not keys:
-                return found
-            answer = self._client.batch_get_item(RequestItems=request)
-            for item in map(_to_item, answer["Responses"].get(self._table, [])):
-                if item is not None:
-                    found[item.item_id] = item
-            request = answer.get("UnprocessedKeys") or {}
-        raise UnavailableError("the table of items is being throttled")
+    def get_many(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """The items that exist, by id; one call for a hundred, more if they are large."""
+        found = map(_to_item, self._table.get_many([_key(item_id) for item_id in item_ids]))
+        return {item.item_id: item for item in found if item}
 
     def put(self, item_id: str, content: Content, body_key: str | None, guard: Guard) -> Item:
-        """Make an item hold `content` from now on, one version up; one call.
+        """Replace an item's content, one version up; one call.
 
-        Raises `NotFoundError` or `PreconditionFailedError` when `guard` does not let it.
+        Raises `NotFoundError` or `PreconditionFailedError` when `guard` does not allow it.
         """
         changes = {
             "updatedAt": guard.now,
@@ -145,73 +110,61 @@ class ItemStore:
             "expiresAt": content.expires_at,
             "ttl": _ttl(content.expires_at),
         }
-        kept = {name: value for name, value in changes.items() if value is not None}
-        gone = [name for name, value in changes.items() if value is None]
-        assignments = ["#version = #version + :one", *(f"#{name} = :{name}" for name in kept)]
-        expression = "SET " + ", ".join(assignments)
-        if gone:
-            expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        present = to_item(changes)
+        assignments = ["#version = #version + :one", *(f"#{name} = :{name}" for name in present)]
+        # Never empty: either `data` or `bodyKey` is absent.
+        removed = [f"#{name}" for name in changes if name not in present]
         condition, names, values = _condition(guard)
-        answer, before = self._write(
+        outcome = self._table.write(
             "update_item",
             Key=_key(item_id),
-            UpdateExpression=expression,
+            UpdateExpression=f"SET {', '.join(assignments)} REMOVE {', '.join(removed)}",
             ConditionExpression=condition,
             ExpressionAttributeNames={**names, **{f"#{name}": name for name in changes}},
             ExpressionAttributeValues={
-                name: to_attribute(value)
-                for name, value in {
-                    **values,
-                    ":one": 1,
-                    **{f":{name}": value for name, value in kept.items()},
-                }.items()
+                **values,
+                ":one": {"N": "1"},
+                **{f":{name}": value for name, value in present.items()},
             },
             ReturnValues="ALL_NEW",
         )
-        now_kept = _to_item(answer["Attributes"] if before is None else before)
-        if before is not None and not (now_kept and _is_own_work(now_kept, content, guard)):
-            raise _refusal(now_kept, guard)
-        if now_kept is None:
-            raise NotFoundError("no such item")
-        return replace(now_kept, data=content.data)
+        current = _to_item(outcome.item)
+        if current is None or not (outcome.made or _is_own_work(current, content, guard)):
+            raise guard.refusal(current)
+        return replace(current, data=content.data)
 
     def delete(self, item_id: str, guard: Guard) -> None:
-        """Remove an item; raises as `put` does. One call.
+        """Delete an item; raises as `put` does. One call.
 
-        The SDK sends again what was not answered: a repeat that finds no item stands for the first
-        try, which removed it.
+        The SDK repeats a call without an answer. If a repeat finds no item, the first try deleted
+        it.
         """
         condition, names, values = _condition(guard)
-        _, before = self._write(
+        outcome = self._table.write(
             "delete_item",
             Key=_key(item_id),
             ConditionExpression=condition,
             ExpressionAttributeNames=names,
-            ExpressionAttributeValues={name: to_attribute(text) for name, text in values.items()},
+            ExpressionAttributeValues=values,
         )
-        if before is not None:
-            raise _refusal(_to_item(before), guard)
+        was_deleted = outcome.made or (outcome.is_repeat and not outcome.item)
+        if not was_deleted:
+            raise guard.refusal(_to_item(outcome.item))
 
-    def _write(
-        self, operation: str, **arguments: Any
-    ) -> tuple[Mapping[str, Any], Mapping[str, Any] | None]:
-        """(the answer, None) when the write was made; else ({}, the item that forbade it or {})."""
-        try:
-            answer = getattr(self._client, operation)(
-                TableName=self._table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **arguments
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            before: Mapping[str, Any] = error.response.get("Item", {})
-            is_repeat = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
-            made = operation == "delete_item" and is_repeat and not before
-            return {}, None if made else before
-        return answer, None
+
+def newest_ids(
+    index: ShardedIndex, name: str, limit: int, below: str | None
+) -> tuple[list[str], str | None]:
+    """(ids, the list key to go on below) of one page of the items table's index; one call a shard.
+    `name` is an owner's, or one that `subscriptions` gives."""
+    partitions = Partitions("by-owner", "ownerShard", name)
+    return index.newest(
+        partitions, limit, below, lambda entry: str(entry["listKey"]).rpartition("#")[2]
+    )
 
 
 def read_image(image: Mapping[str, Any]) -> Snapshot:
-    """An item as an image of a stream record shows it; `PermanentError` for what is none."""
+    """An item in an image of a stream record; `PermanentError` if it cannot be read."""
     try:
         values = _plain_item(image)
         data = _data(values)
@@ -235,10 +188,10 @@ def read_image(image: Mapping[str, Any]) -> Snapshot:
 def _condition(guard: Guard) -> tuple[str, dict[str, str], dict[str, Any]]:
     """(condition, its names, its values): `guard` as DynamoDB checks it."""
     is_item = "attribute_exists(#version)"
-    is_there = "(attribute_not_exists(#expiresAt) OR #expiresAt > :now)"
+    has_not_expired = "(attribute_not_exists(#expiresAt) OR #expiresAt > :now)"
+    clauses = [is_item, has_not_expired]
     names = {"#version": "version", "#expiresAt": "expiresAt"}
     values: dict[str, Any] = {":now": guard.now}
-    clauses = [is_item, is_there]
     if guard.owner is not None:
         clauses.append("#owner = :owner")
         names["#owner"] = "owner"
@@ -254,18 +207,12 @@ def _condition(guard: Guard) -> tuple[str, dict[str, str], dict[str, Any]]:
             )
             values |= {f":version{number}": version, f":hash{number}": hash_start}
         clauses.append(f"({' OR '.join(at_revision)})")
-    return " AND ".join(clauses), names, values
-
-
-def _refusal(item: Item | None, guard: Guard) -> NotFoundError | PreconditionFailedError:
-    if item is None or not guard.sees(item):
-        return NotFoundError("no such item")
-    return PreconditionFailedError(f"the item is at {item.etag} now")
+    return " AND ".join(clauses), names, to_item(values)
 
 
 def _is_own_work(item: Item, content: Content, guard: Guard) -> bool:
-    """Whether the state that stands against a change is what it made: the SDK sends again what was
-    not answered."""
+    """Whether a refused change made the item that refuses it: the SDK repeats a call without an
+    answer."""
     is_next = item.version - 1 in [revision.version for revision in guard.revisions or ()]
     is_same = (item.updated_at, item.data_sha256) == (guard.now, content.data_sha256)
     return is_next and is_same and guard.sees(item)
@@ -280,12 +227,12 @@ def _ttl(expires_at: str | None) -> int | None:
 
 
 def _to_item(attributes: Mapping[str, Any]) -> Item | None:
-    """The item; None for one that lacks what we write."""
-    values = _plain_item(attributes)
-    if not values.keys() >= _OWN.keys() - _OPTIONAL:
+    """The item; None without all of our attributes."""
+    try:
+        values = _plain_item(attributes)
+        return msgspec.convert({**values, "data": _data(values)}, Item)
+    except (ValueError, InvalidJsonError):
         return None
-    fields: dict[str, Any] = {attribute: values.get(name) for name, attribute in _OWN.items()}
-    return Item(data=_data(values), **fields)
 
 
 def _data(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -293,7 +240,7 @@ def _data(values: Mapping[str, Any]) -> Mapping[str, Any] | None:
     if isinstance(data, str):
         data = parse_json(data.encode())
     if data is not None and not isinstance(data, Mapping):
-        raise ValueError("the data are no JSON object")
+        raise ValueError("the data are not a JSON object")
     return data
 
 
@@ -301,28 +248,25 @@ def _plain_item(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(attribute) for name, attribute in attributes.items()}
 
 
-def _plain(attribute: Mapping[str, Any]) -> Any:
+def _plain(attribute: Mapping[str, Any]) -> Any:  # noqa: PLR0911 - a return for each kind
     """An attribute value of any kind as JSON; binary values are only named. Raises ValueError."""
     ((kind, value),) = attribute.items()
-    plain: Any
     match kind:
         case "S" | "BOOL":
-            plain = value
+            return value
         case "N":
             number = Decimal(value)
-            plain = int(number) if number == number.to_integral_value() else float(number)
+            return int(number) if number == number.to_integral_value() else float(number)
         case "NULL":
-            plain = None
+            return None
         case "M":
-            plain = _plain_item(value)
+            return _plain_item(value)
         case "L":
-            plain = [_plain(element) for element in value]
+            return [_plain(element) for element in value]
         case "SS":
-            plain = sorted(value)
+            return sorted(value)
         case "NS":
-            plain = sorted(_plain({"N": element}) for element in value)
+            return sorted(_plain({"N": element}) for element in value)
         case "B" | "BS":
-            plain = "(binary)"
-        case _:
-            raise ValueError("an attribute value of an unknown kind")
-    return plain
+            return "(binary)"
+    raise ValueError("an attribute value of an unknown kind")

@@ -1,45 +1,45 @@
-"""Who is told by which channel: one DynamoDB item a subscription, in the table of items, `pk` =
-`SUBSCRIPTION#<id>`, listed in its index under the name `subscriptions#<owner>`.
+"""Subscriptions: an owner's channels (e-mail, SQS, HTTPS) for messages about their items.
 
-SNS has one subscription for an endpoint of a topic, so the id stands for protocol and endpoint: the
-first owner who takes an endpoint has it, and nobody else can change its filter.
+Each is an SNS subscription to the topic of owners. Its filter on the owner's name keeps other
+owners' messages out. A DynamoDB item records it in the items table: `pk` = `SUBSCRIPTION#<id>`,
+listed in the index under `subscriptions#<owner>`.
 
-Subscriptions: an owner's own channels (e-mail, SQS, HTTPS) for what is told of their items.
-
-Each is an SNS subscription to the topic of owners with a filter on the owner's name, so that nobody
-gets another's messages. The table's record is written first: it settles who has an endpoint before
-SNS is asked, and whatever fails after it, asking again goes on from there.
+SNS allows one subscription for each endpoint of a topic, so protocol and endpoint give the id: the
+first owner to take an endpoint has it, and nobody else can change its filter. The record is written
+before SNS is called, which settles who has the endpoint. After any failure, the same request
+finishes the work.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from botocore.exceptions import ClientError
+import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from chalicelib.aws.dynamodb import Partitions, ShardedIndex, from_item, to_item
+from chalicelib.aws.dynamodb import ShardedIndex, Table, from_item, to_item
 from chalicelib.aws.sns import Topic
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     ConflictError,
     InvalidRequestError,
     NotFoundError,
-    UnavailableError,
     is_aws_fault,
 )
 from chalicelib.core.ids import is_event_id, keyed_event_id
 from chalicelib.core.log import log
 from chalicelib.core.paging import shard_of
+from chalicelib.items.store import newest_ids
 from chalicelib.web.callers import Caller
 
 PENDING, CONFIRMED = "pending", "confirmed"
-_BATCH_GET_ROUNDS = 5
+_NOT_SHOWN = ("owner", "arn")
+_IS_OWNERS = "#owner = :owner"
 
 
 class Endpoint(Struct, frozen=True):
-    """What an endpoint of one protocol looks like: in words, and as a JSON Schema has it."""
+    """What an endpoint of one protocol looks like: in words, and for a JSON Schema."""
 
     words: str
     pattern: str
@@ -63,163 +63,82 @@ ENDPOINTS = {
         "an https URL", r"^https://[A-Za-z0-9.-]+(:[0-9]{1,5})?([/?][!#-~]*)?$", 2048
     ),
 }
-"""By protocol; these are the protocols that there are."""
+"""By protocol."""
 
 
-class Subscription(Struct, frozen=True):
-    """A subscription as it is kept. `arn` is None until SNS has told it."""
+class Subscription(Struct, frozen=True, kw_only=True, rename="camel"):
+    """A subscription as it is stored. `arn` is None until SNS gives it."""
 
     subscription_id: str
     owner: str
     protocol: str
     endpoint: str
     status: str
-    arn: str | None
+    arn: str | None = None
     created_at: str
 
     def to_dict(self) -> dict[str, Any]:
         """The subscription as the API shows it."""
-        return {
-            "subscriptionId": self.subscription_id,
-            "protocol": self.protocol,
-            "endpoint": self.endpoint,
-            "status": self.status,
-            "createdAt": self.created_at,
-        }
+        values = msgspec.to_builtins(self)
+        return {name: value for name, value in values.items() if name not in _NOT_SHOWN}
 
 
 class SubscriptionStore:
     """Reads and writes subscriptions. `shards` is the number of index partitions an owner."""
 
     def __init__(self, client: Any, table: str, shards: int) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table)
         self._shards = shards
 
     def add(self, subscription: Subscription) -> Subscription | None:
-        """Write a new subscription; None when it was written, else the one there is. One call."""
-        shard = shard_of(subscription.subscription_id, self._shards)
+        """Write a new subscription; None when it was written, else the present one. One call."""
+        id_ = subscription.subscription_id
+        name = f"{_listed_as(subscription.owner)}#{shard_of(id_, self._shards)}"
         item = {
-            "pk": _pk(subscription.subscription_id),
-            "subscriptionId": subscription.subscription_id,
-            "owner": subscription.owner,
-            "protocol": subscription.protocol,
-            "endpoint": subscription.endpoint,
-            "status": subscription.status,
-            "arn": subscription.arn,
-            "createdAt": subscription.created_at,
-            "ownerShard": f"{partition_name(subscription.owner)}#{shard}",
-            "listKey": f"{subscription.created_at}#{subscription.subscription_id}",
+            **msgspec.to_builtins(subscription),
+            "pk": f"SUBSCRIPTION#{id_}",
+            "ownerShard": name,
+            "listKey": f"{subscription.created_at}#{id_}",
         }
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=to_item(item),
-                ConditionExpression="attribute_not_exists(pk)",
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            return _to_subscription(error.response["Item"])
-        return None
+        is_new = "attribute_not_exists(pk)"
+        outcome = self._table.write("put_item", Item=to_item(item), ConditionExpression=is_new)
+        return None if outcome.made else _to_subscription(outcome.item)
 
     def get(self, subscription_id: str) -> Subscription | None:
         """The subscription, read consistently; one call."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(subscription_id), ConsistentRead=True
-        )
-        return _to_subscription(answer["Item"]) if "Item" in answer else None
+        found = self._table.get(_key(subscription_id))
+        return _to_subscription(found) if found else None
 
-    def get_many(self, subscription_ids: list[str]) -> dict[str, Subscription]:
-        """Up to a hundred subscriptions, those that exist, by id; one call."""
-        found: dict[str, Subscription] = {}
-        keys = [_key(subscription_id) for subscription_id in subscription_ids]
-        request: Mapping[str, Any] = {self._table: {"Keys": keys, "ConsistentRead": True}}
-        for _ in range(_BATCH_GET_ROUNDS):
-            if not request or not keys:
-                return found
-            answer = self._client.batch_get_item(RequestItems=request)
-            for subscription in map(_to_subscription, answer["Responses"].get(self._table, [])):
-                found[subscription.subscription_id] = subscription
-            request = answer.get("UnprocessedKeys") or {}
-        raise UnavailableError("the table of items is being throttled")
+    def get_many(self, subscription_ids: Sequence[str]) -> dict[str, Subscription]:
+        """The subscriptions that exist, by id; one call for a hundred."""
+        found = self._table.get_many([_key(id_) for id_ in subscription_ids])
+        return {one.subscription_id: one for one in map(_to_subscription, found)}
 
-    def note(self, subscription_id: str, owner: str, arn: str | None, status: str) -> None:
-        """Keep what SNS said, unless the subscription has gone meanwhile; one call."""
-        values = {":owner": owner, ":status": status, ":arn": arn}
-        expression = "SET #status = :status" + (", arn = :arn" if arn else "")
-        self._change(
+    def update(self, subscription: Subscription) -> None:
+        """Store its status and ARN, unless it is gone; one call."""
+        values = {
+            ":owner": subscription.owner,
+            ":status": subscription.status,
+            ":arn": subscription.arn,
+        }
+        self._table.write(
             "update_item",
-            subscription_id,
-            values,
-            names={"#status": "status"},
-            UpdateExpression=expression,
+            Key=_key(subscription.subscription_id),
+            UpdateExpression="SET #status = :status" + (", arn = :arn" if subscription.arn else ""),
+            ConditionExpression=_IS_OWNERS,
+            ExpressionAttributeNames={"#owner": "owner", "#status": "status"},
+            ExpressionAttributeValues=to_item(values),
         )
 
-    def delete(self, subscription_id: str, owner: str) -> None:
-        """Remove the owner's subscription, if it is there; one call."""
-        self._change("delete_item", subscription_id, {":owner": owner}, names={})
-
-    def _change(
-        self,
-        operation: str,
-        subscription_id: str,
-        values: dict[str, str | None],
-        names: dict[str, str],
-        **arguments: Any,
-    ) -> None:
-        try:
-            getattr(self._client, operation)(
-                TableName=self._table,
-                Key=_key(subscription_id),
-                ConditionExpression="#owner = :owner",
-                ExpressionAttributeNames={"#owner": "owner", **names},
-                ExpressionAttributeValues=to_item(values),
-                **arguments,
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-
-
-def subscription_id_of(protocol: str, endpoint: str) -> str:
-    """The id of the one subscription that an endpoint has."""
-    return keyed_event_id(f"subscriptions\0{protocol}", endpoint)
-
-
-def partition_name(owner: str) -> str:
-    """The name under which the index holds an owner's subscriptions; no owner has a `#`."""
-    return f"subscriptions#{owner}"
-
-
-def _pk(subscription_id: str) -> str:
-    return f"SUBSCRIPTION#{subscription_id}"
-
-
-def _key(subscription_id: str) -> dict[str, Any]:
-    return {"pk": {"S": _pk(subscription_id)}}
-
-
-def _to_subscription(item: Mapping[str, Any]) -> Subscription:
-    values = from_item(item)
-    return Subscription(
-        subscription_id=values["subscriptionId"],
-        owner=values["owner"],
-        protocol=values["protocol"],
-        endpoint=values["endpoint"],
-        status=values["status"],
-        arn=values.get("arn"),
-        created_at=values["createdAt"],
-    )
-
-
-class SubscriptionOrder(Struct, frozen=True):
-    """What `POST /subscriptions` asks for."""
-
-    owner: str
-    protocol: str
-    endpoint: str
+    def delete(self, subscription: Subscription) -> None:
+        """Delete it, unless it is gone or another owner's by now; one call."""
+        self._table.write(
+            "delete_item",
+            Key=_key(subscription.subscription_id),
+            ConditionExpression=_IS_OWNERS,
+            ExpressionAttributeNames={"#owner": "owner"},
+            ExpressionAttributeValues=to_item({":owner": subscription.owner}),
+        )
 
 
 class SubscriptionDeps(Struct, frozen=True):
@@ -231,33 +150,31 @@ class SubscriptionDeps(Struct, frozen=True):
     now: Callable[[], datetime] = clock.utc_now
 
 
-def subscribe(order: SubscriptionOrder, deps: SubscriptionDeps) -> Subscription:
-    """Subscribe an endpoint; four calls. The same endpoint again is the same subscription, which is
-    made anew in SNS if it has gone there, and an e-mail address not confirmed is asked again.
+def subscribe(owner: str, protocol: str, endpoint: str, deps: SubscriptionDeps) -> Subscription:
+    """Subscribe an endpoint; four calls. The same endpoint again is the same subscription: made
+    again if SNS has dropped it, and with a new e-mail to an address that has not confirmed.
 
-    Raises `ConflictError` for an endpoint that is subscribed for someone else,
-    `InvalidRequestError` for one that SNS refuses.
+    Raises `ConflictError` for another owner's endpoint, `InvalidRequestError` for one that SNS
+    refuses.
     """
     wanted = Subscription(
-        subscription_id=subscription_id_of(order.protocol, order.endpoint),
-        owner=order.owner,
-        protocol=order.protocol,
-        endpoint=order.endpoint,
+        subscription_id=keyed_event_id(f"subscriptions\0{protocol}", endpoint),
+        owner=owner,
+        protocol=protocol,
+        endpoint=endpoint,
         status=PENDING,
-        arn=None,
         created_at=clock.to_text(deps.now()),
     )
     before = deps.subscriptions.add(wanted)
-    if before is not None and before.owner != order.owner:
+    if before is not None and before.owner != owner:
         raise ConflictError("the endpoint is subscribed already")
-    subscription = before or wanted
     try:
-        arn = deps.topic.subscribe(order.protocol, order.endpoint, order.owner)
+        arn = deps.topic.subscribe(protocol, endpoint, owner)
     except (ConflictError, InvalidRequestError):
         if before is None:
-            deps.subscriptions.delete(wanted.subscription_id, order.owner)
+            deps.subscriptions.delete(wanted)
         raise
-    return _note(subscription, arn, deps)
+    return _refresh(before or wanted, arn, deps)
 
 
 def list_subscriptions(
@@ -265,53 +182,64 @@ def list_subscriptions(
 ) -> tuple[list[Subscription], str | None]:
     """(subscriptions, the list key to go on below) of one page, newest first.
 
-    Calls: one for each shard, one to read the page, and two for each that was not confirmed when
-    it was last looked at; confirmed ones need no call to SNS.
+    Calls: one a shard, one to read the page, and two for each subscription that was pending when
+    last seen; confirmed ones need no call to SNS.
     """
-    partitions = Partitions("by-owner", "ownerShard", partition_name(owner))
-    keys, resume = deps.index.newest(partitions, limit, below, lambda entry: str(entry["listKey"]))
-    ids = [key.rpartition("#")[2] for key in keys]
+    ids, resume = newest_ids(deps.index, _listed_as(owner), limit, below)
     found = deps.subscriptions.get_many(ids)
-    return [_look_again(found[id_], deps) for id_ in ids if id_ in found], resume
+    return [_refresh_pending(found[id_], deps) for id_ in ids if id_ in found], resume
 
 
 def unsubscribe(subscription_id: str, caller: Caller, deps: SubscriptionDeps) -> None:
-    """End a subscription; three calls. `NotFoundError` unless it is there and the caller's.
+    """End a subscription; three calls. `NotFoundError` unless the caller has it.
 
-    One that was never confirmed cannot be ended in SNS, which forgets it by itself; until then its
-    address gets nothing unless somebody follows the link in the confirmation.
+    SNS cannot end a pending subscription, but drops it by itself. Until then, its address gets
+    messages only if somebody follows the link in the confirmation.
     """
     subscription = deps.subscriptions.get(subscription_id) if is_event_id(subscription_id) else None
     if subscription is None:
         raise NotFoundError("no such subscription")
     caller.check_owner(subscription.owner, "subscription")
-    # Without an ARN the request that subscribed died half-way, or SNS keeps the ARN to itself.
+    # Without an ARN, the request that subscribed failed half-way, or SNS did not give the ARN.
     arn = subscription.arn or deps.topic.subscribe(
         subscription.protocol, subscription.endpoint, subscription.owner
     )
     if arn is not None and not deps.topic.unsubscribe(arn):
         log.info("unconfirmed subscription left to SNS", extra={"subscriptionId": subscription_id})
-    deps.subscriptions.delete(subscription_id, subscription.owner)
+    deps.subscriptions.delete(subscription)
 
 
-def _look_again(subscription: Subscription, deps: SubscriptionDeps) -> Subscription:
-    """The subscription with its status as SNS has it now, if that may have changed."""
+def _refresh_pending(subscription: Subscription, deps: SubscriptionDeps) -> Subscription:
+    """The subscription; with its present status in SNS if it was pending."""
     if subscription.status != PENDING or subscription.arn is None:
         return subscription
     try:
-        return _note(subscription, subscription.arn, deps)
+        return _refresh(subscription, subscription.arn, deps)
     except Exception as error:
         if not is_aws_fault(error):
             raise
-        # The list is right but for one that may have been confirmed just now.
+        # At worst, the list shows a subscription as pending that was just confirmed.
         log.warning("status of a subscription not read", exc_info=True)
         return subscription
 
 
-def _note(subscription: Subscription, arn: str | None, deps: SubscriptionDeps) -> Subscription:
-    """The subscription with `arn` and the status that SNS gives it, kept if that is new."""
-    confirmed = arn is not None and deps.topic.is_confirmed(arn)
-    status = CONFIRMED if confirmed else PENDING
-    if (status, arn) != (subscription.status, subscription.arn):
-        deps.subscriptions.note(subscription.subscription_id, subscription.owner, arn, status)
-    return replace(subscription, status=status, arn=arn)
+def _refresh(subscription: Subscription, arn: str | None, deps: SubscriptionDeps) -> Subscription:
+    """The subscription with `arn` and its status in SNS, stored if that is new."""
+    is_confirmed = arn is not None and deps.topic.is_confirmed(arn)
+    now = replace(subscription, status=CONFIRMED if is_confirmed else PENDING, arn=arn)
+    if now != subscription:
+        deps.subscriptions.update(now)
+    return now
+
+
+def _listed_as(owner: str) -> str:
+    """The name of an owner's subscriptions in the index; an owner's name has no `#`."""
+    return f"subscriptions#{owner}"
+
+
+def _key(subscription_id: str) -> dict[str, Any]:
+    return {"pk": {"S": f"SUBSCRIPTION#{subscription_id}"}}
+
+
+def _to_subscription(item: Mapping[str, Any]) -> Subscription:
+    return msgspec.convert(from_item(item), Subscription)

@@ -1,17 +1,27 @@
-"""The routes of uploads: offer one, list what was created."""
+"""The routes of uploads: offer one, list the records of what was created."""
 
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import msgspec
+from msgspec import Struct
+
+from chalicelib.core import clock
 from chalicelib.core.errors import FieldError
-from chalicelib.uploads import manage
-from chalicelib.uploads.manage import UploadDeps
+from chalicelib.core.ids import new_event_id
 from chalicelib.uploads.model import (
     DEFAULT_CONTENT_TYPE,
     FILENAME_PATTERN,
     MAX_CONTENT_TYPE_BYTES,
     MAX_FILENAME_BYTES,
     MEDIA_TYPE_PATTERN,
+    UploadOffer,
     UploadOrder,
     filename_fault,
+    upload_key,
 )
+from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.body import check_body, refuse
 from chalicelib.web.describe import (
     EVENT_ID,
@@ -68,8 +78,8 @@ _ORDER = component(
     order(
         {
             "filename": text(
-                f"The file's name: no control characters, none that change the direction of text,"
-                f" at most {MAX_FILENAME_BYTES} bytes of UTF-8.",
+                f"The file's name: no control characters, no characters that change the direction"
+                f" of text, at most {MAX_FILENAME_BYTES} bytes of UTF-8.",
                 minLength=1,
                 maxLength=MAX_FILENAME_BYTES,
                 pattern=FILENAME_PATTERN,
@@ -149,9 +159,21 @@ LIST_UPLOADS = Operation(
 )
 
 
+class UploadDeps(Struct, frozen=True):
+    """The collaborators of these routes. An offer is good for `url_seconds`; `max_bytes` is the
+    largest upload that the stage offers."""
+
+    bucket: UploadBucket
+    records: UploadStore
+    url_seconds: int
+    max_bytes: int
+    now: Callable[[], datetime] = clock.utc_now
+    random_bytes: Callable[[int], bytes] = secrets.token_bytes
+
+
 def post_upload(request: Request, deps: UploadDeps) -> Response:
-    """`POST /uploads`: the stage sets the largest size, and `filename_fault` tells what is wrong
-    with a name, which the schema cannot do as exactly."""
+    """`POST /uploads`. Two checks are not the schema's: the largest size is the stage's own, and
+    `filename_fault` is more exact."""
     body, faults = check_body(request, _ORDER.value)
     faults = [fault for fault in faults if fault.pointer not in ("/filename", "/maxBytes")]
     filename, max_bytes = body.get("filename", ""), body.get("maxBytes", deps.max_bytes)
@@ -161,12 +183,33 @@ def post_upload(request: Request, deps: UploadDeps) -> Response:
     if type(max_bytes) is not int or not 1 <= max_bytes <= deps.max_bytes:
         faults.append(FieldError("/maxBytes", f"must be a whole number, 1 to {deps.max_bytes}"))
     refuse("the upload cannot be offered", faults)
-    content_type = body.get("contentType", DEFAULT_CONTENT_TYPE)
-    wanted = UploadOrder(filename, content_type, max_bytes)
-    return answer(manage.offer_upload(wanted, request.caller.owner, deps).to_dict(), 201)
+    wanted = UploadOrder(filename, body.get("contentType", DEFAULT_CONTENT_TYPE), max_bytes)
+    offer = offer_upload(wanted, request.caller.owner, deps)
+    return answer(msgspec.to_builtins(offer), 201)
 
 
 def list_uploads(request: Request, deps: UploadDeps) -> Response:
-    """`GET /uploads`: the caller's own; those of all owners, and of none, for an admin."""
-    asked = request.page()
-    return page(*manage.list_uploads(request.caller, asked.limit, asked.below, deps))
+    """`GET /uploads`: the caller's own; for an admin, those of all owners and of none."""
+    asked, owner = request.page(), request.caller.sees_only
+    return page(*deps.records.newest(owner, asked.limit, asked.below, deps.now()))
+
+
+def offer_upload(order: UploadOrder, owner: str, deps: UploadDeps) -> UploadOffer:
+    """Offer to upload one object to a new key under the owner's prefix. No call: nothing is stored
+    before the object is there."""
+    now = deps.now()
+    upload_id = new_event_id(now, deps.random_bytes(10))
+    key = upload_key(owner, upload_id, order.filename)
+    url, fields = deps.bucket.sign_form(key, order, deps.url_seconds)
+    # S3 counts whole seconds.
+    expires_at = now.replace(microsecond=0) + timedelta(seconds=deps.url_seconds)
+    return UploadOffer(
+        upload_id=upload_id,
+        bucket=deps.bucket.bucket,
+        object_key=key,
+        url=url,
+        fields=fields,
+        content_type=order.content_type,
+        max_bytes=order.max_bytes,
+        expires_at=clock.to_text(expires_at),
+    )

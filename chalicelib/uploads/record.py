@@ -1,9 +1,9 @@
 """Recording uploads: from an S3 notification to one record for each created object.
 
-S3 invokes the function asynchronously: Lambda tries a failed one twice more and forgets it. So what
-cannot be recorded goes to the dead-letter queue, as the record that S3 sent and with the reason,
-and its neighbours are recorded all the same. To try one again, invoke the function with
-`{"Records": [<the message's body>]}`: recording is the same however often and in whatever order.
+S3 invokes the function asynchronously, and Lambda drops an invocation after three failures. So a
+record that cannot be stored goes to the dead-letter queue, as S3 sent it and with the reason, and
+the others are stored all the same. To try one again, invoke the function with
+`{"Records": [<the message's body>]}`: the result is the same however often and in whatever order.
 """
 
 import json
@@ -23,7 +23,7 @@ from chalicelib.uploads.store import UploadStore
 
 
 class RecordDeps(Struct, frozen=True):
-    """The collaborators of `record_uploads`; a record is kept for `ttl_seconds`."""
+    """The collaborators of `record_uploads`; records expire after `ttl_seconds`."""
 
     store: UploadStore
     dead_letters: Queue
@@ -46,13 +46,21 @@ class Tally(Struct):
 def record_uploads(notification: Mapping[str, Any], deps: RecordDeps) -> Tally:
     """Record every object that the notification says was created.
 
-    One call a record, one more for each that goes to the dead-letter queue; S3's test message and
-    other events than creations need none. Raises what the queue raised when it cannot be reached
-    either, after all others were recorded, so that Lambda tries the notification again.
+    One call a record, one more for each dead letter; none for S3's test message and for events
+    other than creations. If the queue fails too, its error is raised after all other records are
+    stored, so that Lambda tries the notification again.
     """
     tally = Tally()
     failures: list[tuple[object, ProcessingError]] = []
-    for record in _records(notification, failures, tally):
+    records = notification.get("Records")
+    if not isinstance(records, list):
+        records = []
+        if notification.get("Event") == "s3:TestEvent":
+            tally.ignored += 1
+        else:
+            error = PermanentError("the notification has no list of records", code=MALFORMED)
+            failures.append((notification, error))
+    for record in records:
         try:
             _record(record, deps, tally)
         except ProcessingError as error:
@@ -63,20 +71,6 @@ def record_uploads(notification: Mapping[str, Any], deps: RecordDeps) -> Tally:
         tally.dead += 1
         log.error("upload not recorded", extra=reason)
     return tally
-
-
-def _records(
-    notification: Mapping[str, Any], failures: list[tuple[object, ProcessingError]], tally: Tally
-) -> list[object]:
-    records = notification.get("Records")
-    if isinstance(records, list):
-        return records
-    if notification.get("Event") == "s3:TestEvent":
-        tally.ignored += 1
-    else:
-        error = PermanentError("the notification has no list of records", code=MALFORMED)
-        failures.append((notification, error))
-    return []
 
 
 def _record(record: object, deps: RecordDeps, tally: Tally) -> None:

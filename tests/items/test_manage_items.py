@@ -30,7 +30,6 @@ from chalicelib.items import api, manage
 from chalicelib.items.manage import (
     Created,
     ItemDeps,
-    NewItem,
     create_item,
     delete_item,
     list_items,
@@ -133,7 +132,7 @@ def make_using(aws: Aws) -> ItemDeps:
 def create(
     deps: ItemDeps, data: dict[str, Any], owner: str = "alice", key: str | None = None
 ) -> Created:
-    return create_item(NewItem(owner, make_content(data), key), deps)
+    return create_item(owner, make_content(data), key, deps)
 
 
 def change(deps: ItemDeps, item: Item, data: dict[str, Any], caller: Caller = ALICE) -> Item:

@@ -27,7 +27,6 @@ from chalicelib.items.api import post_subscription
 from chalicelib.items.subscriptions import (
     Subscription,
     SubscriptionDeps,
-    SubscriptionOrder,
     SubscriptionStore,
 )
 from chalicelib.web.callers import Caller
@@ -162,8 +161,7 @@ class Platform:
         return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
     def mail(self, endpoint: str = "a@example.com", owner: str = "alice") -> Subscription:
-        order = SubscriptionOrder(owner, "email", endpoint)
-        return subscriptions.subscribe(order, self.deps)
+        return subscriptions.subscribe(owner, "email", endpoint, self.deps)
 
     def listed(self, owner: str = "alice") -> list[Subscription]:
         return subscriptions.list_subscriptions(owner, 50, None, self.deps)[0]
@@ -181,8 +179,7 @@ def arn_of(subscription: Subscription) -> str:
 
 def test_a_queue_is_confirmed_at_once_and_gets_its_owners_messages_only(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
-    order = SubscriptionOrder("alice", "sqs", arn)
-    subscription = subscriptions.subscribe(order, platform.deps)
+    subscription = subscriptions.subscribe("alice", "sqs", arn, platform.deps)
     assert subscription.status == "confirmed"
     assert platform.sns.filter_of(arn_of(subscription)) == {"owner": ["alice"]}
     for owner in ("bob", "alice", "alicia"):
@@ -278,8 +275,7 @@ def test_lists_are_ones_own_newest_first_page_by_page(platform: Platform) -> Non
 
 def test_a_confirmed_subscription_ends_with_its_record(platform: Platform) -> None:
     url, arn = platform.make_queue("alice")
-    order = SubscriptionOrder("alice", "sqs", arn)
-    made = subscriptions.subscribe(order, platform.deps)
+    made = subscriptions.subscribe("alice", "sqs", arn, platform.deps)
     subscriptions.unsubscribe(made.subscription_id, ALICE, platform.deps)
     platform.topic.publish(Message("To alice", "text", {"owner": "alice"}))
     assert platform.received(url) == []
@@ -353,8 +349,8 @@ class _Store:
         raise ReachedError(subscription)
 
 
-def decode(body: Any, content_type: str = "application/json") -> SubscriptionOrder:
-    """What `POST /subscriptions` orders with that body."""
+def decode(body: Any, content_type: str = "application/json") -> tuple[str, str, str]:
+    """(owner, protocol, endpoint) that `POST /subscriptions` orders with that body."""
     sent: Any = {"content-type": content_type}
     unused: Any = None
     store: Any = _Store()
@@ -363,7 +359,7 @@ def decode(body: Any, content_type: str = "application/json") -> SubscriptionOrd
         post_subscription(Request(ALICE, "r1", sent, {}, json.dumps(body).encode()), deps)
     except ReachedError as reached:
         made: Subscription = reached.args[0]
-        return SubscriptionOrder(made.owner, made.protocol, made.endpoint)
+        return made.owner, made.protocol, made.endpoint
     raise AssertionError("nothing was ordered")
 
 
@@ -379,9 +375,8 @@ def decode(body: Any, content_type: str = "application/json") -> SubscriptionOrd
     ],
 )
 def test_an_endpoint_is_decoded(protocol: str, endpoint: str) -> None:
-    assert decode({"protocol": protocol, "endpoint": endpoint}) == SubscriptionOrder(
-        "alice", protocol, endpoint
-    )
+    wanted = {"protocol": protocol, "endpoint": endpoint}
+    assert decode(wanted) == ("alice", protocol, endpoint)
 
 
 @pytest.mark.parametrize(

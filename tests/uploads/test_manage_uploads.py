@@ -7,18 +7,16 @@ from functools import cache
 from typing import Any
 
 import boto3
+import msgspec
 import pytest
 from botocore.config import Config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
 from chalicelib.core.ids import is_event_id
 from chalicelib.core.paging import decode_cursor, encode_cursor
-from chalicelib.uploads.api import list_uploads as list_uploads_by_api
-from chalicelib.uploads.api import post_upload
-from chalicelib.uploads.manage import UploadDeps, list_uploads, offer_upload
+from chalicelib.uploads.api import UploadDeps, list_uploads, offer_upload, post_upload
 from chalicelib.uploads.model import ObjectRecord, UploadOrder, object_id, owner_of, upload_key
 from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.callers import Caller
@@ -33,6 +31,7 @@ MOST = 1000
 KEYS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
 ADMIN = Caller("root", frozenset({"admin"}), "t0")
 ALICE = Caller("alice", frozenset({"uploads:read"}), "t1")
+NO_STORE = UploadStore(None, TABLE, SHARDS)
 UPLOAD = "019cebd1-8f15-7c3a-9a51-6c0b8f1d2e3f"
 
 
@@ -109,12 +108,12 @@ class Platform:
         )
         self.counting = Counting(dynamodb)
         self.store = UploadStore(self.counting, TABLE, SHARDS)
-        self.deps = uploading(ShardedIndex(self.counting, TABLE, SHARDS))
+        self.deps = uploading(self.store)
 
     def page(
         self, caller: Caller, limit: int, below: str | None = None
     ) -> tuple[list[ObjectRecord], str | None]:
-        return list_uploads(caller, limit, below, self.deps)
+        return self.store.newest(caller.sees_only, limit, below, NOON)
 
     def all_pages(self, caller: Caller, limit: int) -> list[ObjectRecord]:
         """Every record, page after page, each cursor going through its text."""
@@ -127,10 +126,10 @@ class Platform:
         return records
 
 
-def uploading(index: ShardedIndex, region: str = "us-east-1") -> UploadDeps:
+def uploading(records: UploadStore, region: str = "us-east-1") -> UploadDeps:
     return UploadDeps(
         bucket=UploadBucket(s3(region), BUCKET),
-        index=index,
+        records=records,
         url_seconds=900,
         max_bytes=MOST,
         now=lambda: NOON,
@@ -139,9 +138,7 @@ def uploading(index: ShardedIndex, region: str = "us-east-1") -> UploadDeps:
 
 def offered(body: object) -> Any:
     """What `POST /uploads` answers to that body."""
-    return json.loads(
-        post_upload(make_call(body), uploading(ShardedIndex(None, TABLE, SHARDS))).body
-    )
+    return json.loads(post_upload(make_call(body), uploading(NO_STORE)).body)
 
 
 @pytest.fixture
@@ -152,7 +149,7 @@ def platform(moto: None) -> Platform:
 @pytest.fixture
 def offering() -> UploadDeps:
     """Signing makes no call, so there is nothing behind it."""
-    return uploading(ShardedIndex(None, TABLE, SHARDS))
+    return uploading(NO_STORE)
 
 
 def policy_of(fields: dict[str, str]) -> dict[str, Any]:
@@ -163,7 +160,7 @@ def policy_of(fields: dict[str, str]) -> dict[str, Any]:
 def test_an_offer_is_a_form_for_one_key_type_and_size(offering: UploadDeps) -> None:
     offer = offer_upload(UploadOrder("Q1 ☕ + 50%.pdf", "application/pdf", 77), "alice", offering)
 
-    shown = offer.to_dict()
+    shown = msgspec.to_builtins(offer)
     key = f"uploads/alice/{shown['uploadId']}/Q1 ☕ + 50%.pdf"
     assert is_event_id(shown["uploadId"])
     assert shown == {
@@ -196,7 +193,7 @@ def test_a_form_ends_no_sooner_than_the_offer_says(offering: UploadDeps) -> None
     before = datetime.now(UTC).replace(microsecond=0)
     offer = offer_upload(UploadOrder("a", "text/plain", 1), "alice", offering)
 
-    ends = datetime.fromisoformat(policy_of(dict(offer.form.fields))["expiration"])
+    ends = datetime.fromisoformat(policy_of(dict(offer.fields))["expiration"])
     assert ends - before >= timedelta(seconds=900)
     assert ends - datetime.now(UTC) <= timedelta(seconds=900)
 
@@ -210,11 +207,11 @@ def test_no_two_offers_share_a_key(offering: UploadDeps) -> None:
 
 
 def test_a_form_is_sent_to_the_buckets_own_region() -> None:
-    deps = uploading(ShardedIndex(None, TABLE, SHARDS), "eu-west-1")
+    deps = uploading(NO_STORE, "eu-west-1")
 
     offer = offer_upload(UploadOrder("a", "text/plain", 1), "alice", deps)
 
-    assert offer.form.url == f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/"
+    assert offer.url == f"https://{BUCKET}.s3.eu-west-1.amazonaws.com/"
 
 
 def test_an_owner_lists_its_own_newest_first(platform: Platform) -> None:
@@ -330,7 +327,7 @@ def test_a_page_is_asked_for_by_limit_and_cursor() -> None:
 )
 def test_a_query_that_can_not_be_is_refused(query: dict[str, str], pointer: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
-        list_uploads_by_api(make_call(**query), uploading(ShardedIndex(None, TABLE, SHARDS)))
+        list_uploads(make_call(**query), uploading(NO_STORE))
     assert [fault.pointer for fault in caught.value.errors] == [pointer]
 
 
@@ -340,11 +337,11 @@ def test_whatever_name_is_accepted_the_forms_key_is_under_the_owners_prefix(name
         offered({"filename": name})
     except InvalidRequestError:
         return
-    deps = uploading(ShardedIndex(None, TABLE, SHARDS))
+    deps = uploading(NO_STORE)
 
     offer = offer_upload(UploadOrder(name, "text/plain", 1), "alice", deps)
 
-    assert {"key": offer.object_key} in policy_of(dict(offer.form.fields))["conditions"]
+    assert {"key": offer.object_key} in policy_of(dict(offer.fields))["conditions"]
     assert offer.object_key.startswith(f"uploads/alice/{offer.upload_id}/")
     assert "${" not in offer.object_key
     assert len(offer.object_key.encode()) <= 1024
