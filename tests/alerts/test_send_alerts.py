@@ -19,12 +19,11 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 from msgspec.structs import replace
 
-from chalicelib.alerts.groups import AlertGroup, AlertStore, candidate_ids
+from chalicelib.alerts.groups import AlertGroup, candidate_ids
 from chalicelib.alerts.model import summary
-from chalicelib.alerts.read import AlertDeps, list_alerts
 from chalicelib.alerts.send import SendDeps, send_alerts
 from chalicelib.alerts.slack import Outcome, Slack, Verdict
-from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.alerts.store import AlertStore
 from chalicelib.aws.sns import AlarmTopic
 from chalicelib.aws.sqs import Delivery, Queue
 from chalicelib.core import clock
@@ -183,7 +182,6 @@ class World:
 
     client: OneAtATime
     groups: AlertStore
-    index: ShardedIndex
     clock: Clock = field(default_factory=Clock)
     slack: FakeSlack = field(default_factory=FakeSlack)
     topic: FakeTopic = field(default_factory=FakeTopic)
@@ -232,8 +230,7 @@ class World:
             self.run()
 
     def listed(self) -> list[AlertGroup]:
-        found, _ = list_alerts(100, None, None, AlertDeps(self.groups, self.index))
-        return found
+        return self.groups.newest(100, None)[0]
 
     @property
     def only_group(self) -> AlertGroup:
@@ -270,9 +267,7 @@ def world() -> Iterator[World]:
             ],
         )
         serial = OneAtATime(client)
-        yield World(
-            serial, AlertStore(serial, "alerts", SHARDS), ShardedIndex(serial, "alerts", SHARDS)
-        )
+        yield World(serial, AlertStore(serial, "alerts", SHARDS))
 
 
 def throttled() -> ClientError:
@@ -986,11 +981,10 @@ def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
         world.clock.advance(1)
 
     # When they are read three at a time
-    deps = AlertDeps(world.groups, world.index)
     titles: list[str] = []
     below = None
     for _ in range(9):
-        page, below = list_alerts(3, below, None, deps)
+        page, below = world.groups.newest(3, below)
         assert len(page) <= 3
         titles += [group.alert.title for group in page]
         if below is None:
@@ -1005,6 +999,6 @@ def test_a_page_of_the_list_costs_the_same_whatever_there_is(world: World) -> No
         world.send(f"alert {number}")
     world.run()
     world.client.calls.clear()
-    list_alerts(2, None, None, AlertDeps(world.groups, world.index))
+    world.groups.newest(2, None)
 
     assert sorted(world.client.calls) == ["batch_get_item", *["query"] * SHARDS]
