@@ -234,7 +234,9 @@ def _from_pipeline(value: Mapping[str, Any]) -> Alert:
     else:
         words = _OUTCOMES.get(outcome, outcome) or "sent a message"
         title, text = shorten(f"{workflow or 'Workflow'} {words}", TITLE_LIMIT), ""
-    lasting = {name: value for name, value in others.items() if not _is_volatile(name)}
+    lasting = {
+        name: text for name, text in others.items() if not _VOLATILE_NAME.fullmatch(name.lower())
+    }
     labels = {"Workflow": workflow, "Job": run["job"], "Actor": run["actor"]}
     return Alert(
         kind="workflow" if is_workflow else "message",
@@ -314,14 +316,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_volatile(name: str) -> bool:
-    return _VOLATILE_NAME.fullmatch(name.lower()) is not None
-
-
 def _facts(facts: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
-    shown = [
+    shown = (
         (shorten(name, FACT_LIMIT), shorten(value, FACT_LIMIT))
         for name, value in facts.items()
         if value
-    ]
-    return tuple(shown[:FACTS])
+    )
+    return tuple(shown)[:FACTS]
