@@ -8,10 +8,9 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 
-from chalicelib.alerts.groups import AlertStore
-from chalicelib.alerts.read import AlertDeps
 from chalicelib.alerts.send import SendDeps
 from chalicelib.alerts.slack import Slack, make_pool
+from chalicelib.alerts.store import AlertStore
 from chalicelib.aws import clients
 from chalicelib.aws.clients import aws
 from chalicelib.aws.dynamodb import ShardedIndex
@@ -358,7 +357,7 @@ def record_uploads() -> RecordDeps:
 def send_alerts(seconds_left: SecondsLeft) -> SendDeps:
     config = settings()
     return SendDeps(
-        groups=alert_store(),
+        groups=alerts(),
         slack=slack(),
         queue=alert_queue(),
         dead_letters=queue(config.ci_dlq_arn),
@@ -370,15 +369,7 @@ def send_alerts(seconds_left: SecondsLeft) -> SendDeps:
     )
 
 
-def alerts() -> AlertDeps:
-    config = settings()
-    return AlertDeps(
-        groups=alert_store(),
-        index=ShardedIndex(aws("dynamodb"), config.alerts_table, config.ledger_shards),
-    )
-
-
-def alert_store() -> AlertStore:
+def alerts() -> AlertStore:
     config = settings()
     return AlertStore(aws("dynamodb"), config.alerts_table, config.ledger_shards)
 

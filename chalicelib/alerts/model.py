@@ -1,19 +1,17 @@
-"""The fields of a CI run, whatever their sender calls them.
+"""Alerts: what a message on the CI queue says, and which alerts are equal.
 
-Names are compared without case, separators and the prefix `GITHUB_`, so `GITHUB_RUN_ID`, `run_id`
-and `runId` are one. Also read: the payload of GitHub's `workflow_run` webhook. Source: GitHub Docs,
-"Variables reference" (default environment variables), "Webhook events and payloads".
-
-Alerts: what a message on the CI queue says, and which alerts are equal.
-
-A message is one of: what a pipeline sends (`{"status":"error","message":"Terraform Apply Failed"}`,
-or the fields of a GitHub Actions run), plain text, any other JSON, or one of ours:
+A message is what a pipeline sends (`{"status":"error","message":"Terraform Apply Failed"}`, the
+fields of a GitHub Actions run, or the payload of GitHub's `workflow_run` webhook), plain text, any
+other JSON, or one of Eventline's own:
 
     {"eventline":{"kind":"alarm","name","state","at","reason","region","account","metric",...}}
     {"eventline":{"kind":"event-failed","eventType","class","code","eventId","owner","at"}}
     {"eventline":{"kind":"summary","groupId"}}
 
-Reading never fails: what is not understood is shown as it is, shortened.
+Reading never fails: an unknown form is shown as it is, shortened. Names of a run's fields are
+compared without case, separators and the prefix `GITHUB_`, so that `GITHUB_RUN_ID`, `run_id` and
+`runId` are one. Source: GitHub Docs, "Variables reference" (default environment variables),
+"Webhook events and payloads".
 """
 
 import hashlib
@@ -31,141 +29,6 @@ from chalicelib.core.errors import InvalidJsonError
 from chalicelib.core.ids import is_event_id
 from chalicelib.core.strict_json import dump_json, parse_json
 
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_SEVERITY = ("severity", "level")
-_OUTCOME = ("conclusion", "outcome", "result", "jobstatus", "status")
-_MESSAGE = ("message", "text", "error", "detail", "description")
-_TITLE = ("title", "subject")
-_WORKFLOW = ("workflow", "workflowname", "pipeline")
-_BRANCH = ("branch", "headbranch", "refname", "headref", "ref")
-_LINK = ("runurl", "htmlurl", "buildurl", "link", "url")
-_SHA = ("sha", "headsha", "commit")
-_AT = ("time", "timestamp", "at", "updatedat")
-_KNOWN = frozenset(
-    (*_SEVERITY, *_OUTCOME, *_MESSAGE, *_TITLE, *_WORKFLOW, *_BRANCH, *_LINK, *_SHA, *_AT)
-) | {"repository", "repo", "job", "actor", "runid", "serverurl"}
-
-
-class Run(Struct, frozen=True):
-    """What a message says of a run. `severity` and `outcome` are lower-case words, empty when not
-    told; `others` holds further fields with a plain value."""
-
-    severity: str
-    outcome: str
-    message: str
-    title: str
-    at: str | None
-    repository: str | None
-    branch: str | None
-    workflow: str | None
-    job: str | None
-    actor: str | None
-    sha: str | None
-    link: str | None
-    others: Mapping[str, str]
-
-    @property
-    def is_workflow(self) -> bool:
-        """Whether this is a workflow's run, and not just somebody's words."""
-        return bool(self.repository or self.workflow)
-
-
-def read_run(value: Mapping[str, Any]) -> Run:
-    """The run that a JSON object tells of; what is absent or no plain value is empty."""
-    payload = value.get("workflow_run")
-    if isinstance(payload, Mapping):
-        fields, others = _plain(_of_webhook(value, payload)), {}
-    else:
-        fields = _plain(value)
-        others = {
-            name: text
-            for name in value
-            if _short(name) not in _KNOWN and (text := _text(value[name]))
-        }
-    repository = _first(fields, ("repository", "repo"))
-    return Run(
-        severity=_first(fields, _SEVERITY).lower(),
-        outcome=_first(fields, _OUTCOME).lower(),
-        message=_first(fields, _MESSAGE),
-        title=_first(fields, _TITLE),
-        at=_moment(_first(fields, _AT)),
-        repository=repository or None,
-        branch=_branch(_first(fields, _BRANCH)) or None,
-        workflow=_first(fields, _WORKFLOW) or None,
-        job=_first(fields, ("job",)) or None,
-        actor=_first(fields, ("actor",)) or None,
-        sha=_first(fields, _SHA) or None,
-        link=_first(fields, _LINK) or _run_link(fields, repository),
-        others=others,
-    )
-
-
-def _of_webhook(value: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a `workflow_run` payload under the names used above."""
-    return {
-        "repository": value.get("repository") or run.get("repository"),
-        "branch": run.get("head_branch"),
-        "workflow": run.get("name"),
-        "conclusion": run.get("conclusion"),
-        "status": run.get("status"),
-        "actor": run.get("actor"),
-        "sha": run.get("head_sha"),
-        "runurl": run.get("html_url"),
-        "at": run.get("updated_at"),
-    }
-
-
-def _plain(value: Mapping[str, Any]) -> dict[str, str]:
-    fields: dict[str, str] = {}
-    for name, content in value.items():
-        text = _text(content)
-        if text:
-            fields.setdefault(_short(name), text)
-    return fields
-
-
-def _short(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower()).removeprefix("github")
-
-
-def _text(content: Any) -> str:
-    """A string or number as text; of GitHub's objects the name."""
-    if isinstance(content, Mapping):
-        content = content.get("full_name") or content.get("login") or content.get("name")
-    if isinstance(content, (str, int, float)) and not isinstance(content, bool):
-        return str(content).strip()
-    return ""
-
-
-def _first(fields: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((fields[name] for name in names if name in fields), "")
-
-
-def _branch(ref: str) -> str:
-    for prefix in ("refs/heads/", "refs/tags/", "refs/"):
-        if ref.startswith(prefix):
-            return ref.removeprefix(prefix)
-    return ref
-
-
-def _run_link(fields: Mapping[str, str], repository: str) -> str | None:
-    run_id = fields.get("runid", "")
-    if not run_id.isdecimal() or not _REPOSITORY.fullmatch(repository):
-        return None
-    server = fields.get("serverurl", "https://github.com").rstrip("/")
-    return f"{server}/{repository}/actions/runs/{run_id}"
-
-
-def _moment(text: str) -> str | None:
-    try:
-        return clock.to_text(clock.from_text(text))
-    except (ValueError, OverflowError):
-        return None
-
-
-TITLE_LIMIT, TEXT_LIMIT, FACT_LIMIT, FACTS = 150, 2500, 200, 8
-"""Characters that are kept of a title, a text and a fact, and how many facts."""
-
 
 class Severity(StrEnum):
     """How bad it is."""
@@ -176,6 +39,29 @@ class Severity(StrEnum):
     CRITICAL = "critical"
 
 
+TITLE_LIMIT, TEXT_LIMIT, FACT_LIMIT, FACTS = 150, 2500, 200, 8
+"""Characters of a title, a text and a fact, and how many facts."""
+ALARM_STATES = {"ALARM": ("ALARM", Severity.ERROR), "OK": ("Resolved", Severity.INFO)}
+"""The states of an alarm that become alerts: the word in the title, and the severity."""
+_FIELDS = {
+    "severity": ("severity", "level"),
+    "outcome": ("conclusion", "outcome", "result", "jobstatus", "status"),
+    "message": ("message", "text", "error", "detail", "description"),
+    "title": ("title", "subject"),
+    "at": ("time", "timestamp", "at", "updatedat"),
+    "repository": ("repository", "repo"),
+    "branch": ("branch", "headbranch", "refname", "headref", "ref"),
+    "workflow": ("workflow", "workflowname", "pipeline"),
+    "job": ("job",),
+    "actor": ("actor",),
+    "sha": ("sha", "headsha", "commit"),
+    "link": ("runurl", "htmlurl", "buildurl", "link", "url"),
+    "run_id": ("runid",),
+    "server": ("serverurl",),
+}
+"""The fields of a CI run, and the names that senders give them; the first one found counts."""
+_KNOWN = frozenset(name for names in _FIELDS.values() for name in names)
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _SEVERITIES = {
     Severity.CRITICAL: "critical fatal emergency",
     Severity.ERROR: "error err failed failure fail timed_out timeout startup_failure",
@@ -202,12 +88,12 @@ _VOLATILE = re.compile(
     re.IGNORECASE,
 )
 _VOLATILE_NAME = re.compile(r".*(id|time|timestamp|date|number|attempt|sha|commit|url)")
-_ALARM_STATES = {"ALARM": ("ALARM", Severity.ERROR), "OK": ("Resolved", Severity.INFO)}
 
 
 class Alert(Struct, frozen=True):
-    """One alert. `owner` is whom it concerns; None for everybody: pipelines, alarms. `same` is what
-    equal alerts share beside kind, severity, title, place and owner."""
+    """One alert. `owner` owns the event it is about; None for pipelines and alarms, which concern
+    everybody. `same` is what equal alerts share beside kind, severity, title, place and owner; it
+    is not stored."""
 
     kind: str
     severity: Severity
@@ -224,35 +110,13 @@ class Alert(Struct, frozen=True):
     @property
     def group_key(self) -> str:
         """The hash of what makes alerts equal: no times, ids, commits or run numbers."""
-        parts = [self.kind, self.severity, steady(self.title), self.repository, self.branch]
+        parts = [self.kind, self.severity, _steady(self.title), self.repository, self.branch]
         owner = [] if self.owner is None else [{"owner": self.owner}]
         return hashlib.sha256(json.dumps([*parts, *self.same, *owner]).encode()).hexdigest()
 
-    def to_dict(self) -> dict[str, Any]:
-        """What is kept of an alert; `same` is not."""
-        return {
-            "kind": self.kind,
-            "severity": str(self.severity),
-            "title": self.title,
-            "text": self.text,
-            "at": self.at,
-            "repository": self.repository,
-            "branch": self.branch,
-            "link": self.link,
-            "facts": [list(fact) for fact in self.facts],
-            **({} if self.owner is None else {"owner": self.owner}),
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Alert":
-        """The inverse of `to_dict`."""
-        facts = tuple((name, value) for name, value in values["facts"])
-        severity = Severity(values["severity"])
-        return cls(**{**values, "severity": severity, "facts": facts})
-
 
 class SummaryDue(Struct, frozen=True):
-    """The message that asks for a group's repeats to be told."""
+    """The message that asks for the report of a group's repeats."""
 
     group_id: str
 
@@ -260,12 +124,13 @@ class SummaryDue(Struct, frozen=True):
 def alarm(name: str, state: str, at: str | None, **details: str) -> str:
     """The message for an alarm that turned ALARM or OK. `details`: reason, description, region,
     account, metric."""
-    return _ours("alarm", {"name": name, "state": state, "at": at, **details})
+    fields = {"kind": "alarm", "name": name, "state": state, "at": at, **details}
+    return dump_json({"eventline": fields})
 
 
 def summary(group_id: str) -> str:
-    """The message that asks for a group's repeats to be told."""
-    return _ours("summary", {"groupId": group_id})
+    """The message that `read_message` reads as `SummaryDue`."""
+    return dump_json({"eventline": {"kind": "summary", "groupId": group_id}})
 
 
 def read_message(body: str) -> Alert | SummaryDue:
@@ -278,33 +143,32 @@ def read_message(body: str) -> Alert | SummaryDue:
         return _from_text(value)
     if not isinstance(value, dict):
         return _from_other(value, Severity.WARNING)
-    ours = value.get("eventline")
-    return (_from_ours(ours) if isinstance(ours, dict) else None) or _from_fields(value)
-
-
-def steady(text: str) -> str:
-    """`text` without what differs between equal alerts: times, ids, hashes, `#` numbers."""
-    return _VOLATILE.sub("*", text)
+    own = value.get("eventline")
+    return (_from_own(own) if isinstance(own, dict) else None) or _from_pipeline(value)
 
 
 def shorten(text: str, limit: int) -> str:
-    """At most `limit` characters of `text`; an ellipsis says that there was more."""
+    """At most `limit` characters of `text`, with an ellipsis if there was more."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _ours(kind: str, fields: Mapping[str, Any]) -> str:
-    return dump_json({"eventline": {"kind": kind, **fields}})
+def read_time(text: str) -> str | None:
+    """A time in ISO 8601 as Eventline writes it; None for any other text."""
+    try:
+        return clock.to_text(clock.from_text(text))
+    except (ValueError, OverflowError):
+        return None
 
 
-def _from_ours(fields: Mapping[str, Any]) -> Alert | SummaryDue | None:
-    """Ours, if it is well-formed."""
+def _from_own(fields: Mapping[str, Any]) -> Alert | SummaryDue | None:
+    """A message of Eventline's own; None if it is malformed."""
     texts = {name: value for name, value in fields.items() if isinstance(value, str)}
     match texts:
         case {"kind": "summary", "groupId": group_id} if is_event_id(group_id):
             return SummaryDue(group_id)
         case {"kind": "event-failed", "eventType": _, "class": _, "code": _}:
             return _from_failed_event(texts)
-        case {"kind": "alarm", "name": _, "state": state} if state in _ALARM_STATES:
+        case {"kind": "alarm", "name": _, "state": state} if state in ALARM_STATES:
             return _from_alarm(texts)
     return None
 
@@ -325,7 +189,7 @@ def _from_failed_event(texts: Mapping[str, str]) -> Alert:
 
 def _from_alarm(texts: Mapping[str, str]) -> Alert:
     name, region = texts["name"], texts.get("region", "")
-    word, severity = _ALARM_STATES[texts["state"]]
+    word, severity = ALARM_STATES[texts["state"]]
     lines = [texts.get("description", ""), texts.get("reason", "")]
     console = f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
     labels = {"metric": "Metric", "region": "Region", "account": "Account"}
@@ -345,56 +209,99 @@ def _from_alarm(texts: Mapping[str, str]) -> Alert:
 
 def _from_text(text: str) -> Alert:
     title, rest = _title_and_text(text)
-    return Alert("text", Severity.WARNING, title, rest, same=(steady(text),))
+    return Alert("text", Severity.WARNING, title, rest, same=(_steady(text),))
 
 
 def _from_other(value: Any, severity: Severity) -> Alert:
     shown = json.dumps(value, indent=2, ensure_ascii=False)
-    same = (steady(json.dumps(value, sort_keys=True)),)
+    same = (_steady(json.dumps(value, sort_keys=True)),)
     title = "Message of an unknown form"
     return Alert("json", severity, title, shorten(shown, TEXT_LIMIT), same=same)
 
 
-def _from_fields(value: Mapping[str, Any]) -> Alert:
-    """What a pipeline says: its own words in `message`, or the fields of a GitHub Actions run."""
-    run = read_run(value)
-    severity = _BY_WORD.get(run.severity, _BY_WORD.get(run.outcome, Severity.WARNING))
-    if not run.message and not run.title and not run.is_workflow:
+def _from_pipeline(value: Mapping[str, Any]) -> Alert:
+    """The alert in what a pipeline sent: its `message`, or the fields of a GitHub Actions run."""
+    run, others = _read_run(value)
+    message, workflow, outcome = run["message"], run["workflow"], run["outcome"].lower()
+    severity = _BY_WORD.get(run["severity"].lower(), _BY_WORD.get(outcome, Severity.WARNING))
+    is_workflow = bool(run["repository"] or workflow)
+    if not message and not run["title"] and not is_workflow:
         return _from_other(value, severity)
-    if run.title:
-        title, text = shorten(_one_line(run.title), TITLE_LIMIT), shorten(run.message, TEXT_LIMIT)
-    elif run.message:
-        title, text = _title_and_text(run.message)
+    if run["title"]:
+        title, text = shorten(_one_line(run["title"]), TITLE_LIMIT), shorten(message, TEXT_LIMIT)
+    elif message:
+        title, text = _title_and_text(message)
     else:
-        outcome = _OUTCOMES.get(run.outcome, run.outcome) or "sent a message"
-        title, text = shorten(f"{run.workflow or 'Workflow'} {outcome}", TITLE_LIMIT), ""
-    lasting = {name: value for name, value in run.others.items() if not _is_volatile(name)}
+        words = _OUTCOMES.get(outcome, outcome) or "sent a message"
+        title, text = shorten(f"{workflow or 'Workflow'} {words}", TITLE_LIMIT), ""
+    lasting = {
+        name: text for name, text in others.items() if not _VOLATILE_NAME.fullmatch(name.lower())
+    }
+    labels = {"Workflow": workflow, "Job": run["job"], "Actor": run["actor"]}
     return Alert(
-        kind="workflow" if run.is_workflow else "message",
+        kind="workflow" if is_workflow else "message",
         severity=severity,
         title=title,
         text=text,
-        at=run.at,
-        repository=run.repository,
-        branch=run.branch,
-        link=run.link,
-        facts=_facts(
-            {
-                "Workflow": run.workflow,
-                "Job": run.job,
-                "Actor": run.actor,
-                "Commit": run.sha and run.sha[:12],
-                **run.others,
-            }
-        ),
+        at=read_time(run["at"]),
+        repository=run["repository"] or None,
+        branch=re.sub(r"^refs/(heads/|tags/)?", "", run["branch"]) or None,
+        link=run["link"] or _run_link(run),
+        facts=_facts({**labels, "Commit": run["sha"][:12], **others}),
         same=(
-            run.workflow or "",
-            run.job or "",
-            run.outcome,
-            steady(run.message),
-            *(f"{name}={steady(text)}" for name, text in sorted(lasting.items())),
+            workflow,
+            run["job"],
+            outcome,
+            _steady(message),
+            *(f"{name}={_steady(text)}" for name, text in sorted(lasting.items())),
         ),
     )
+
+
+def _read_run(value: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
+    """(the fields of a run, empty where there is none; further fields with a plain value)."""
+    run = value.get("workflow_run")
+    if isinstance(run, Mapping):
+        # The payload of GitHub's webhook. Its `name` is the workflow's.
+        repository = value.get("repository") or run.get("repository")
+        names = ("head_branch", "conclusion", "status", "actor", "head_sha", "html_url")
+        shown = {name: run.get(name) for name in (*names, "updated_at")}
+        value = {"repository": repository, "workflow": run.get("name"), **shown}
+    fields: dict[str, str] = {}
+    others: dict[str, str] = {}
+    for name, content in value.items():
+        short = re.sub(r"[^a-z0-9]", "", name.lower()).removeprefix("github")
+        text = _text(content)
+        if text:
+            fields.setdefault(short, text)
+            if short not in _KNOWN:
+                others[name] = text
+    found = {
+        field: next((fields[name] for name in names if name in fields), "")
+        for field, names in _FIELDS.items()
+    }
+    return found, others
+
+
+def _text(content: Any) -> str:
+    """A string or number as text; of GitHub's objects the name."""
+    if isinstance(content, Mapping):
+        content = content.get("full_name") or content.get("login") or content.get("name")
+    if isinstance(content, (str, int, float)) and not isinstance(content, bool):
+        return str(content).strip()
+    return ""
+
+
+def _run_link(run: Mapping[str, str]) -> str | None:
+    if not run["run_id"].isdecimal() or not _REPOSITORY.fullmatch(run["repository"]):
+        return None
+    server = (run["server"] or "https://github.com").rstrip("/")
+    return f"{server}/{run['repository']}/actions/runs/{run['run_id']}"
+
+
+def _steady(text: str) -> str:
+    """`text` without what differs between equal alerts: times, ids, hashes, `#` numbers."""
+    return _VOLATILE.sub("*", text)
 
 
 def _title_and_text(text: str) -> tuple[str, str]:
@@ -409,14 +316,10 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _is_volatile(name: str) -> bool:
-    return _VOLATILE_NAME.fullmatch(name.lower()) is not None
-
-
 def _facts(facts: Mapping[str, str | None]) -> tuple[tuple[str, str], ...]:
-    shown = [
+    shown = (
         (shorten(name, FACT_LIMIT), shorten(value, FACT_LIMIT))
         for name, value in facts.items()
         if value
-    ]
-    return tuple(shown[:FACTS])
+    )
+    return tuple(shown)[:FACTS]

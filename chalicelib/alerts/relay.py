@@ -1,8 +1,8 @@
-"""Relaying: from the alarm topic to the queue of alerts, whose retries make what was said durable.
+"""Relay the alarm topic to the queue of alerts, whose retries make a notification durable.
 
-CloudWatch says on the topic that an alarm turned ALARM, OK or INSUFFICIENT_DATA; the last is left
-out, since nothing follows from it. What others say there is relayed as text. Our own lines, about
-alerts that could not be delivered, are not: they would come back as alerts.
+CloudWatch publishes that an alarm turned ALARM, OK or INSUFFICIENT_DATA; nothing follows from the
+last, so it is left out. Other messages are relayed as text. Eventline's own, about alerts that
+could not be delivered, are not: they would come back as alerts.
 
 Source: Amazon CloudWatch User Guide, "Notifying users on alarm changes".
 """
@@ -10,24 +10,22 @@ Source: Amazon CloudWatch User Guide, "Notifying users on alarm changes".
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.alerts.model import alarm, shorten
+from chalicelib.alerts.model import ALARM_STATES, alarm, read_time, shorten
 from chalicelib.aws.sns import is_own
 from chalicelib.aws.sqs import Queue
-from chalicelib.core import clock
 from chalicelib.core.errors import InvalidJsonError, UnavailableError
 from chalicelib.core.log import log
 from chalicelib.core.strict_json import dump_json, parse_json
 
-RELAYED_STATES = ("ALARM", "OK")
 _TEXT_LIMIT = 4000
-"""Characters relayed of a text. Ten of them, as JSON, stay below what one batch may hold."""
+"""Characters of a relayed text. Ten of them, as JSON, fit into one batch."""
 
 
 def relay_alarms(records: Sequence[Mapping[str, Any]], queue: Queue) -> int:
     """Put the notifications of one Lambda SNS event on the queue; one call for ten.
 
-    Returns how many. Raises `UnavailableError` when SQS did not take all: Lambda then runs the
-    event again, and equal alerts are one.
+    Returns how many. `UnavailableError` if SQS did not take all: Lambda then runs the event again,
+    and equal alerts are one.
     """
     messages = [message for record in records if (message := _message(record["Sns"])) is not None]
     codes = [code for code in queue.send_many(messages) if code is not None]
@@ -38,7 +36,7 @@ def relay_alarms(records: Sequence[Mapping[str, Any]], queue: Queue) -> int:
 
 
 def _message(notification: Mapping[str, Any]) -> str | None:
-    """What goes on the queue for a notification; None for nothing."""
+    """The message for the queue; None if there is nothing to relay."""
     if is_own(notification):
         return None
     text = str(notification.get("Message") or "")
@@ -56,7 +54,7 @@ def _message(notification: Mapping[str, Any]) -> str | None:
 
 def _alarm(value: Mapping[str, Any]) -> str | None:
     name, state = str(value["AlarmName"]), str(value["NewStateValue"])
-    if state not in RELAYED_STATES:
+    if state not in ALARM_STATES:
         log.info("alarm state left out", extra={"alarm": name, "state": state})
         return None
     details = {
@@ -66,8 +64,8 @@ def _alarm(value: Mapping[str, Any]) -> str | None:
         "account": str(value.get("AWSAccountId") or ""),
         "metric": _metric(value.get("Trigger")),
     }
-    told = {field: text for field, text in details.items() if text}
-    return alarm(name, state, _moment(value.get("StateChangeTime")), **told)
+    given = {field: text for field, text in details.items() if text}
+    return alarm(name, state, read_time(str(value.get("StateChangeTime"))), **given)
 
 
 def _region(value: Mapping[str, Any]) -> str:
@@ -90,10 +88,3 @@ def _metric(trigger: Any) -> str:
     ]
     metric = f"{trigger.get('Namespace', '')} {trigger['MetricName']}".strip()
     return f"{metric} ({', '.join(pairs)})" if pairs else metric
-
-
-def _moment(text: Any) -> str | None:
-    try:
-        return clock.to_text(clock.from_text(str(text)))
-    except (ValueError, OverflowError):
-        return None

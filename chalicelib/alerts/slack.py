@@ -1,17 +1,14 @@
-"""Posting to a Slack incoming webhook: one attempt, and what its outcome means.
+"""Slack: one attempt to post to an incoming webhook, and alerts as messages (Block Kit).
 
+The webhook's URL is a secret: no log line has it, nor the client's error messages, which quote it.
 Sources: Slack, "Sending messages using incoming webhooks" and "Improving error conditions for
 incoming webhooks" (400, 403, 404 and 410 say that the same message will never be taken), "Rate
-limits" (429 with Retry-After in seconds). The webhook's URL is a secret: it is in no log line, and
-neither are the client's error messages, which quote it.
+limits" (429 with Retry-After in seconds).
 
-Alerts as Slack messages (Block Kit).
-
-What comes from outside can show, but not act: `&`, `<` and `>` are escaped, so nothing mentions a
-channel or a person; text that Slack would format is either `plain_text` or `verbatim`; and only
-http and https addresses become links. Sources: Slack, "Formatting text for app surfaces", "Block
-Kit: blocks" (a header holds 150 characters, a section 3,000, a context block 10 elements, a message
-50 blocks).
+Text from outside can show, but not act: `&`, `<` and `>` are escaped, so nothing mentions a channel
+or a person; text that Slack would format is `plain_text` or `verbatim`; only http and https
+addresses become links. Sources: Slack, "Formatting text for app surfaces", "Block Kit: blocks" (a
+header holds 150 characters, a section 3,000, a context block 10 elements, a message 50 blocks).
 """
 
 import ipaddress
@@ -34,15 +31,26 @@ from chalicelib.core.strict_json import dump_json
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 5.0
 FRESH_SECONDS = 5.0
-"""A URL that was read this lately is not read again because it was refused."""
+"""A refused URL is read again unless it was read within this time."""
 _RETRY_AFTER_LIMIT = 3600
 _REPLY_BYTES = 200
 _TRANSIENT_4XX = frozenset(
     (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 )
 _REFUSALS = (HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.GONE)
+_HEADER_LIMIT, _SECTION_LIMIT, _ELEMENT_LIMIT, _ELEMENTS = 150, 3000, 300, 10
+_FALLBACK_LIMIT = 300
+_LINK_LIMIT = 2000
+_SYMBOLS = {
+    Severity.INFO: "🔵",
+    Severity.WARNING: "🟡",
+    Severity.ERROR: "🔴",
+    Severity.CRITICAL: "🚨",
+}
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_UNSAFE_IN_LINK = re.compile(r"[\x00-\x20<>|\"`\x7f-\U0010ffff]")
 WebhookUrl = Callable[[float | None], str | None]
-"""Gives the webhook's URL, at most so many seconds old (None: as cached); None if there is none."""
+"""Gives the webhook's URL, read at most so many seconds ago (None: as cached); None if not set."""
 
 
 class Verdict(StrEnum):
@@ -55,7 +63,7 @@ class Verdict(StrEnum):
 
 class Outcome(Struct, frozen=True):
     """The end of an attempt: `code` for programs, `reason` for people, and the seconds that Slack
-    asked to wait, if it did."""
+    asked to wait."""
 
     verdict: Verdict
     code: str
@@ -89,11 +97,9 @@ class Slack:
         self._now = now
 
     def post(self, message: Mapping[str, Any]) -> Outcome:
-        """Post a message: one request, and one more if a URL that was read some time ago is refused
-        and another has taken its place. At most 2 s to connect and 5 s for an answer, each.
-
-        Never raises for what Slack or the network does; reading the URL may raise an AWS error.
-        """
+        """Post a message: one request, and one more if a cached URL is refused and another is set
+        now. Each takes at most 2 s to connect and 5 s for an answer. Raises no error of Slack or
+        the network; reading the URL may raise an AWS error."""
         url = self._url(None)
         fault = self._fault(url)
         if url is None or fault:
@@ -109,8 +115,8 @@ class Slack:
     def _attempt(self, url: str, message: Mapping[str, Any]) -> tuple[int, Outcome]:
         from urllib3 import exceptions
 
-        # A connection of its own: one that was kept may have died while the process was frozen,
-        # and a reset would leave open whether Slack has the message.
+        # A new connection: a pooled one may have died while the process was frozen, and after a
+        # reset nobody knows whether Slack has the message.
         headers = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
         try:
             response = self._pool.request(
@@ -126,7 +132,7 @@ class Slack:
         try:
             reply = response.read(_REPLY_BYTES)
         except exceptions.HTTPError:
-            reply = b""  # The status has said it all.
+            reply = b""  # The status says enough.
         finally:
             response.close()
         outcome = self._outcome(response.status, response.headers.get("Retry-After"), reply)
@@ -152,9 +158,9 @@ class Slack:
             parts = urlsplit(url.strip())
             host, _ = parts.hostname or "", parts.port
         except ValueError:
-            return "the webhook's URL is no URL"
+            return "the webhook's URL is not a URL"
         if url != url.strip() or not url.isascii() or not host or parts.username is not None:
-            return "the webhook's URL is no URL of a webhook"
+            return "the webhook's URL is not a URL of a webhook"
         if parts.scheme == "https":
             return ""
         if parts.scheme == "http" and self._loopback and _is_loopback(host):
@@ -162,8 +168,53 @@ class Slack:
         return "the webhook's URL is not https"
 
 
+def first_message(alert: Alert, at: str) -> dict[str, Any]:
+    """The message for an alert that happened at `at`, unless it says otherwise itself."""
+    return _message(alert, alert.title, alert.text, alert.at or at)
+
+
+def repeat_message(group: AlertGroup, repeats: int) -> dict[str, Any]:
+    """The message that reports that an alert came `repeats` more times."""
+    times = "once more" if repeats == 1 else f"{repeats} times"
+    more = "" if group.reported == 0 else " since the last count"
+    text = f"Repeated {times}{more}: first {group.first}, last {group.last}."
+    return _message(group.alert, f"Repeated {times}: {group.alert.title}", text, group.last)
+
+
+def escape(text: str, limit: int) -> str:
+    """`text` for Slack: control characters become spaces, markup is escaped, and at most `limit`
+    characters stay, cut between characters and never inside an entity."""
+    parts: list[str] = []
+    length = 0
+    for character in text:
+        shown = character if character.isprintable() or character == "\n" else " "
+        part = _ENTITIES.get(shown, shown)
+        length += len(part)
+        if length > limit:
+            break
+        parts.append(part)
+    else:
+        return "".join(parts)
+    while parts and sum(map(len, parts)) >= limit:
+        parts.pop()
+    return "".join(parts) + "…"
+
+
+def link(url: str | None, label: str) -> str | None:
+    """Slack's markup for a link; None unless `url` is an http or https address."""
+    if not url or len(url) > _LINK_LIMIT or _UNSAFE_IN_LINK.search(url):
+        return None
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        return None
+    return f"<{url.replace('&', '&amp;')}|{label}>"
+
+
 def _not_set(reason: str) -> Outcome:
-    # Not the alert's fault, and soon put right: so it waits.
+    # An operator sets it soon, so the alert waits.
     log.error("Slack webhook not usable; alerts wait until it is", extra={"reason": reason})
     return Outcome(Verdict.RETRY, "webhook-not-set", reason)
 
@@ -198,64 +249,6 @@ def _seconds(retry_after: str, now: datetime) -> int | None:
     return min(max(round((moment - now).total_seconds()), 0), _RETRY_AFTER_LIMIT)
 
 
-_HEADER_LIMIT, _SECTION_LIMIT, _ELEMENT_LIMIT, _ELEMENTS = 150, 3000, 300, 10
-_FALLBACK_LIMIT = 300
-_LINK_LIMIT = 2000
-_SYMBOLS = {
-    Severity.INFO: "🔵",
-    Severity.WARNING: "🟡",
-    Severity.ERROR: "🔴",
-    Severity.CRITICAL: "🚨",
-}
-_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_UNSAFE_IN_LINK = re.compile(r"[\x00-\x20<>|\"`\x7f-\U0010ffff]")
-
-
-def first_message(alert: Alert, at: str) -> dict[str, Any]:
-    """The message for an alert that happened at `at`, unless it says otherwise itself."""
-    return _message(alert, alert.title, alert.text, alert.at or at)
-
-
-def repeat_message(group: AlertGroup, repeats: int) -> dict[str, Any]:
-    """The message that tells that an alert came `repeats` more times."""
-    times = "once more" if repeats == 1 else f"{repeats} times"
-    more = "" if group.reported == 0 else " since the last count"
-    text = f"Repeated {times}{more}: first {group.first}, last {group.last}."
-    return _message(group.alert, f"Repeated {times}: {group.alert.title}", text, group.last)
-
-
-def escape(text: str, limit: int) -> str:
-    """`text` for Slack: control characters are spaces, markup is escaped, at most `limit`
-    characters long, cut between characters and never inside an entity."""
-    parts: list[str] = []
-    length = 0
-    for character in text:
-        shown = character if character.isprintable() or character == "\n" else " "
-        part = _ENTITIES.get(shown, shown)
-        length += len(part)
-        if length > limit:
-            break
-        parts.append(part)
-    else:
-        return "".join(parts)
-    while parts and sum(map(len, parts)) >= limit:
-        parts.pop()
-    return "".join(parts) + "…"
-
-
-def link(url: str | None, label: str) -> str | None:
-    """Slack's markup for a link; None for what is no http or https address."""
-    if not url or len(url) > _LINK_LIMIT or _UNSAFE_IN_LINK.search(url):
-        return None
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return None
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        return None
-    return f"<{url.replace('&', '&amp;')}|{label}>"
-
-
 def _message(alert: Alert, title: str, text: str, at: str) -> dict[str, Any]:
     word = alert.severity.upper()
     header = escape(f"{_SYMBOLS[alert.severity]} {word}: {title}", _HEADER_LIMIT)
@@ -275,20 +268,18 @@ def _message(alert: Alert, title: str, text: str, at: str) -> dict[str, Any]:
 
 def _context(alert: Alert, at: str) -> list[dict[str, Any]]:
     """Repository, branch, link, time, and as many facts as there is room for."""
-    elements = [
+    places = _labelled(("Repository", alert.repository), ("Branch", alert.branch))
+    target = link(alert.link, "Open the alarm" if alert.kind == "alarm" else "Open the run")
+    links = [{"type": "mrkdwn", "text": target, "verbatim": True}] if target else []
+    return [*places, *links, *_labelled(("Time", at), *alert.facts)][:_ELEMENTS]
+
+
+def _labelled(*facts: tuple[str, str | None]) -> list[dict[str, Any]]:
+    return [
         _plain(escape(f"{label}: {value}".replace("\n", " "), _ELEMENT_LIMIT))
-        for label, value in (("Repository", alert.repository), ("Branch", alert.branch))
+        for label, value in facts
         if value
     ]
-    target = link(alert.link, "Open the alarm" if alert.kind == "alarm" else "Open the run")
-    if target:
-        elements.append({"type": "mrkdwn", "text": target, "verbatim": True})
-    elements.append(_plain(escape(f"Time: {at}", _ELEMENT_LIMIT)))
-    elements += [
-        _plain(escape(f"{label}: {value}".replace("\n", " "), _ELEMENT_LIMIT))
-        for label, value in alert.facts
-    ]
-    return elements[:_ELEMENTS]
 
 
 def _plain(text: str) -> dict[str, Any]:

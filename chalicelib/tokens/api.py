@@ -1,8 +1,8 @@
-"""The routes of tokens: issue, list, revoke."""
+"""The routes of tokens: issue, list and revoke."""
 
 from chalicelib.core import clock
-from chalicelib.core.errors import FieldError
-from chalicelib.tokens.manage import issue_token, revoke_token
+from chalicelib.core.errors import FieldError, NotFoundError
+from chalicelib.tokens.manage import issue_token
 from chalicelib.tokens.model import is_token_id
 from chalicelib.tokens.store import TokenStore
 from chalicelib.web.body import check_body, refuse
@@ -38,33 +38,33 @@ _EXAMPLE = {
     "createdAt": MOMENT,
     "expiresAt": None,
 }
-_SCOPE = {"type": "string", "enum": list(SCOPES), "description": "is not a scope"}
-_TO_COME = "must be an ISO 8601 time to come"
+_SCOPE = {"type": "string", "enum": list(SCOPES)}
+_IN_THE_FUTURE = "must be an ISO 8601 time in the future"
 _MEMBERS = {
     "id": text(pattern=_ID),
     "owner": text(),
-    "scopes": {"type": "array", "items": {"type": "string", "enum": list(SCOPES)}},
+    "scopes": {"type": "array", "items": _SCOPE},
     "createdAt": moment(),
     "expiresAt": nullable(moment()),
 }
 _TOKEN = component("Token", record(_MEMBERS))
-_SHOWN = text("What to send as the bearer; shown this once.", pattern="^evl_[a-z0-9]+_[0-9a-f]+$")
-_NEW_TOKEN = component("NewToken", record({**_MEMBERS, "token": _SHOWN}))
+_TEXT = text("The bearer token; shown only here.", pattern="^evl_[a-z0-9]+_[0-9a-f]+$")
+_NEW_TOKEN = component("NewToken", record({**_MEMBERS, "token": _TEXT}))
 _ORDER = component(
     "TokenOrder",
     order(
         {
             "owner": text(
-                "Whose things the token gives: must be 1 to 64 letters, digits and ._@-",
+                "Whose data the token gives access to: must be 1 to 64 letters, digits and ._@-",
                 pattern=OWNER_PATTERN,
             ),
             "scopes": {
                 "type": "array",
-                "items": _SCOPE,
+                "items": {**_SCOPE, "description": "is not a scope"},
                 "minItems": 1,
                 "description": f"must be a list of some of: {', '.join(SCOPES)}",
             },
-            "expiresAt": nullable(text(f"When it ends: {_TO_COME}", format="date-time")),
+            "expiresAt": nullable(text(f"When it ends: {_IN_THE_FUTURE}", format="date-time")),
         },
         ["owner", "scopes"],
     ),
@@ -95,15 +95,12 @@ LIST_TOKENS = Operation(
     parameters=[
         LIMIT,
         query(
-            "cursor",
-            text(pattern=_ID),
-            "What the page before gave as its cursor.",
-            example=_EXAMPLE["id"],
+            "cursor", text(pattern=_ID), "The cursor of the page before.", example=_EXAMPLE["id"]
         ),
     ],
 )
 DELETE_TOKEN = Operation(
-    _TAG, "Revoke a token", {204: response("It is gone.")}, (404,), parameters=[_TOKEN_ID]
+    _TAG, "Revoke a token", {204: response("It is revoked.")}, (404,), parameters=[_TOKEN_ID]
 )
 
 
@@ -113,7 +110,7 @@ def post_token(request: Request, tokens: TokenStore) -> Response:
     body, faults = check_body(request, _ORDER.value)
     expiry = read_moment(body.get("expiresAt"))
     if expiry is not None and expiry <= now:
-        faults.append(FieldError("/expiresAt", _TO_COME))
+        faults.append(FieldError("/expiresAt", _IN_THE_FUTURE))
     refuse("the token cannot be issued", faults)
     token, shown = issue_token(
         tokens,
@@ -126,7 +123,7 @@ def post_token(request: Request, tokens: TokenStore) -> Response:
 
 
 def list_tokens(request: Request, tokens: TokenStore) -> Response:
-    """`GET /tokens`; one call. The cursor is the id to go on after."""
+    """`GET /tokens`; one call. The cursor is the last id of the page before."""
     page = request.page(read_cursor=lambda text: text if is_token_id(text) else None)
     found, resume = tokens.page(page.limit, page.below)
     return answer({"items": [token.to_dict() for token in found], "cursor": resume})
@@ -134,5 +131,6 @@ def list_tokens(request: Request, tokens: TokenStore) -> Response:
 
 def delete_token(_request: Request, token_id: str, tokens: TokenStore) -> Response:
     """`DELETE /tokens/{token_id}`; one call."""
-    revoke_token(tokens, token_id)
+    if not is_token_id(token_id) or not tokens.delete(token_id):
+        raise NotFoundError("no such token")
     return no_content()

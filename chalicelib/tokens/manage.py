@@ -1,22 +1,17 @@
-"""Tokens: issue, list, revoke, and check one that came with a request."""
+"""Issue a token, and check the one that came with a request."""
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from secrets import token_hex
 
-from chalicelib.core.errors import NotFoundError, UnauthenticatedError
+from chalicelib.core.errors import UnauthenticatedError
 from chalicelib.core.log import log
 from chalicelib.core.tracing import span
-from chalicelib.tokens.model import (
-    MAX_AUTHORIZATION,
-    Token,
-    format_token,
-    hash_secret,
-    is_token_id,
-    is_valid,
-    parse_token,
-)
+from chalicelib.tokens.model import Token, format_token, hash_secret, is_valid, parse_token
 from chalicelib.tokens.store import TokenStore
 from chalicelib.web.callers import Caller
+
+_LONGEST_HEADER = 256
+"""Characters of an `Authorization` header; a token has 69 to 101."""
 
 
 def issue_token(
@@ -27,15 +22,14 @@ def issue_token(
     *,
     expires_at: str | None = None,
     token_id: str | None = None,
-    random_hex: Callable[[int], str] = secrets.token_hex,
 ) -> tuple[Token, str]:
-    """Make a token for `owner`; (what is stored, the text to hand out, never to be seen again).
+    """Make a token for `owner`: (what is stored, the text to hand out, which is shown only now).
 
-    With a `token_id` it replaces the token of that id. One call.
+    A given `token_id` replaces the token of that id. One call.
     """
-    secret = random_hex(32)
+    secret = token_hex(32)
     token = Token(
-        token_id=token_id or random_hex(8),
+        token_id=token_id or token_hex(8),
         secret_sha256=hash_secret(secret),
         owner=owner,
         scopes=tuple(dict.fromkeys(scopes)),
@@ -47,11 +41,11 @@ def issue_token(
 
 
 def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
-    """Who sent this `Authorization` header; `UnauthenticatedError` for nobody we know.
+    """The caller that an `Authorization` header stands for, else `UnauthenticatedError`.
 
     One call; none for a text that cannot be a token.
     """
-    is_short = len(authorization) <= MAX_AUTHORIZATION
+    is_short = len(authorization) <= _LONGEST_HEADER
     scheme, _, text = authorization.partition(" ") if is_short else ("", "", "")
     parsed = parse_token(text.strip()) if scheme.lower() == "bearer" else None
     if parsed is None:
@@ -68,13 +62,7 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
 
 
 def _reason(token: Token | None, secret: str) -> str:
-    """Why a token does not count, for the log only: callers get one answer."""
+    """Why a token is refused, for the log only: callers get one answer."""
     if token is None:
         return "unknown"
     return "expired" if is_valid(token, secret, now="") else "wrong secret"
-
-
-def revoke_token(store: TokenStore, token_id: str) -> None:
-    """Remove a token; `NotFoundError` if there is none. One call."""
-    if not is_token_id(token_id) or not store.delete(token_id):
-        raise NotFoundError("no such token")

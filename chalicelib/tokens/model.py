@@ -1,26 +1,21 @@
-"""API tokens: `evl_<id>_<secret>`, of which only a hash is kept.
+"""API tokens: `evl_<id>_<secret>`, of which only a hash is stored.
 
-The secret is 256 random bits, so one SHA-256 is enough: there is nothing to guess from.
+The secret is 256 random bits, so one SHA-256 is enough: it cannot be guessed.
 """
 
 import hashlib
 import hmac
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.web.callers import SCOPES
-
-MAX_AUTHORIZATION = 256
-"""Characters of an `Authorization` header that are looked at; a token has 69 to 101."""
 _TOKEN_ID = re.compile(r"[a-z0-9]{1,32}")
 _TOKEN = re.compile(rf"evl_({_TOKEN_ID.pattern})_([0-9a-f]{{64}})")
 
 
-class Token(Struct, frozen=True):
-    """A token as the store keeps it."""
+class Token(Struct, frozen=True, rename="camel"):
+    """A stored token."""
 
     token_id: str
     secret_sha256: str
@@ -30,7 +25,7 @@ class Token(Struct, frozen=True):
     expires_at: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """What may be shown of a token: all but the hash."""
+        """What the API shows of a token: all but the hash."""
         return {
             "id": self.token_id,
             "owner": self.owner,
@@ -46,7 +41,7 @@ def format_token(token_id: str, secret: str) -> str:
 
 
 def parse_token(text: str) -> tuple[str, str] | None:
-    """The (id, secret) of a token's text; None when it cannot be one of ours."""
+    """The (id, secret) of a token's text; None for any other text."""
     match = _TOKEN.fullmatch(text)
     return (match[1], match[2]) if match else None
 
@@ -65,8 +60,3 @@ def is_valid(token: Token, secret: str, now: str) -> bool:
     """Whether `secret` is the token's (compared in constant time) and it has not expired."""
     same = hmac.compare_digest(token.secret_sha256, hash_secret(secret))
     return same and (token.expires_at is None or now < token.expires_at)
-
-
-def unknown_scopes(scopes: Iterable[str]) -> list[str]:
-    """Those of `scopes` that do not exist."""
-    return [scope for scope in scopes if scope not in SCOPES]

@@ -1,11 +1,8 @@
-"""Receiving webhooks: nobody's word counts before the signature is right.
+"""Receive a webhook: check size, signature (over the raw body), content type and content, in turn.
 
-The order: the size, then the signature over the raw body, then the content type, then the content.
-The size comes first, for it says nothing secret (it is the same for all sources and published) and
-spares the hashes of a body that is not kept anyway.
-
-Whatever is wrong with a signature, and an unknown source, get one answer, and nothing is written.
-The log has the reason.
+The size comes first: the limit is published and the same for all sources, and a body over it costs
+no hash. A wrong signature and an unknown source get one and the same answer, and nothing is
+written; the log has the reason.
 """
 
 from collections.abc import Callable, Mapping
@@ -19,16 +16,14 @@ from chalicelib.core.errors import UnauthenticatedError, UnsupportedMediaTypeErr
 from chalicelib.core.log import log
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
 from chalicelib.web.media_types import JSON, is_json_in_utf8
-from chalicelib.webhooks.signatures import parse_secrets, verify_github, verify_standard
-from chalicelib.webhooks.sources import GITHUB, SOURCES, STANDARD, read_github, read_standard
-
-REFUSED = "the webhook is not signed by a sender known here"
-_READERS = {GITHUB: read_github, STANDARD: read_standard}
+from chalicelib.webhooks import sources
+from chalicelib.webhooks.signatures import parse_secrets
+from chalicelib.webhooks.sources import Source
 
 
 class WebhookDeps(Struct, frozen=True):
     """The collaborators of `receive`. `secret_of` gives the text of a source's secrets, None if
-    there is none; `owner` is whose events the webhooks become."""
+    none is set; `owner` owns the events."""
 
     ingest: IngestDeps
     secret_of: Callable[[str], str | None]
@@ -39,44 +34,39 @@ class WebhookDeps(Struct, frozen=True):
 def receive(
     source: str, headers: Mapping[str, str], body: bytes, request_id: str, deps: WebhookDeps
 ) -> Receipt:
-    """Keep one delivery of a webhook; `headers` have lower-case names, `body` is as it was sent.
+    """Ingest one delivery; `headers` have lower-case names, `body` is as it was sent.
 
     Raises `PayloadTooLargeError`, `UnauthenticatedError`, `UnsupportedMediaTypeError`, and what
-    `ingest` does: a delivery that is signed but cannot be used is kept as REJECTED. An AWS error
-    passes, that of reading the secret too: then nothing was acknowledged.
+    `ingest` does: a signed delivery that cannot be used is stored as REJECTED. An AWS error passes,
+    also from reading the secret: nothing was acknowledged then.
     """
     check_size(body, deps.ingest.max_event_bytes)
-    _check_signature(source, headers, body, deps)
-    _check_content_type(source, headers.get("content-type"))
+    sender = _check_signature(source, headers, body, deps)
+    content_type = headers.get("content-type")
+    if content_type is not None and not is_json_in_utf8(content_type):
+        hint = sender.content_type_hint
+        raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8{hint}")
     submission = Submission(
         payload=body,
         content_type=JSON,
         owner=deps.owner,
         request_id=request_id,
-        read=partial(_READERS[source], headers, body),
+        read=partial(sender.read, headers, body),
     )
     return ingest(submission, deps.ingest)
 
 
 def _check_signature(
-    source: str, headers: Mapping[str, str], body: bytes, deps: WebhookDeps
-) -> None:
-    known = source in SOURCES
-    text = deps.secret_of(source) if known else None
+    name: str, headers: Mapping[str, str], body: bytes, deps: WebhookDeps
+) -> Source:
+    """The source that signed `body`, else `UnauthenticatedError`."""
+    source = sources.SOURCES.get(name)
+    text = deps.secret_of(name) if source else None
     secrets = [] if text is None else parse_secrets(text)
-    if source == STANDARD:
-        right = verify_standard(secrets, headers, body, deps.now())
-    else:
-        # For an unknown source too, in vain: it is not to be told by its quick answer.
-        right = verify_github(secrets, headers, body)
-    if not right:
-        reason = "unknown source" if not known else "signature" if secrets else "no secret is set"
-        log.info("webhook refused", extra={"source": source if known else None, "reason": reason})
-        raise UnauthenticatedError(REFUSED)
-
-
-def _check_content_type(source: str, content_type: str | None) -> None:
-    if content_type is None or is_json_in_utf8(content_type):
-        return
-    hint = f'; set the webhook\'s "Content type" to {JSON}' if source == GITHUB else ""
-    raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8{hint}")
+    # Hash for an unknown source too, so that timing reveals nothing.
+    verify = (source or sources.GITHUB).verify
+    if verify(secrets, headers, body, deps.now()) and source:
+        return source
+    reason = "unknown source" if not source else "signature" if secrets else "no secret is set"
+    log.info("webhook refused", extra={"source": name if source else None, "reason": reason})
+    raise UnauthenticatedError("the webhook is not signed by a sender known here")

@@ -1,12 +1,16 @@
-"""Webhooks: what kind of event a delivery is, what makes it the same as another, what it alerts of.
+"""The senders of webhooks: how each signs, and which event a delivery of it becomes.
 
-Sources: GitHub Docs, "Webhook events and payloads"; the Standard Webhooks specification 1.0.0,
-"Payload structure". A delivery gets here when its signature is right. Header names are lower case.
+A new sender is one more `Source` in `SOURCES`. Documentation that this follows: GitHub Docs,
+"Webhook events and payloads"; the Standard Webhooks specification 1.0.0, "Payload structure".
+Header names are lower case.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
+
+from msgspec import Struct
 
 from chalicelib.core.errors import FieldError, InvalidRequestError
 from chalicelib.core.ids import sha256
@@ -14,112 +18,161 @@ from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
 from chalicelib.core.strict_json import parse_json
 from chalicelib.events.alerts import named
 from chalicelib.events.model import JSON, Draft, Identity
+from chalicelib.webhooks.signatures import TOLERANCE, verify_github, verify_standard
 
-GITHUB, STANDARD = "github", "standard"
-SOURCES = (GITHUB, STANDARD)
-_KIND = "webhooks"
 _EVENT = re.compile(r"[a-z0-9_]+")
 _EVENT_CHARACTERS = "small letters, digits and _"
 _FREE_ACTION = "repository_dispatch"
-"""The event whose `action` is the words of whoever dispatched it, not one of GitHub's."""
+"""GitHub's event whose `action` is free text of whoever dispatched it."""
 _DELIVERY = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
 _SERVER = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
 
 
+class Source(Struct, frozen=True):
+    """One sender, or all that sign and write alike.
+
+    `verify` takes (secrets, headers, body, now). `read` takes (headers, body) once the signature is
+    right; its `InvalidRequestError` makes the delivery a REJECTED event. `headers` and `example`
+    (a body) are for the OpenAPI document, `content_type_hint` for who sends another Content-Type.
+    """
+
+    name: str
+    sender: str
+    verify: Callable[[Sequence[str], Mapping[str, str], bytes, datetime], bool]
+    read: Callable[[Mapping[str, str], bytes], Draft]
+    headers: Mapping[str, str]
+    example: Mapping[str, Any]
+    content_type_hint: str = ""
+
+
 def read_github(headers: Mapping[str, str], body: bytes) -> Draft:
-    """A delivery of GitHub: `github.<event>.<action>`, known by its delivery id.
+    """A delivery of GitHub: `github.<event>.<action>`, identified by its delivery id.
 
     Raises `InvalidRequestError` naming every field at fault.
     """
     data = parse_json(body)
     if not isinstance(data, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
+    event_type = _github_type(headers.get("x-github-event"), data.get("action"))
     repository = _repository_name(data)
-    return Draft(
-        payload=body,
-        content_type=JSON,
-        event_type=_github_type(headers.get("x-github-event"), data.get("action")),
-        source=_repository_address(data, repository),
-        subject=repository,
-        data=data,
-        identity=Identity(_KIND, f"{GITHUB}\0{_delivery_id(headers, body)}"),
-    )
+    address = _repository_address(data, repository)
+    delivery = _delivery_id(headers, body)
+    return _draft("github", delivery, event_type, body, data, address, repository)
 
 
 def read_standard(headers: Mapping[str, str], body: bytes) -> Draft:
-    """A Standard Webhook: `standard.<type>`, known by its `webhook-id`, which was signed.
+    """A Standard Webhook: `standard.<type>`, identified by its signed `webhook-id`.
 
     Raises `InvalidRequestError` naming the field at fault.
     """
     data = parse_json(body)
     kind = data.get("type") if isinstance(data, dict) else None
+    event_type = "standard" if kind is None else _standard_type(kind)
+    return _draft("standard", headers["webhook-id"], event_type, body, data)
+
+
+GITHUB = Source(
+    name="github",
+    sender="GitHub",
+    verify=verify_github,
+    read=read_github,
+    headers={
+        "X-GitHub-Event": "what happened.",
+        "X-GitHub-Delivery": "identifies the delivery.",
+        "X-Hub-Signature-256": "`sha256=` and the HMAC of the body, in hexadecimal.",
+    },
+    example={"zen": "Keep it logically awesome.", "hook_id": 1},
+    content_type_hint=f'; set the webhook\'s "Content type" to {JSON}',
+)
+STANDARD = Source(
+    name="standard",
+    sender="whoever follows the Standard Webhooks specification",
+    verify=verify_standard,
+    read=read_standard,
+    headers={
+        "webhook-id": "identifies the message.",
+        "webhook-timestamp": "seconds since 1970, at most"
+        f" {TOLERANCE // timedelta(minutes=1)} minutes off.",
+        "webhook-signature": "`v1,` and the HMAC in base64; several between spaces.",
+    },
+    example={"type": "invoice.paid", "timestamp": "2026-01-31T23:59:59Z", "data": {"id": 7}},
+)
+SOURCES: Mapping[str, Source] = {source.name: source for source in (GITHUB, STANDARD)}
+
+
+def _draft(
+    source: str,
+    delivery_id: str,
+    event_type: str,
+    body: bytes,
+    data: Any,
+    address: str | None = None,
+    subject: str | None = None,
+) -> Draft:
+    """The event of a delivery; one with the same source and `delivery_id` is the same event."""
     return Draft(
         payload=body,
         content_type=JSON,
-        event_type=STANDARD if kind is None else _standard_type(kind),
-        source=f"/webhooks/{STANDARD}",
-        subject=None,
+        event_type=event_type,
+        source=address or f"/webhooks/{source}",
+        subject=subject,
         data=data,
-        identity=Identity(_KIND, f"{STANDARD}\0{headers['webhook-id']}"),
+        identity=Identity("webhooks", f"{source}\0{delivery_id}"),
     )
 
 
 def _github_type(event: str | None, action: Any) -> str:
-    header, faults = "/header/X-GitHub-Event", []
-    if event is None:
-        faults.append(FieldError(header, "is required"))
-    elif not _EVENT.fullmatch(event):
-        faults.append(FieldError(header, f"must hold {_EVENT_CHARACTERS} only"))
-    fault = None if action is None else _action_fault(event, action)
-    if fault:
-        faults.append(FieldError("/action", fault))
-    event_type = f"{GITHUB}.{event}" if action is None else f"{GITHUB}.{event}.{action}"
-    too_long = None if faults else name_fault(event_type, MAX_TYPE_BYTES)
-    if too_long:
-        pointer = header if action is None else "/action"
-        faults.append(FieldError(pointer, f"makes an event type that {too_long}"))
-    if faults:
-        raise InvalidRequestError("the delivery is none that GitHub sends", faults)
+    faults = {"/header/X-GitHub-Event": _word_fault(event)}
+    event_type = f"github.{event}"
+    if action is not None:
+        is_free = event == _FREE_ACTION
+        faults["/action"] = name_fault(action, MAX_TYPE_BYTES) if is_free else _word_fault(action)
+        event_type = f"{event_type}.{action}"
+    if not any(faults.values()) and (fault := name_fault(event_type, MAX_TYPE_BYTES)):
+        faults[list(faults)[-1]] = f"makes an event type that {fault}"
+    found = [FieldError(pointer, fault) for pointer, fault in faults.items() if fault]
+    if found:
+        raise InvalidRequestError("GitHub does not send such a delivery", found)
     return event_type
 
 
-def _action_fault(event: str | None, action: Any) -> str | None:
-    if event == _FREE_ACTION:
-        return name_fault(action, MAX_TYPE_BYTES)
-    if not isinstance(action, str):
+def _word_fault(value: Any) -> str | None:
+    if value is None:
+        return "is required"
+    if not isinstance(value, str):
         return "must be a string"
-    return None if _EVENT.fullmatch(action) else f"must hold {_EVENT_CHARACTERS} only"
+    return None if _EVENT.fullmatch(value) else f"must hold {_EVENT_CHARACTERS} only"
 
 
 def _delivery_id(headers: Mapping[str, str], body: bytes) -> str:
     """`X-GitHub-Delivery`, the same for every redelivery; without a usable one, the body's hash,
-    marked so that no delivery id can be one."""
+    with a prefix that no delivery id can have."""
     given = headers.get("x-github-delivery", "")
     return given if _DELIVERY.fullmatch(given) else f"sha256:{sha256(body)}"
 
 
 def _repository_name(data: Mapping[str, Any]) -> str | None:
-    """`owner/name`; None where the delivery is about no repository, but an organization or app."""
+    """`owner/name`; None for a delivery about an organization or app."""
     name = named(data.get("repository"), "full_name")
     fits = _REPOSITORY.fullmatch(name) and not name_fault(name, MAX_NAME_BYTES)
     return name if fits else None
 
 
-def _repository_address(data: Mapping[str, Any], name: str | None) -> str:
-    """The repository's address, on whichever server it is; a URI, as a source is in CloudEvents."""
+def _repository_address(data: Mapping[str, Any], name: str | None) -> str | None:
+    """The repository's URI, on github.com or the server that sent it: a CloudEvents source."""
     if name is None:
-        return f"/webhooks/{GITHUB}"
+        return None
     server = named(data.get("repository"), "html_url").removesuffix(f"/{name}")
     if not _SERVER.fullmatch(server):
         server = "https://github.com"
     address = f"{server}/{name}"
-    return f"/webhooks/{GITHUB}" if name_fault(address, MAX_NAME_BYTES) else address
+    return None if name_fault(address, MAX_NAME_BYTES) else address
 
 
 def _standard_type(kind: Any) -> str:
-    event_type = f"{STANDARD}.{kind}"
+    event_type = f"standard.{kind}"
     if not isinstance(kind, str):
         fault: str | None = "must be a string"
     elif not _TYPE.fullmatch(kind):

@@ -2,8 +2,7 @@
 
 import pytest
 
-from chalicelib.alerts.groups import AlertStore
-from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.alerts.store import AlertStore
 from tests.support.alert_world import SHARDS, OneAtATime, World
 from tests.support.moto_aws import client
 
@@ -29,6 +28,4 @@ def world(moto: None) -> World:
         ],
     )
     serial = OneAtATime(client("dynamodb"))
-    return World(
-        serial, AlertStore(serial, "alerts", SHARDS), ShardedIndex(serial, "alerts", SHARDS)
-    )
+    return World(serial, AlertStore(serial, "alerts", SHARDS))

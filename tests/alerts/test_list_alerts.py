@@ -1,6 +1,5 @@
 """The list of alerts."""
 
-from chalicelib.alerts.read import AlertDeps, list_alerts
 from tests.support.alert_world import SHARDS, World
 
 
@@ -12,11 +11,10 @@ def test_groups_are_listed_newest_first_page_by_page(world: World) -> None:
         world.clock.advance(1)
 
     # When they are read three at a time
-    deps = AlertDeps(world.groups, world.index)
     titles: list[str] = []
     below = None
     for _ in range(9):
-        page, below = list_alerts(3, below, None, deps)
+        page, below = world.groups.newest(3, below)
         assert len(page) <= 3
         titles += [group.alert.title for group in page]
         if below is None:
@@ -31,6 +29,6 @@ def test_a_page_of_the_list_costs_the_same_whatever_there_is(world: World) -> No
         world.send(f"alert {number}")
     world.run()
     world.client.calls.clear()
-    list_alerts(2, None, None, AlertDeps(world.groups, world.index))
+    world.groups.newest(2, None)
 
     assert sorted(world.client.calls) == ["batch_get_item", *["query"] * SHARDS]

@@ -98,7 +98,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     # A queued alert is deleted only after Slack took it.
     "slack-answer": Change(
         "chalicelib/alerts/send.py",
-        "return [Failed(leader, outcome, group)]",
+        "return [_Failed(leader, outcome, group)]",
         "return []",
     ),
     # A change that was told is not told again when its batch of the stream comes again.

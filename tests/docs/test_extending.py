@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import re
+import runpy
 import types
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from chalicelib import wiring
 from chalicelib.alerts.model import Alert, Severity, read_message
 from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.events import processors
-from chalicelib.webhooks import receive, sources
+from chalicelib.webhooks import api, sources
 from infra import policies, project, stack
 from tests.conftest import REGION, STAGE_VARIABLES
 from tests.support.app_on_moto import Platform, Sender, without_delay
@@ -31,12 +32,11 @@ from tests.support.factories import LambdaContext
 PAGE = project.ROOT / "docs" / "extending.md"
 PROCESSOR = "python file=chalicelib/events/processors.py"
 PROCESSOR_TEST = "python file=tests/events/test_order_created.py"
-READER = "python file=chalicelib/webhooks/sources.py"
-READERS = "python file=chalicelib/webhooks/receive.py"
+SOURCE = "python file=chalicelib/webhooks/sources.py"
 POLICY = "json file=.chalice/policies/api_handler.json"
 PROGRAM = "python run=program"
 ALARM = "yaml file=infra/alarms.yaml"
-RUN_HERE = (PROCESSOR, PROCESSOR_TEST, READER, READERS, POLICY, PROGRAM, ALARM)
+RUN_HERE = (PROCESSOR, PROCESSOR_TEST, SOURCE, POLICY, PROGRAM, ALARM)
 SECRET = "for-tests-only"
 SECRET_NAME = f"/eventline/{STAGE_VARIABLES['STAGE']}/webhooks/forge/secret"
 PUSH = b'{"ref":"refs/heads/main"}'
@@ -174,7 +174,7 @@ def deliver(
 @pytest.fixture
 def forge(secret: None) -> Iterator[None]:
     """The new source, as the page adds it."""
-    with added(sources, READER), added(receive, READERS):
+    with added(sources, SOURCE):
         yield
 
 
@@ -218,7 +218,18 @@ def test_what_its_reader_refuses_is_kept_as_rejected(
     assert len(rejected) == 1
 
 
-def test_without_the_blocks_nobody_can_send(platform: Platform, secret: None) -> None:
+def test_a_source_of_ones_own_is_in_the_openapi_document(forge: None) -> None:
+    operation = runpy.run_path(str(api.__file__))["POST_WEBHOOK"]
+
+    (source, *headers) = operation.parameters
+    assert "`forge` (our forge)" in source["description"]
+    described = {header.name: header.value["description"] for header in headers}
+    assert described["X-Gitea-Event"] == "forge: what happened."
+    assert described["X-Hub-Signature-256"].endswith(" forge: as GitHub's.")
+    assert operation.body["application/json"]["examples"]["forge"]
+
+
+def test_without_the_block_nobody_can_send(platform: Platform, secret: None) -> None:
     assert deliver(platform).status_code == 401
 
 

@@ -10,11 +10,10 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chalicelib.alerts.groups import AlertGroup, AlertStore
-from chalicelib.alerts.read import AlertDeps, list_alerts
+from chalicelib.alerts.groups import AlertGroup
 from chalicelib.alerts.send import SendDeps, send_alerts
 from chalicelib.alerts.slack import Outcome, Slack, Verdict
-from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.alerts.store import AlertStore
 from chalicelib.aws.sns import AlarmTopic
 from chalicelib.aws.sqs import Delivery, Queue
 from chalicelib.core import clock
@@ -173,7 +172,6 @@ class World:
 
     client: OneAtATime
     groups: AlertStore
-    index: ShardedIndex
     clock: Clock = field(default_factory=Clock)
     slack: FakeSlack = field(default_factory=FakeSlack)
     topic: FakeTopic = field(default_factory=FakeTopic)
@@ -222,8 +220,7 @@ class World:
             self.run()
 
     def listed(self) -> list[AlertGroup]:
-        found, _ = list_alerts(100, None, None, AlertDeps(self.groups, self.index))
-        return found
+        return self.groups.newest(100, None)[0]
 
     @property
     def only_group(self) -> AlertGroup:

@@ -57,7 +57,7 @@ def test_the_secret_is_nowhere_in_the_store(platform: Platform, admin: Sender) -
     assert secret not in str(items)
 
 
-def test_an_expiry_is_kept_and_lets_the_store_forget_it(platform: Platform, admin: Sender) -> None:
+def test_an_expiry_is_stored_and_sets_the_ttl(platform: Platform, admin: Sender) -> None:
     order = {"owner": "alice", "scopes": ["admin"], "expiresAt": "2100-01-01T00:00:00+02:00"}
     issued = admin.post("/tokens", order).json_body
     assert issued["expiresAt"] == "2099-12-31T22:00:00.000Z"
@@ -93,13 +93,13 @@ def test_every_scope_can_be_given(admin: Sender, scope: str) -> None:
         (None, [""]),
     ],
 )
-def test_an_order_that_can_not_be_filled_is_told_why(
+def test_an_order_that_cannot_be_filled_is_told_why(
     admin: Sender, order: Any, pointers: list[str]
 ) -> None:
     check_problem(admin.post("/tokens", order), 400, "invalid-request", *pointers)
 
 
-def test_an_order_that_is_no_json_is_refused(admin: Sender) -> None:
+def test_an_order_that_is_not_json_is_refused(admin: Sender) -> None:
     check_problem(admin.post("/tokens", b"{"), 400, "invalid-json", "")
 
 
@@ -127,7 +127,7 @@ def test_pages_show_every_token_once(admin: Sender) -> None:
     ("query", "pointer"),
     [("limit=0", "/query/limit"), ("cursor=%23", "/query/cursor"), ("owner=a", "/query/owner")],
 )
-def test_a_query_that_can_not_be_understood_is_told_why(
+def test_a_query_that_cannot_be_understood_is_told_why(
     admin: Sender, query: str, pointer: str
 ) -> None:
     check_problem(admin.get(f"/tokens?{query}"), 400, "invalid-request", pointer)

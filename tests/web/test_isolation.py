@@ -144,7 +144,7 @@ def open_alert(owner: str | None) -> str:
     alert = read_message(message)
     assert isinstance(alert, Alert)
     group = AlertGroup(make_id(), alert, AT, AT, 1, GroupState.DELIVERED, ("m",))
-    made, _ = wiring.alerts().groups.open(group)
+    made, _ = wiring.alerts().open(group)
     assert made
     return group.group_id
 
@@ -274,7 +274,6 @@ def test_a_group_from_before_owners_were_noted_concerns_everybody(platform: Plat
         ExpressionAttributeNames={"#owner": "owner"},
     )
     # Then it is read, and shown
-    deps = wiring.alerts()
-    assert deps.groups.get_many([group_id])[group_id].alert.owner is None
+    assert wiring.alerts().get_many([group_id])[group_id].alert.owner is None
     seen = [group["groupId"] for group in shown(platform.sender(), "/alerts")]
     assert seen == [group_id]
