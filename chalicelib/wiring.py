@@ -168,7 +168,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
 
 
 def replay() -> ReplayDeps:
-    return ReplayDeps(reading(), ledger(), lake(), events_queue(), schema_check().check)
+    return ReplayDeps(reading(), events_queue(), schema_check().check)
 
 
 def bulk_replays() -> BulkReplayDeps:

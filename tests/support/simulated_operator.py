@@ -11,7 +11,7 @@ from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Listing, Status
 from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, redrive_events
 from chalicelib.replays.model import Selection
-from chalicelib.replays.start import BulkReplayDeps, Order, abort, start
+from chalicelib.replays.start import BulkReplayDeps, ReplayOrder, abort, start
 from chalicelib.replays.steps import RestartDeps, StepDeps, restart_replays, take_step
 from chalicelib.web.callers import Caller
 from tests.support.factories import no_schema
@@ -33,7 +33,7 @@ class ReplayMany:
     status: Status | None = None
     rate: int = 50
     key: str | None = None
-    with_replays: bool = False
+    include_replays: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,11 +121,11 @@ class Operator:
             for event_id, record in self.aws.records.items()
             if record.status is Status.PROCESSED
             and record.event.received_at < end
-            and (job.with_replays or record.replay_of is None)
+            and (job.include_replays or record.replay_of is None)
             and job.status in (None, Status.PROCESSED)
         }
-        selection = Selection(None, None, job.status, None, end, job.with_replays)
-        order = Order(selection, job.rate, {"status": job.status}, job.key)
+        selection = Selection(status=job.status, end=end, include_replays=job.include_replays)
+        order = ReplayOrder(selection, job.rate, {"status": job.status}, job.key)
         try:
             replay, was_known = start(order, OPERATOR, self._replaying())
         except (ConflictError, IdempotencyConflictError):
