@@ -9,7 +9,8 @@ from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import ConflictError, IdempotencyConflictError
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Listing, Status
-from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, redrive_events
+from chalicelib.events.read import ReadDeps
+from chalicelib.recovery.dead_letters import DeadLetterDeps, FailedEvents, redrive_events
 from chalicelib.replays.model import Selection
 from chalicelib.replays.start import BulkReplayDeps, ReplayOrder, abort, start
 from chalicelib.replays.steps import RestartDeps, StepDeps, restart_replays, take_step
@@ -144,13 +145,12 @@ class Operator:
 
     def _redrive(self) -> None:
         deps = DeadLetterDeps(
-            ledger=self.ledger,
-            index=FakeEventIndex(self.aws),
+            reading=ReadDeps(self.ledger, FakeEventIndex(self.aws), FakeLake(self.aws)),
             queue=self.queue,
             dead={},
             sources={},
             now=self.aws.clock,
             each=in_turn,
         )
-        done = redrive_events(Choice(Listing(owner=None, status=Status.FAILED)), None, deps)
+        done = redrive_events(FailedEvents(Listing(owner=None, status=Status.FAILED)), deps)
         self.note(f"redriven {done.redriven}, skipped {done.skipped}")
