@@ -6,14 +6,14 @@ first use and kept for the life of the process; `reset()` forgets them (tests).
 
 from collections.abc import Callable
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from chalicelib.alerts.send import SendDeps
 from chalicelib.alerts.slack import Slack, make_pool
 from chalicelib.alerts.store import AlertStore
 from chalicelib.aws import clients
 from chalicelib.aws.clients import aws
-from chalicelib.aws.dynamodb import ShardedIndex
+from chalicelib.aws.dynamodb import ShardedIndex, Table
 from chalicelib.aws.effects import CheckpointStore, EffectStore
 from chalicelib.aws.sns import AlarmTopic, Topic
 from chalicelib.aws.sqs import DeadLetterQueue, Delivery, Queue
@@ -38,7 +38,7 @@ from chalicelib.recovery.compare import CompareDeps
 from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
 from chalicelib.recovery.reconcile import ReconcileDeps
-from chalicelib.recovery.remake import RemakeDeps, ResultStore
+from chalicelib.recovery.remake import RemakeDeps, point_at
 from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
 from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
 from chalicelib.replays.store import ReplayStore
@@ -167,7 +167,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
 
 
 def replay() -> ReplayDeps:
-    return ReplayDeps(reading(), ledger(), lake(), events_queue(), schema_check().check)
+    return ReplayDeps(reading(), events_queue(), schema_check().check)
 
 
 def bulk_replays() -> BulkReplayDeps:
@@ -227,8 +227,7 @@ def dead_letters() -> DeadLetterDeps:
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
     }
     return DeadLetterDeps(
-        ledger=ledger(),
-        index=index(),
+        reading=reading(),
         queue=events_queue(),
         dead={name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()},
         sources={EVENTS_QUEUE: events_queue(), ALERTS_QUEUE: alert_queue()},
@@ -236,9 +235,9 @@ def dead_letters() -> DeadLetterDeps:
 
 
 def reconcile(run_id: str, seconds_left: SecondsLeft, stuck_after: int | None) -> ReconcileDeps:
-    """An operator's `stuck_after` overrides the stage's, and asks for a full sweep."""
+    """An operator's `stuck_after` overrides the stage's, and asks for a full scan."""
     config = settings()
-    full_sweep_every = timedelta(minutes=config.full_sweep_minutes)
+    full_scan_every = timedelta(minutes=config.full_sweep_minutes)
     return ReconcileDeps(
         ledger=ledger(),
         index=index(),
@@ -249,7 +248,7 @@ def reconcile(run_id: str, seconds_left: SecondsLeft, stuck_after: int | None) -
         stuck_after=config.stuck_after if stuck_after is None else stuck_after,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,
-        full_sweep_every=full_sweep_every if stuck_after is None else None,
+        full_scan_every=full_scan_every if stuck_after is None else None,
         run_id=run_id,
         remaining=seconds_left,
         comparing=compare(seconds_left),
@@ -263,13 +262,13 @@ def compare(seconds_left: SecondsLeft) -> CompareDeps:
         deps = worker(seconds_left)
         return run_processor(event, payload, attempt, seconds, processed_at, deps).document
 
-    results = ResultStore(aws("dynamodb"), settings().events_table)
+    events_table = Table(aws("dynamodb"), settings().events_table)
     return CompareDeps(
         ledger=ledger(),
         index=index(),
         lake=lake(),
         checkpoints=checkpoints(),
-        remaking=RemakeDeps(lake(), results, make_document),
+        remaking=RemakeDeps(lake(), partial(point_at, events_table), make_document),
         stage=settings().stage,
         remaining=seconds_left,
     )

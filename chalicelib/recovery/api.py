@@ -1,16 +1,25 @@
-"""The routes of dead letters: list them, take them up again."""
+"""The routes of dead letters: list them, redrive them."""
 
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
+
+from msgspec import to_builtins
 
 from chalicelib.core.errors import FieldError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.core.paging import decode_cursor, encode_cursor
 from chalicelib.events.model import Listing, Status
 from chalicelib.recovery import dead_letters
-from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, RedriveOrder, redrive
-from chalicelib.recovery.model import ERROR_CLASSES, QUEUES
+from chalicelib.recovery.dead_letters import (
+    MAX_AT_ONCE,
+    DeadLetterDeps,
+    FailedEvents,
+    redrive_event,
+    redrive_events,
+    redrive_messages,
+)
+from chalicelib.recovery.model import ERROR_CLASSES, FOREIGN, QUEUES
 from chalicelib.web.body import read_body, refuse
 from chalicelib.web.describe import (
     CURSOR_PATTERN,
@@ -64,7 +73,7 @@ _ORDER = component(
                 maxLength=128,
             ),
             "cursor": text(
-                "What the answer before gave, not for an event or a queue: must be a cursor that"
+                "The cursor of the last answer, not for an event or a queue: must be a cursor that"
                 " was handed out for this.",
                 format="cursor",
                 pattern=CURSOR_PATTERN,
@@ -127,12 +136,12 @@ _DEAD_MESSAGE = component(
             "messageId": text(),
             "reason": {
                 "type": "object",
-                "description": "What whoever set it aside told.",
+                "description": "What set it aside gave as its reason.",
                 "additionalProperties": {"type": "string"},
             },
             "sentAt": moment(),
             "ageSeconds": number(),
-            "approximateCount": number("About how many its queue has."),
+            "approximateCount": number("About how many messages its queue has."),
             "redrivable": {"type": "boolean"},
             "whyNot": nullable(text()),
         }
@@ -147,7 +156,7 @@ _MESSAGE_EXAMPLE = {
     "ageSeconds": 311,
     "approximateCount": 1,
     "redrivable": False,
-    "whyNot": "it is no message of this platform, so no worker could read it",
+    "whyNot": FOREIGN,
 }
 _PAGE = page_of({"anyOf": [_FAILED_EVENT, _DEAD_MESSAGE]})
 # Beside the page's events, ten messages of each queue.
@@ -160,10 +169,10 @@ _REDRIVEN = component(
     "Redriven",
     record(
         {
-            "redriven": number("How many were taken up."),
+            "redriven": number("How many were redriven."),
             "skipped": {"type": "array", "items": _SKIPPED},
             "more": {"type": "boolean"},
-            "cursor": nullable(text("Where to go on.")),
+            "cursor": nullable(text("Send it with the same order to go on.")),
         }
     ),
 )
@@ -178,7 +187,7 @@ LIST_DEAD_LETTERS = Operation(
         )
     },
     description="Events, newest first. For an admin the first page begins with up to ten messages"
-    " of each queue, unless a type or class is asked for, which messages do not have.",
+    " of each queue, unless a type or class is asked for: messages have neither.",
     parameters=[
         query("eventType", event_type(), "Only events of this type."),
         query("errorClass", _ERROR_CLASS, "Only events whose last error is of this class."),
@@ -187,17 +196,17 @@ LIST_DEAD_LETTERS = Operation(
 )
 POST_REDRIVE = Operation(
     _TAG,
-    "Take up again what failed for good",
+    "Redrive FAILED events, or messages of a dead-letter queue",
     {
         200: response(
-            "What was taken up, and why the rest was not.",
+            "What was redriven, and why the rest was not.",
             content(_REDRIVEN, done={"redriven": 3, "skipped": [], "more": False, "cursor": None}),
         )
     },
     (404,),
     description="One event, FAILED events by type or error class, all of them, or messages of a"
-    " queue (which takes the scope admin). A hundred at once; `more` says that there may be others:"
-    " send the same with the `cursor`.",
+    f" queue (which needs the scope admin). {MAX_AT_ONCE} at once; `more` says that there may be"
+    " others: send the same with the `cursor`.",
     body=content(
         _ORDER,
         type={"eventType": "order.paid"},
@@ -211,34 +220,37 @@ def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:
     """`GET /dead-letters`: an admin sees the messages in the queues as well."""
     asked = request.page("eventType", "errorClass")
     refuse("the query cannot be understood", _filter_faults(asked.filters))
-    choice = _choice(request, asked.filters, asked.limit)
-    found, resume = dead_letters.list_dead_letters(choice, asked.below, request.caller, deps)
-    cursor = None if resume is None else encode_cursor(resume)
-    return answer({"items": found, "cursor": cursor})
+    wanted = _failed_events(request, asked.filters, asked.below, asked.limit)
+    found, resume = dead_letters.list_dead_letters(wanted, request.caller, deps)
+    return answer({"items": found, "cursor": None if resume is None else encode_cursor(resume)})
 
 
 def post_redrive(request: Request, deps: DeadLetterDeps) -> Response:
-    """`POST /dead-letters/redrive`: the answer says why the rest could not be taken up."""
+    """`POST /dead-letters/redrive`: an event, messages of a queue, or else FAILED events."""
     request.parameters()
     body = read_body(request, _ORDER.value, "nothing was redriven", _CHECKS)
-    redrive_order = RedriveOrder(
-        choice=_choice(request, body, 1),
-        event_id=body.get("eventId"),
-        queue=body.get("queue"),
-        message_id=body.get("messageId"),
-        resume_below=decode_cursor(body["cursor"]) if "cursor" in body else None,
-    )
-    return answer(redrive(redrive_order, request.caller, deps).to_dict())
+    if "eventId" in body:
+        done = redrive_event(body["eventId"], request.caller, deps)
+    elif "queue" in body:
+        request.caller.require("admin")
+        done = redrive_messages(body["queue"], body.get("messageId"), deps)
+    else:
+        below = decode_cursor(body["cursor"]) if "cursor" in body else None
+        done = redrive_events(_failed_events(request, body, below), deps)
+    return answer(to_builtins(done))
 
 
-def _choice(request: Request, named: Mapping[str, Any], limit: int) -> Choice:
+def _failed_events(
+    request: Request, filters: Mapping[str, Any], below: str | None, limit: int = MAX_LIMIT
+) -> FailedEvents:
     listing = Listing(
         owner=request.caller.sees_only,
-        event_type=named.get("eventType"),
+        event_type=filters.get("eventType"),
         status=Status.FAILED,
         limit=limit,
     )
-    return Choice(listing, named.get("errorClass"))
+    wanted = FailedEvents(listing, filters.get("errorClass"))
+    return wanted if below is None else wanted.below(below)
 
 
 def _filter_faults(filters: Mapping[str, str]) -> list[FieldError]:

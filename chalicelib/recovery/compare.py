@@ -1,15 +1,12 @@
-"""Which keys a bucket has, from lists of its folders: a call for a thousand, not one for each.
+"""Comparing the ledger, bronze and silver with each other, and reporting the differences.
 
-The proof: the ledger, bronze and silver are compared with each other, and differences told.
+Once after each full scan of `reconcile`, over the scan's days and up to its `until`, in three
+phases: count bronze; look for every event of the ledger in bronze and, if it is PROCESSED, in
+silver; look for every document of silver in the ledger. A lost document is made again, see
+`remake`; other differences go to a report, to metrics and to the log.
 
-Once after each full sweep of `reconcile`, over the days that it sweeps and up to its `until`, in
-three phases: bronze is counted; every event of the ledger is looked for in bronze and, if it is
-PROCESSED, in silver; every document of silver is looked for in the ledger. A document that was lost
-is made again (`remake_silver`); what cannot be made good is told in a report, in metrics and in
-the log.
-
-It works from lists, which cost one call for a thousand objects, and asks for a single object only
-where a list does not have it. Where a run ends it stops, and the next one goes on.
+A list costs one call for a thousand objects; only an object that its list lacks is asked for by
+itself. Where a run ends the comparison stops, and the next run goes on.
 """
 
 import json
@@ -39,21 +36,28 @@ from chalicelib.recovery.model import (
     Comparison,
     Difference,
     Phase,
+    Scan,
     report_key,
 )
 from chalicelib.recovery.remake import LONGEST_SECONDS, RemakeDeps, remake
 
+CHECKPOINT = "comparison"
+PAGE = 100
 ROOM = 400_000
 """Keys that are remembered, at some 120 bytes each; beyond that each is asked for by itself."""
+_MAX_FILES = 64
+
+Keys = list[tuple[str, Any]]
+"""Keys, and when each was last modified."""
 
 
 class StoredKeys:
     """Answers whether a bucket has a key. `list_keys(folder, after)` lists a folder, `has` asks for
-    one key. Only folders whose name ends with one of `days` are listed: of others few are asked."""
+    one key. Only folders whose name ends with one of `days` are listed: few keys are in others."""
 
     def __init__(
         self,
-        list_keys: Callable[[str, str], Iterator[list[tuple[str, Any]]]],
+        list_keys: Callable[[str, str], Iterator[Keys]],
         has: Callable[[str], bool],
         days: Sequence[str],
         room: int = ROOM,
@@ -65,14 +69,14 @@ class StoredKeys:
         self._room = room
 
     def has(self, key: str) -> bool:
-        """Whether the key is there. A key that its list lacks is asked for, since it may be younger
-        than the list: so a no is never a guess."""
+        """Whether the key exists. A key that its list lacks is asked for, since it may be younger
+        than the list."""
         folder, _, name = key.rpartition("/")
         names = self._names(f"{folder}/")
         return (names is not None and name in names) or (bool(key) and self._has(key))
 
     def _names(self, folder: str) -> set[str] | None:
-        """The names in a folder; None for one that is not listed."""
+        """The names in a folder; None for a folder that is not listed."""
         if not folder.endswith(self._days):
             return None
         if folder not in self._folders:
@@ -89,12 +93,6 @@ class StoredKeys:
         return names
 
 
-CHECKPOINT = "comparison"
-PAGE = 100
-_FILES_KEPT = 64
-Keys = list[tuple[str, Any]]
-
-
 class CompareDeps(Struct, frozen=True):
     """The collaborators of `compare`; `remaining` gives the seconds left to this run."""
 
@@ -109,34 +107,38 @@ class CompareDeps(Struct, frozen=True):
 
 
 def compare(
-    sweep: tuple[str, str], days: int, orphans: Iterable[str], margin: float, deps: CompareDeps
+    scan: Scan, days: int, orphans: Iterable[str], margin: float, deps: CompareDeps
 ) -> dict[str, Any] | None:
-    """Go on with the comparison that belongs to a full sweep, given as (when it began, up to when
-    it looks), while there is time for one more document before the last `margin` seconds; the
-    report if it came to its end.
+    """Go on with the comparison that follows a full scan, while there is time for one more document
+    before the last `margin` seconds; the report if the comparison ended.
 
     `orphans` are the events that this run found without an entry. Calls: one for a thousand objects
     of bronze and, twice, of silver; one for a hundred events, twice; two for each file of a unit;
     three for each document that is made again.
     """
-    begun, until = sweep
     state = Comparison.from_state(deps.checkpoints.get(CHECKPOINT))
     if state.phase is Phase.DONE:
-        if state.sweep == begun:
+        if state.scan == scan.full_at:
             return None
-        state = Comparison.of(begun, until, deps.now(), days)
+        state = Comparison.of(scan.full_at, scan.until, deps.now(), days)
     state.counts["runs"] += 1
-    for name in orphans:
-        state.differ(Difference.BRONZE_WITHOUT_LEDGER, name)
+    for event_id in orphans:
+        state.differ(Difference.BRONZE_WITHOUT_LEDGER, event_id)
     run = _Run(state, deps, margin + LONGEST_SECONDS)
-    is_done = run.count_bronze() and run.check_ledger() and run.check_silver()
-    # Kept last: a run that dies before does the end again, and its report has another name.
-    report = _keep_report(state, deps) if is_done else None
+    phases = {
+        Phase.BRONZE: run.count_bronze,
+        Phase.LEDGER: run.check_ledger,
+        Phase.SILVER: run.check_silver,
+    }
+    while state.phase is not Phase.DONE and phases[state.phase]():
+        state.advance()
+    # The state is saved last: a run that dies before repeats the end, under another report key.
+    report = _store_report(state, deps) if state.phase is Phase.DONE else None
     deps.checkpoints.put(CHECKPOINT, state.to_state())
     return report
 
 
-def _keep_report(state: Comparison, deps: CompareDeps) -> dict[str, Any]:
+def _store_report(state: Comparison, deps: CompareDeps) -> dict[str, Any]:
     ended = clock.to_text(deps.now())
     report = state.report(ended, deps.stage)
     deps.lake.put_report(report_key(ended), json.dumps(report, indent=1))
@@ -157,13 +159,11 @@ class _Run(Struct):
     deps: CompareDeps
     margin: float
     _members: dict[str, dict[str, Member]] = field(default_factory=dict)
-    """Of the last files of units that were read: who is in them."""
+    """The members of the unit files that were read last, by key."""
 
     def count_bronze(self) -> bool:
         """Phase one: how much there is."""
         lake, state = self.deps.lake, self.state
-        if state.phase is not Phase.BRONZE:
-            return True
         folders = (
             f"{folder}{day:%Y/%m/%d}/" for folder in lake.bronze_types() for day in state.days()
         )
@@ -174,17 +174,14 @@ class _Run(Struct):
             state.position = page[-1][0]
             if self._is_over():
                 return False
-        state.advance()
         return True
 
     def check_ledger(self) -> bool:
-        """Phase two: is there in bronze and silver what the ledger says?"""
+        """Phase two: look for the ledger's events in bronze and silver."""
         deps, state = self.deps, self.state
-        if state.phase is not Phase.LEDGER:
-            return True
         bronze = StoredKeys(deps.lake.bronze_keys, deps.lake.has_bronze, self._folder_days())
         silver = StoredKeys(deps.lake.silver_keys, deps.lake.has_silver, self._folder_days())
-        # `until` itself is no key, so an event of that very moment is of the next comparison.
+        # `until` sorts before the keys of its moment, which are left to the next comparison.
         for page in deps.index.between(state.position or state.since, state.until, PAGE):
             keys = {entry.event_id: entry.list_key for entry in page}
             records = deps.ledger.get_many(list(keys))
@@ -194,14 +191,11 @@ class _Run(Struct):
                 state.position = max(state.position, list_key)
                 if self._is_over():
                     return False
-        state.advance()
         return True
 
     def check_silver(self) -> bool:
-        """Phase three: is there in the ledger what silver has?"""
+        """Phase three: look for silver's documents in the ledger."""
         lake, state = self.deps.lake, self.state
-        if state.phase is not Phase.SILVER:
-            return True
         folders = (
             f"{folder}dt={day:%Y-%m-%d}/" for folder in lake.silver_types() for day in state.days()
         )
@@ -212,7 +206,6 @@ class _Run(Struct):
                 state.position = some[-1][0]
                 if self._is_over():
                     return False
-        state.advance()
         return True
 
     def _check_record(
@@ -231,9 +224,9 @@ class _Run(Struct):
             self._remake(record, before)
 
     def _remake(self, record: Record, before: dict[str, str]) -> None:
-        """Make a document again. Its event is passed before it is touched, so that one whose
-        processor kills the process stops no other: the next comparison tries it again. If only AWS
-        failed, the next run does, from the state `before`."""
+        """Make a document again. The checkpoint first moves past its event, so that a processor
+        that kills the process stops no other event; the next comparison tries again. If only AWS
+        failed, the next run tries again, from the state `before`."""
         state, checkpoints = self.state, self.deps.checkpoints
         state.counts[NOT_MADE] += 1
         try:
@@ -257,7 +250,7 @@ class _Run(Struct):
 
     def _check_documents(self, objects: Keys) -> None:
         """Look up the events of some silver objects."""
-        told: list[tuple[str, str, bool]] = []
+        documents: list[tuple[str, str, bool]] = []
         for key, modified in objects:
             is_settled = clock.to_text(modified) <= self.state.until
             parsed = parse_silver_key(key)
@@ -265,17 +258,17 @@ class _Run(Struct):
                 self.state.counts["silver.foreign"] += 1
             elif parsed[1]:
                 self.state.counts["silver.units"] += is_settled
-                told += [(event_id, key, is_settled) for event_id in self._members_of(key)]
+                documents += [(event_id, key, is_settled) for event_id in self._members_of(key)]
             else:
-                told.append((parsed[0], key, is_settled))
-        records = self.deps.ledger.get_many(sorted({event_id for event_id, _, _ in told}))
-        for event_id, key, is_settled in told:
+                documents.append((parsed[0], key, is_settled))
+        records = self.deps.ledger.get_many(sorted({event_id for event_id, _, _ in documents}))
+        for event_id, key, is_settled in documents:
             self._check_document(event_id, records.get(event_id), key, is_settled=is_settled)
 
     def _check_document(
         self, event_id: str, record: Record | None, key: str, *, is_settled: bool
     ) -> None:
-        """What is young, and not the document of an event of the window, is for the next time."""
+        """A young object whose event is not of the window is left to the next comparison."""
         state, difference = self.state, None
         if record is None:
             if not is_settled:
@@ -284,7 +277,7 @@ class _Run(Struct):
         elif record.event.received_at >= state.until:
             return
         elif record.status is not Status.PROCESSED:
-            # What moved since is on its way: an entry that was made again, for one.
+            # A record that changed since is on its way, such as an entry that was made again.
             if record.updated_at <= state.until:
                 difference = Difference.SILVER_NOT_PROCESSED
         elif record.silver_key != key:
@@ -294,14 +287,14 @@ class _Run(Struct):
             self._differ(difference, event_id)
 
     def _members_of(self, key: str) -> dict[str, Member]:
-        """Who is in the file of a unit; nobody, if it is no such file any more. One call, none if
-        it was among the last ones read."""
+        """The members of a unit's file, none if it is gone or spoilt. One call, none if it was read
+        lately."""
         if key not in self._members:
             try:
                 members = read_members(self.deps.lake.get_silver(key))
             except (NotFoundError, ValueError, KeyError, TypeError):
                 members = {}
-            while len(self._members) >= _FILES_KEPT:
+            while len(self._members) >= _MAX_FILES:
                 del self._members[next(iter(self._members))]
             self._members[key] = members
         return self._members[key]
@@ -321,7 +314,7 @@ class _Run(Struct):
 def _pages(
     folders: Iterable[str], keys: Callable[[str, str], Iterator[Keys]], position: str
 ) -> Iterator[Keys]:
-    """The pages of keys of folders that come in order, after the key `position`."""
+    """The pages of keys, after the key `position`, of folders that come in order."""
     for folder in folders:
         is_here = position.startswith(folder)
         if is_here or folder > position:

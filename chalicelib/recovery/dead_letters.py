@@ -1,10 +1,10 @@
-"""Dead letters: what failed for good, and taking it up again.
+"""Dead letters: FAILED events and messages in dead-letter queues; list them, redrive them.
 
-A FAILED event is redriven as itself: its message is sent, then it is noted as ENQUEUED, with all
-its chances again. Sent first: an event that reads ENQUEUED was sent. The message is delayed by
-`SETTLE_SECONDS`, so that the worker finds the note. Should the note fail, the event is processed
-all the same: FAILED may turn PROCESSED. A message of a dead-letter queue goes back to the queue
-that it came from, and is deleted then; a repeat between the two is harmless.
+A FAILED event is redriven as itself: its message is sent, then the event is noted as ENQUEUED with
+all its attempts again. Sent first, since an ENQUEUED event must have been sent. The message is
+delayed by `SETTLE_SECONDS`, so that the worker finds the note. If the note fails, the event is
+processed all the same: FAILED may turn PROCESSED. A message of a dead-letter queue is sent to the
+queue it came from, then deleted; a repeat between the two is harmless.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,34 +18,27 @@ from chalicelib.aws.sqs import DeadLetterQueue, DeadMessage, Queue
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
 from chalicelib.core.errors import ForeignMessageError, NotFoundError
-from chalicelib.core.ids import is_event_id
 from chalicelib.core.log import log
-from chalicelib.core.paging import encode_cursor, just_below
-from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.core.paging import NEWEST, encode_cursor, just_below
 from chalicelib.events.message import EventMessage, UnitMessage, decode_message
 from chalicelib.events.model import Listing, Record, Status
+from chalicelib.events.read import ReadDeps, read_event
 from chalicelib.events.unit import may_go_alone
-from chalicelib.recovery.model import (
-    EVENTS_QUEUE,
-    FOREIGN,
-    WHY_NOT,
-)
+from chalicelib.recovery.model import EVENTS_QUEUE, FOREIGN, WHY_NOT
 from chalicelib.web.callers import Caller
 
 SETTLE_SECONDS = 5
 MAX_AT_ONCE = 100
-_REASONS = 10
-_TEXT = 300
-_PAGES = 10
+_MAX_PAGES = 10
 """Pages of FAILED events that a redrive by error class looks through."""
+_MAX_REASONS, _MAX_TEXT = 10, 300
 
 
 class DeadLetterDeps(Struct, frozen=True):
     """The collaborators of the functions below. `dead` are the dead-letter queues by their short
-    names, `sources` the queues that theirs came from, where one is."""
+    names, `sources` the queues that feed them, where a queue does."""
 
-    ledger: EventStore
-    index: EventIndex
+    reading: ReadDeps
     queue: Queue
     dead: Mapping[str, DeadLetterQueue]
     sources: Mapping[str, Queue]
@@ -53,132 +46,99 @@ class DeadLetterDeps(Struct, frozen=True):
     each: Each = in_threads
 
 
-class Choice(Struct, frozen=True):
-    """Which FAILED events: those of `listing`, with errors of a class if one is named."""
+class FailedEvents(Struct, frozen=True):
+    """The FAILED events of `listing`; with `error_class`, only those with errors of that class."""
 
     listing: Listing
     error_class: str | None = None
 
     def has(self, record: Record) -> bool:
-        """Whether an event that the index lists is one of them still."""
+        """Whether an event is one of them, by its record: the index trails it."""
         kind = (record.last_error or {}).get("class")
         return record.status is Status.FAILED and self.error_class in (None, kind)
 
-
-class RedriveOrder(Struct, frozen=True):
-    """What is to be taken up again: an event, messages of a queue, or else a choice of events below
-    the list key `resume_below`."""
-
-    choice: Choice
-    event_id: str | None = None
-    queue: str | None = None
-    message_id: str | None = None
-    resume_below: str | None = None
+    def below(self, list_key: str) -> "FailedEvents":
+        """Those below a list key."""
+        return replace(self, listing=replace(self.listing, end=just_below(list_key)))
 
 
 class Redriven(Struct):
-    """What a redrive did. `resume_below` is where events that it has not looked at begin."""
+    """What a redrive did; `cursor` is where events begin that it has not looked at."""
 
     redriven: int = 0
     skipped: list[dict[str, str]] = field(default_factory=list)
     more: bool = False
-    resume_below: str | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The answer to a redrive."""
-        cursor = None if self.resume_below is None else encode_cursor(self.resume_below)
-        return {
-            "redriven": self.redriven,
-            "skipped": self.skipped,
-            "more": self.more,
-            "cursor": cursor,
-        }
+    cursor: str | None = None
 
 
 def list_dead_letters(
-    choice: Choice, resume_below: str | None, caller: Caller, deps: DeadLetterDeps
+    wanted: FailedEvents, caller: Caller, deps: DeadLetterDeps
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """(dead letters, where to go on below) of one page: events, newest first. For an admin what
-    lies in the queues, ten messages of each at most, comes before those of the first page, beyond
-    its limit: SQS has no order to go on in. It is left out when something is asked for by type or
-    class, which messages do not have.
+    """(dead letters, the list key to go on below or None) of one page: events, newest first.
+
+    For an admin the first page begins with messages, up to ten of each queue, beyond its limit: SQS
+    has no order to go on in. Not when a type or class is asked for, which messages do not have.
 
     Calls: those of one page of the index, one for its records, and for an admin three a queue.
     """
-    listing = choice.listing
-    messages: list[dict[str, Any]] = []
-    is_plain = listing.event_type is None and choice.error_class is None
-    if caller.is_admin and is_plain and resume_below is None:
-        messages = _messages(deps)
-    records, resume = _page(_below(listing, resume_below), listing.limit, deps)
-    events = [describe_event(one, deps.now()) for one in records if choice.has(one)]
-    return [*messages, *events], resume
-
-
-def redrive(order: RedriveOrder, caller: Caller, deps: DeadLetterDeps) -> Redriven:
-    """Take up again what is ordered, as the functions below say; what cannot be says why."""
-    if order.event_id is not None:
-        return redrive_event(order.event_id, caller, deps)
-    if order.queue is not None:
-        caller.require("admin")
-        return redrive_messages(order.queue, order.message_id, deps)
-    return redrive_events(order.choice, order.resume_below, deps)
+    listing = wanted.listing
+    is_plain = listing.event_type is None and wanted.error_class is None
+    is_first = listing.end == NEWEST
+    messages = _messages(deps) if caller.is_admin and is_plain and is_first else []
+    records, resume = _page(wanted, listing.limit, deps)
+    return [*messages, *(_show_event(one, deps.now()) for one in records)], resume
 
 
 def redrive_event(event_id: str, caller: Caller, deps: DeadLetterDeps) -> Redriven:
-    """Redrive one event; three calls. Raises `NotFoundError` unless it exists and is the
-    caller's."""
-    record = deps.ledger.get(event_id) if is_event_id(event_id) else None
-    if record is None:
-        raise NotFoundError("no such event")
-    caller.check_owner(record.event.owner, "event")
+    """Redrive one event; three calls. Raises `NotFoundError` unless it is the caller's."""
+    record = read_event(event_id, caller, deps.reading)
     if record.status is Status.FAILED:
         return _redrive([record], deps)
-    what = "replay it" if record.status is Status.REJECTED else "there is nothing to take up"
+    what = "replay it" if record.status is Status.REJECTED else "there is nothing to redrive"
     reason = f"the event is {record.status}: {what}"
     return Redriven(skipped=[{"eventId": event_id, "reason": reason}])
 
 
-def redrive_events(choice: Choice, resume_below: str | None, deps: DeadLetterDeps) -> Redriven:
+def redrive_events(wanted: FailedEvents, deps: DeadLetterDeps) -> Redriven:
     """Redrive up to `MAX_AT_ONCE` events, the newest first.
 
     Calls: up to ten pages of the index, each with its records; one for ten events to the queue and
     one for each to the ledger.
     """
     found: list[Record] = []
-    resume = resume_below
-    for _ in range(_PAGES):
-        room = MAX_AT_ONCE - len(found)
-        records, resume = _page(_below(choice.listing, resume), room, deps)
-        found += [record for record in records if choice.has(record)]
+    for _ in range(_MAX_PAGES):
+        records, resume = _page(wanted, MAX_AT_ONCE - len(found), deps)
+        found += records
         if resume is None or len(found) == MAX_AT_ONCE:
             break
+        wanted = wanted.below(resume)
     done = _redrive(found, deps)
-    done.more, done.resume_below = resume is not None, resume
+    if resume is not None:
+        done.more, done.cursor = True, encode_cursor(resume)
     return done
 
 
 def redrive_messages(queue: str, message_id: str | None, deps: DeadLetterDeps) -> Redriven:
-    """Send messages of a dead-letter queue back to where they came from, up to `MAX_AT_ONCE`, or
-    the one named; one call for ten to receive, to send, to delete and to give back.
+    """Send messages of a dead-letter queue back to the queue they came from: up to `MAX_AT_ONCE`,
+    or the one named. One call for ten to receive, to send, to delete and to give back.
 
-    Raises `NotFoundError` for one that is not among the first `MAX_AT_ONCE`.
+    Raises `NotFoundError` for a message that is not among the first `MAX_AT_ONCE`.
     """
     if queue in WHY_NOT:
         named = {"queue": queue} if message_id is None else {"messageId": message_id}
         return Redriven(skipped=[{**named, "reason": WHY_NOT[queue]}])
     dead = deps.dead[queue]
     taken = dead.take(MAX_AT_ONCE)
-    done, kept = Redriven(), [message.handle for message in taken]
+    done, left = Redriven(), [message.handle for message in taken]
     try:
         wanted = [one for one in taken if message_id in (None, one.message_id)]
         if message_id is not None and not wanted:
-            raise NotFoundError("no such message, or not one of those at hand: try again")
+            raise NotFoundError("no such message, or it was not received just now: try again")
         sent = _send_back(wanted, queue, done, deps)
         dead.delete(sent)
-        kept = [handle for handle in kept if handle not in set(sent)]
+        left = [handle for handle in left if handle not in set(sent)]
     finally:
-        dead.give_back(kept)
+        dead.give_back(left)
     done.more = message_id is None and len(taken) == MAX_AT_ONCE
     log.info("messages redriven", extra={"queue": queue, "number": done.redriven})
     return done
@@ -187,62 +147,55 @@ def redrive_messages(queue: str, message_id: str | None, deps: DeadLetterDeps) -
 def _send_back(
     messages: Sequence[DeadMessage], queue: str, done: Redriven, deps: DeadLetterDeps
 ) -> list[str]:
-    """Send what can be read to where it came from; the handles of what was sent."""
-    able: list[DeadMessage] = []
-    for message in messages:
-        why_not = _why_not(message, queue)
-        if why_not is None:
-            able.append(message)
-        else:
-            done.skipped.append({"messageId": message.message_id, "reason": why_not})
+    """Send the messages that a worker can read; the handles of those that SQS took."""
+    reasons = {one.message_id: _why_not(one, queue) for one in messages}
+    able = [one for one in messages if reasons[one.message_id] is None]
     codes = deps.sources[queue].send_many([message.body for message in able])
-    sent: list[str] = []
-    for message, code in zip(able, codes, strict=True):
-        if code is None:
-            sent.append(message.handle)
-        else:
-            reason = f"SQS did not take it: {code}"
-            done.skipped.append({"messageId": message.message_id, "reason": reason})
+    refused = {
+        one.message_id: f"SQS did not take it: {code}"
+        for one, code in zip(able, codes, strict=True)
+        if code is not None
+    }
+    reasons |= refused
+    done.skipped += [
+        {"messageId": message_id, "reason": reason}
+        for message_id, reason in reasons.items()
+        if reason is not None
+    ]
+    sent = [one.handle for one in able if one.message_id not in refused]
     done.redriven = len(sent)
     return sent
 
 
 def _messages(deps: DeadLetterDeps) -> list[dict[str, Any]]:
-    """What lies in the dead-letter queues, a few of each."""
+    """Up to ten messages of each dead-letter queue."""
 
     def look(queue: str) -> list[dict[str, Any]]:
         waiting = deps.dead[queue].visible()
-        if not waiting:
-            return []
-        seen = deps.dead[queue].peek()
-        now = deps.now()
-        return [describe_message(one, queue, waiting, _why_not(one, queue), now) for one in seen]
+        seen = deps.dead[queue].peek() if waiting else []
+        return [_show_message(one, queue, waiting, deps.now()) for one in seen]
 
     return [item for items in deps.each(look, deps.dead) for item in items]
 
 
 def _why_not(message: DeadMessage, queue: str) -> str | None:
-    if queue in WHY_NOT:
-        return WHY_NOT[queue]
+    """Why a message cannot be redriven; None if it can."""
     if queue == EVENTS_QUEUE:
         try:
             decode_message(message.body)
         except ForeignMessageError:
             return FOREIGN
-    return None
+    return WHY_NOT.get(queue)
 
 
-def _below(listing: Listing, resume_below: str | None) -> Listing:
-    if resume_below is None:
-        return listing
-    return replace(listing, end=min(listing.end, just_below(resume_below)))
-
-
-def _page(listing: Listing, limit: int, deps: DeadLetterDeps) -> tuple[list[Record], str | None]:
-    page = deps.index.newest(replace(listing, limit=limit))
-    records = deps.ledger.get_many([entry.event_id for entry in page.entries])
-    shown = [record for entry in page.entries if (record := records.get(entry.event_id))]
-    return shown, page.resume_below
+def _page(
+    wanted: FailedEvents, limit: int, deps: DeadLetterDeps
+) -> tuple[list[Record], str | None]:
+    """(records, the list key to go on below or None) of one page of the index."""
+    page = deps.reading.index.newest(replace(wanted.listing, limit=limit))
+    records = deps.reading.ledger.get_many([entry.event_id for entry in page.entries])
+    found = [records[one.event_id] for one in page.entries if one.event_id in records]
+    return [record for record in found if wanted.has(record)], page.resume_below
 
 
 def _redrive(records: Sequence[Record], deps: DeadLetterDeps) -> Redriven:
@@ -254,29 +207,29 @@ def _redrive(records: Sequence[Record], deps: DeadLetterDeps) -> Redriven:
         record, code = pair
         if code is not None:
             return f"SQS did not take it: {code}"
-        return None if deps.ledger.mark_redriven(record, at) else "it has changed meanwhile"
+        is_noted = deps.reading.ledger.mark_redriven(record, at)
+        return None if is_noted else "the event has changed meanwhile"
 
     done = Redriven()
-    for record, why_not in zip(
-        records, deps.each(note, zip(records, codes, strict=True)), strict=True
-    ):
+    reasons = deps.each(note, zip(records, codes, strict=True))
+    for record, reason in zip(records, reasons, strict=True):
         event_id = record.event.event_id
-        if why_not is None:
+        if reason is None:
             done.redriven += 1
             log.info("event redriven", extra={"eventId": event_id})
         else:
-            done.skipped.append({"eventId": event_id, "reason": why_not})
+            done.skipped.append({"eventId": event_id, "reason": reason})
     return done
 
 
 def _message(record: Record) -> str:
-    """What sends an event again: alone, or as one of its unit if it never left that (ADR 0013)."""
+    """The message for an event: alone, or as part of its unit if it never left it (ADR 0013)."""
     if may_go_alone(record):
         return EventMessage(record.event, None, recorded=True, request_id="redrive").encode()
     return UnitMessage((record.event,), None, "redrive").encode()
 
 
-def describe_event(record: Record, now: datetime) -> dict[str, Any]:
+def _show_event(record: Record, now: datetime) -> dict[str, Any]:
     """A FAILED event as a dead letter."""
     return {
         "kind": "event",
@@ -292,16 +245,15 @@ def describe_event(record: Record, now: datetime) -> dict[str, Any]:
     }
 
 
-def describe_message(
-    message: DeadMessage, queue: str, waiting: int, why_not: str | None, now: datetime
-) -> dict[str, Any]:
+def _show_message(message: DeadMessage, queue: str, waiting: int, now: datetime) -> dict[str, Any]:
     """A message as a dead letter, without its body; `waiting` is about how many its queue has."""
-    reasons = list(message.attributes.items())[:_REASONS]
+    reasons = list(message.attributes.items())[:_MAX_REASONS]
+    why_not = _why_not(message, queue)
     return {
         "kind": "message",
         "queue": queue,
         "messageId": message.message_id,
-        "reason": {name[:_TEXT]: value[:_TEXT] for name, value in reasons},
+        "reason": {name[:_MAX_TEXT]: value[:_MAX_TEXT] for name, value in reasons},
         "sentAt": message.sent_at,
         "ageSeconds": _age(message.sent_at, now),
         "approximateCount": waiting,
@@ -311,4 +263,5 @@ def describe_message(
 
 
 def _age(since: str, now: datetime) -> int:
+    """Seconds since then."""
     return max(round((now - clock.from_text(since)).total_seconds()), 0)

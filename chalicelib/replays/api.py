@@ -1,18 +1,20 @@
-"""The routes of replays: process one event again; count, start, read and abort a bulk replay."""
+"""The routes of replays: replay one event; count, start, read and abort a bulk replay."""
 
 from datetime import datetime
 from functools import partial
+
+from msgspec import convert, to_builtins
 
 from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, ForbiddenError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.events import api as events
-from chalicelib.events.model import Status
 from chalicelib.replays.model import DEFAULT_RATE, ENDS, MAX_RATE, ReplayStatus, Selection
 from chalicelib.replays.start import (
+    MAX_RUNNING,
     BulkReplayDeps,
-    Order,
     ReplayDeps,
+    ReplayOrder,
     abort,
     count,
     read,
@@ -73,11 +75,11 @@ _ORDER = component(
             "includeReplays": {
                 "type": "boolean",
                 "default": False,
-                "description": f"Replay also what is itself a replay: {_FLAG}",
+                "description": f"Replay events that are replays themselves, too: {_FLAG}",
             },
             "owner": text(
-                "Whose events; another's takes the scope admin: must be 1 to 64 letters, digits"
-                " and ._@-",
+                "Whose events; another owner's need the scope admin: must be 1 to 64 letters,"
+                " digits and ._@-",
                 pattern=OWNER_PATTERN,
             ),
         },
@@ -99,7 +101,7 @@ _FILTER = component(
     "ReplayFilter",
     record(
         {
-            "owner": nullable(text("null: of all owners.")),
+            "owner": nullable(text("null: all owners.")),
             "eventType": nullable(event_type()),
             "status": nullable({"type": "string", "enum": list(ENDS)}),
             "from": nullable(moment()),
@@ -138,10 +140,10 @@ _REPLAY = component(
             "status": {"type": "string", "enum": list(ReplayStatus)},
             "filter": _FILTER,
             "rate": _RATE,
-            "matched": number("Events that it is for, of those looked at by now."),
-            "done": number("Those that were handed to the worker."),
-            "failed": number("Those that could not be."),
-            "skipped": number("Events left out: still open, or replays themselves."),
+            "matched": number("Events that match, of those looked at so far."),
+            "done": number("Matched events that were handed to the worker."),
+            "failed": number("Matched events that could not be."),
+            "skipped": number("Events skipped: still open, or replays themselves."),
             "eventsPerSecond": {"type": "number", "minimum": 0},
             "progress": {"type": "number", "minimum": 0, "maximum": 1},
             "estimatedSecondsLeft": nullable(number()),
@@ -180,8 +182,8 @@ POST_REPLAY = Operation(
     "Process an event again from its payload, as a new event",
     {202: events.accepted_response()},
     (404, 409, 422),
-    description="409 while the event is still to be processed. What was REJECTED is read and"
-    " checked anew; if it is still refused, nothing is written.",
+    description="409 while the event is still to be processed. A REJECTED event is read and checked"
+    " again; if it is refused again, nothing is written.",
     parameters=[events.EVENT_ID_PARAMETER],
 )
 POST_REPLAYS = Operation(
@@ -198,8 +200,8 @@ POST_REPLAYS = Operation(
     },
     (409, 422),
     description="Each event that matches is processed again as a new event, whose replayOf names"
-    " the first. The window ends now at the latest: what is made by a replay is not part of it."
-    " 409 while five replays of the owner are running.",
+    " the first. The window ends now at the latest, so the replay's own events are not in it."
+    f" 409 while {MAX_RUNNING} replays of the owner are running.",
     parameters=[IDEMPOTENCY_KEY],
     body=content(
         _ORDER,
@@ -209,7 +211,7 @@ POST_REPLAYS = Operation(
 )
 GET_REPLAY = Operation(
     _TAG,
-    "One replay and how far it is",
+    "A replay and its progress",
     {200: response("The replay.", _SHOWN)},
     (404,),
     parameters=[_REPLAY_ID],
@@ -217,15 +219,15 @@ GET_REPLAY = Operation(
 ABORT_REPLAY = Operation(
     _TAG,
     "Abort a replay",
-    {200: response("The replay, aborted; what it has made stays.", _SHOWN)},
+    {200: response("The aborted replay; its events stay.", _SHOWN)},
     (404, 409),
-    description="409 when it has come to its end by itself.",
+    description="409 when it is DONE or FAILED.",
     parameters=[_REPLAY_ID],
 )
 
 
 def post_replay(request: Request, event_id: str, deps: ReplayDeps) -> Response:
-    """`POST /events/{event_id}/replay`: the answer is that of a new event."""
+    """`POST /events/{event_id}/replay`: answers as for a new event."""
     return events.accepted(replay(event_id, request.caller, request.request_id, deps))
 
 
@@ -234,25 +236,35 @@ def post_replays(request: Request, deps: BulkReplayDeps) -> Response:
     now = clock.utc_now()
     asked, is_dry = _read_order(request, now)
     if is_dry:
-        return answer(count(asked, deps).to_dict(asked))
+        matched, is_cut = count(asked, deps)
+        return answer(
+            {
+                "dryRun": True,
+                "filter": to_builtins(asked.selection),
+                "rate": asked.rate,
+                "matched": matched,
+                "atLeast": is_cut,
+                "estimatedSeconds": -(-matched // asked.rate),
+            }
+        )
     started, was_known = start(asked, request.caller, deps)
     location = f"/replays/{started.replay_id}"
     return created(started.to_dict(now), location, 202, replayed=was_known)
 
 
 def get_replay(request: Request, replay_id: str, deps: BulkReplayDeps) -> Response:
-    """`GET /replays/{replay_id}`: its progress is that of now."""
+    """`GET /replays/{replay_id}`."""
     return answer(read(replay_id, request.caller, deps).to_dict(clock.utc_now()))
 
 
 def abort_replay(request: Request, replay_id: str, deps: BulkReplayDeps) -> Response:
-    """`DELETE /replays/{replay_id}`: the replay is kept, and shown as it ended."""
+    """`DELETE /replays/{replay_id}`: the replay stays, and is shown as it ended."""
     return answer(abort(replay_id, request.caller, deps).to_dict(clock.utc_now()))
 
 
-def _read_order(request: Request, now: datetime) -> tuple[Order, bool]:
-    """(the order, whether it is only to be counted). The window ends now at the latest, so what
-    the replay makes is never in it."""
+def _read_order(request: Request, now: datetime) -> tuple[ReplayOrder, bool]:
+    """(the order, whether to count only). The window ends now at the latest, so the events that
+    the replay makes are never in it."""
     request.parameters()
     body, faults = check_body(request, _ORDER.value, _CHECKS)
     first, end = (read_moment(body.get(name)) for name in ("from", "to"))
@@ -260,17 +272,12 @@ def _read_order(request: Request, now: datetime) -> tuple[Order, bool]:
     if first is not None and first >= end:
         faults.append(FieldError("/from", "must be before now, and before /to"))
     refuse("the replay cannot be started", faults)
-    owner, status = body.get("owner"), body.get("status")
+    owner = body.get("owner")
     if owner is not None and request.caller.sees_only not in (None, owner):
-        raise ForbiddenError("replaying what others have needs a token with the scope admin")
-    selection = Selection(
-        owner=owner or request.caller.sees_only,
-        event_type=body.get("eventType"),
-        status=None if status is None else Status(status),
-        start=None if first is None else clock.to_text(first),
-        end=clock.to_text(end),
-        with_replays=body.get("includeReplays", False),
-    )
+        raise ForbiddenError("replaying another owner's events needs a token with the scope admin")
+    window = {"from": first and clock.to_text(first), "to": clock.to_text(end)}
+    asked = {**body, "owner": owner or request.caller.sees_only, **window}
     # To JSON Schema, 50.0 is a whole number too.
     rate = int(body.get("rate", DEFAULT_RATE))
-    return Order(selection, rate, body, request.idempotency_key), body.get("dryRun", False)
+    key = request.idempotency_key
+    return ReplayOrder(convert(asked, Selection), rate, body, key), body.get("dryRun", False)

@@ -1,13 +1,12 @@
-"""Replay: process an event again from bronze, as a new event that names the one it repeats.
+"""Replays as an operator asks for them: of one event, or of many.
 
-The old event keeps its record, its result and its place in lists; the new one has an id, a silver
-document and an entry on the bus of its own, and shares the bronze object. What was REJECTED is read
-and checked anew, so it gets through once its type's schema allows it.
+A replay processes an event again from bronze, as a new event that names the first. The first keeps
+its record, its result and its place in lists. The new one has its own id, silver document and
+entry on the bus, and shares the bronze object. A REJECTED payload is read and checked again, so it
+gets through once its type's schema allows it.
 
-Bulk replay, the operator's side: count what it would take, start it, look at it, abort it.
-
-The work is done step by step by the worker, see `step_replays`. A replay that was entered in the
-ledger's table runs, whatever dies: `restart_replays` takes up one whose chain of messages broke.
+A bulk replay runs step by step in the worker, see `steps`. Once it is stored it runs, whatever
+dies: `restart_replays` restarts one whose chain of messages broke.
 """
 
 import os
@@ -35,117 +34,48 @@ from chalicelib.core.paging import NEWEST, OLDEST, Entry
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events import cloudevents
 from chalicelib.events.ingest import UNREADABLE, CheckSchema, Receipt
-from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore, EventWindow
 from chalicelib.events.message import EventMessage, ReplayMessage
-from chalicelib.events.model import JSON, Draft, Event, Partition, Status, Step, read_plain
+from chalicelib.events.model import JSON, OPEN, Draft, Event, Partition, Status, Step, read_plain
 from chalicelib.events.processors import read_data
 from chalicelib.events.read import ReadDeps, read_event
-from chalicelib.replays.model import Replay, ReplayStatus, Selection, Verdict
+from chalicelib.replays.model import SCAN_LIMIT, Decision, Replay, ReplayStatus, Selection
 from chalicelib.replays.store import ReplayStore
 from chalicelib.web.callers import Caller
+
+MAX_RUNNING = 5
+"""Replays of one owner at the same time."""
+PAGE = 100
+MAX_COUNTED, MAX_LOOKED_AT, COUNT_SECONDS = 10_000, 100_000, 10.0
+"""Where a count stops: events, entries of the index, seconds. Each counted event costs a read."""
+_RACE_ROUNDS = 10
 
 
 class ReplayDeps(Struct, frozen=True):
     """The collaborators of `replay`."""
 
     reading: ReadDeps
-    ledger: EventStore
-    lake: Lake
     queue: Queue
     check_schema: CheckSchema
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
 
 
-def replay(event_id: str, caller: Caller, request_id: str, deps: ReplayDeps) -> Receipt:
-    """Take a kept payload through processing once more; four calls.
-
-    Raises `NotFoundError` for an event that is not the caller's, `ConflictError` while it has not
-    come to an end, `InvalidRequestError` when a rejected payload would be refused again (nothing is
-    written then). An AWS error passes through; if only the send failed, `reconcile` sends.
-    """
-    record = read_event(event_id, caller, deps.reading)
-    if record.status in (Status.RECEIVED, Status.ENQUEUED):
-        raise ConflictError(f"the event is {record.status}: it is still to be processed")
-    before = record.event
-    try:
-        payload = deps.lake.get_bronze(before.s3_key, before.s3_range)
-    except NotFoundError as error:
-        raise ConflictError(
-            "the payload is no longer kept, so there is nothing to replay"
-        ) from error
-    now = deps.now()
-    received_at = clock.to_text(now)
-    if record.status is Status.REJECTED:
-        before = read_again(before, payload, deps.check_schema)
-    event_id = new_event_id(now, deps.random(10))
-    event = replace(before, event_id=event_id, received_at=received_at)
-    received = Step(Status.RECEIVED, received_at, f"replay of {before.event_id}")
-    deps.ledger.add(event, [received], replayOf=before.event_id)
-    message = EventMessage(event, payload, recorded=False, request_id=request_id)
-    try:
-        deps.queue.send(message.encode())
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        log.warning("replay kept but not sent", extra={"eventId": event.event_id}, exc_info=True)
-    return Receipt(event.event_id, replayed=False)
-
-
-def read_again(before: Event, payload: bytes, check_schema: CheckSchema) -> Event:
-    """The event that a rejected payload is by now; `InvalidRequestError` if it is still refused."""
-    if before.event_type == UNREADABLE:
-        draft = _read(before.content_type, payload)
-        data, is_base64 = draft.data, draft.data_is_base64
-        event = draft.to_event(
-            before.event_id,
-            before.owner,
-            before.received_at,
-            before.s3_key,
-            s3_range=before.s3_range,
-        )
-    else:
-        event = before
-        data, is_base64 = read_data(before, payload)
-    return replace(event, schema_version=check_schema(event.event_type, data, not is_base64))
-
-
-def _read(content_type: str, payload: bytes) -> Draft:
-    if content_type == JSON:
-        return read_plain(payload)
-    if content_type == cloudevents.STRUCTURED:
-        return cloudevents.read_structured(payload)
-    raise InvalidRequestError("the CloudEvent's attributes were refused, and are not kept")
-
-
-MAX_RUNNING = 5
-"""Replays of one owner at the same time."""
-PAGE = 100
-MAX_COUNTED = 10_000
-MAX_LOOKED_AT = 100_000
-"""Where a count stops: each event that it counts costs a read."""
-COUNT_SECONDS = 10.0
-_LOOKED_AT_ONCE = 1_000
-_RACE_ROUNDS = 10
-
-
 class BulkReplayDeps(Struct, frozen=True):
-    """The collaborators of the functions below; `shards` are the ledger's."""
+    """The collaborators of `count`, `start`, `read` and `abort`; `shards` are the ledger's."""
 
     replays: ReplayStore
     ledger: EventStore
     window: EventWindow
     queue: Queue
     shards: int
-    seconds: Callable[[], float] = time.monotonic
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
 
 
-class Order(Struct, frozen=True):
-    """What `POST /replays` asks for. `key` makes it safe to repeat; `asked` is the request as it
-    was read, to tell a repeat from another order."""
+class ReplayOrder(Struct, frozen=True):
+    """What `POST /replays` asks for. `key` makes it safe to repeat; `asked` is the request's body,
+    which distinguishes a repeat from another order."""
 
     selection: Selection
     rate: int
@@ -153,57 +83,82 @@ class Order(Struct, frozen=True):
     key: str | None = None
 
 
-class Count(Struct, frozen=True):
-    """How many events a replay would take; `at_least`: the count stopped before its end."""
+def replay(event_id: str, caller: Caller, request_id: str, deps: ReplayDeps) -> Receipt:
+    """Process a stored payload again, as a new event; four calls.
 
-    matched: int
-    at_least: bool
+    Raises `NotFoundError` unless the event is the caller's, `ConflictError` while it is open or
+    when its payload is gone, `InvalidRequestError` when a rejected payload is refused again
+    (nothing is written then). An AWS error passes through; if only the send failed, `reconcile`
+    sends.
+    """
+    record = read_event(event_id, caller, deps.reading)
+    if record.status in OPEN:
+        raise ConflictError(f"the event is {record.status}: it is still to be processed")
+    before = record.event
+    try:
+        payload = deps.reading.lake.get_bronze(before.s3_key, before.s3_range)
+    except NotFoundError as error:
+        raise ConflictError("the payload is no longer stored, so it cannot be replayed") from error
+    now = deps.now()
+    if record.status is Status.REJECTED:
+        before = read_again(before, payload, deps.check_schema)
+    new_id = new_event_id(now, deps.random(10))
+    event = replace(before, event_id=new_id, received_at=clock.to_text(now))
+    received = Step(Status.RECEIVED, event.received_at, f"replay of {event_id}")
+    deps.reading.ledger.add(event, [received], replayOf=event_id)
+    message = EventMessage(event, payload, recorded=False, request_id=request_id)
+    _send(message.encode(), deps.queue, eventId=new_id)
+    return Receipt(new_id, replayed=False)
 
-    def to_dict(self, order: Order) -> dict[str, Any]:
-        """The answer to a dry run."""
-        return {
-            "dryRun": True,
-            "filter": order.selection.to_dict(),
-            "rate": order.rate,
-            "matched": self.matched,
-            "atLeast": self.at_least,
-            "estimatedSeconds": -(-self.matched // order.rate),
-        }
+
+def read_again(before: Event, payload: bytes, check_schema: CheckSchema) -> Event:
+    """Read and check a rejected payload again; raises `InvalidRequestError` if it is refused."""
+    if before.event_type != UNREADABLE:
+        data, is_base64 = read_data(before, payload)
+        return replace(before, schema_version=check_schema(before.event_type, data, not is_base64))
+    draft = _read_draft(before.content_type, payload)
+    return draft.to_event(
+        before.event_id,
+        before.owner,
+        before.received_at,
+        before.s3_key,
+        s3_range=before.s3_range,
+        schema_version=check_schema(draft.event_type, draft.data, not draft.data_is_base64),
+    )
 
 
-def count(order: Order, deps: BulkReplayDeps) -> Count:
-    """Count what a replay would take now, up to `MAX_COUNTED` of them, `MAX_LOOKED_AT` entries of
-    the index, and `COUNT_SECONDS`.
+def count(order: ReplayOrder, deps: BulkReplayDeps) -> tuple[int, bool]:
+    """(how many events a replay would take now, whether the count stopped before its end).
 
+    It stops after `MAX_COUNTED` events, `MAX_LOOKED_AT` entries of the index, or `COUNT_SECONDS`.
     Calls: one for a thousand entries and one for a hundred events that are counted.
     """
     selection = order.selection
-    deadline = deps.seconds() + COUNT_SECONDS
+    deadline = time.monotonic() + COUNT_SECONDS
     matched: set[str] = set()
-    looked_at = 0
-    for partition in selection.partitions(deps.shards):
-        for entries, seen in _pages(partition, selection, deps):
-            for start in range(0, len(entries), PAGE):
-                some = entries[start : start + PAGE]
-                records = deps.ledger.get_many([entry.event_id for entry in some])
-                matched |= {
-                    event_id
-                    for event_id, record in records.items()
-                    if selection.verdict(record, partition) is Verdict.MATCHED
-                }
-                if len(matched) >= MAX_COUNTED:
-                    return Count(len(matched), at_least=True)
-            looked_at += seen
-            if looked_at >= MAX_LOOKED_AT or deps.seconds() > deadline:
-                return Count(len(matched), at_least=True)
-    return Count(len(matched), at_least=False)
+    total = 0
+    for partition, entries, looked_at in _pages(selection, deps):
+        for first in range(0, len(entries), PAGE):
+            ids = [entry.event_id for entry in entries[first : first + PAGE]]
+            matched |= {
+                event_id
+                for event_id, record in deps.ledger.get_many(ids).items()
+                if selection.decide(record, partition) is Decision.REPLAY
+            }
+            if len(matched) >= MAX_COUNTED:
+                return len(matched), True
+        total += looked_at
+        if total >= MAX_LOOKED_AT or time.monotonic() > deadline:
+            return len(matched), True
+    return len(matched), False
 
 
-def start(order: Order, caller: Caller, deps: BulkReplayDeps) -> tuple[Replay, bool]:
+def start(order: ReplayOrder, caller: Caller, deps: BulkReplayDeps) -> tuple[Replay, bool]:
     """(the replay, whether it had been started before); four calls.
 
-    Raises `ConflictError` when the caller has `MAX_RUNNING` already, `IdempotencyConflictError`
-    when the key came before with another order. If only the send failed, reconcile sends.
+    Raises `ConflictError` when `MAX_RUNNING` replays of the caller are running,
+    `IdempotencyConflictError` when the key came before with another order. If only the send failed,
+    `restart_replays` sends.
     """
     now = deps.now()
     at = clock.to_text(now)
@@ -221,26 +176,20 @@ def start(order: Order, caller: Caller, deps: BulkReplayDeps) -> tuple[Replay, b
         started_at=at,
         updated_at=at,
     )
-    if order.key is not None:
-        before = deps.replays.get(replay_id)
-        if before is not None:
-            return _same(before, replay), True
+    before = None if order.key is None else deps.replays.get(replay_id)
+    if before is not None:
+        return _same(before, replay), True
     running = deps.replays.running()
     others = [id_ for id_, entry in running.items() if entry["owner"] == caller.owner]
     if len(set(others) - {replay_id}) >= MAX_RUNNING:
         raise ConflictError(f"{MAX_RUNNING} replays of yours are running; wait or abort one")
-    # First the register: what is not in it would not be taken up again.
-    deps.replays.enter(replay_id, caller.owner, at)
+    # The register comes first: a replay outside it would not be restarted.
+    deps.replays.register(replay_id, caller.owner, at)
     before = deps.replays.add(replay)
     if before is not None:
         return _same(before, replay), True
     log.info("replay started", extra={"replayId": replay_id})
-    try:
-        deps.queue.send(ReplayMessage(replay_id, 0).encode())
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        log.warning("replay kept but not sent", extra={"replayId": replay_id}, exc_info=True)
+    _send(ReplayMessage(replay_id, 0).encode(), deps.queue, replayId=replay_id)
     return replay, False
 
 
@@ -254,49 +203,60 @@ def read(replay_id: str, caller: Caller, deps: BulkReplayDeps) -> Replay:
 
 
 def abort(replay_id: str, caller: Caller, deps: BulkReplayDeps) -> Replay:
-    """End a replay where it is; what it has handed over already is processed. Three calls.
+    """End a replay where it is; the events that it has made are processed. Three calls.
 
-    Raises as `read` does, and `ConflictError` for one that has come to its end by itself.
+    Raises as `read` does, and `ConflictError` for one that is DONE or FAILED.
     """
     for _ in range(_RACE_ROUNDS):
         replay = read(replay_id, caller, deps)
         if replay.status is ReplayStatus.ABORTED:
             return replay
-        if replay.status is not ReplayStatus.RUNNING:
+        if not replay.is_running:
             raise ConflictError(f"the replay is {replay.status} already")
         saved = deps.replays.save(replay.ended(ReplayStatus.ABORTED, clock.to_text(deps.now())))
         if saved is not None:
             log.info("replay aborted", extra={"replayId": replay_id})
-            deps.replays.leave(replay_id)
+            deps.replays.unregister(replay_id)
             return saved
     raise UnavailableError("the replay keeps changing")
 
 
-def filters_of(selection: Selection, partition: Partition) -> dict[str, str]:
-    """What the entries of a partition are to be filtered by."""
-    filters = {}
-    if selection.event_type is not None:
-        filters["eventType"] = selection.event_type
-    if selection.owner is not None and partition.index == "by-status":
-        filters["owner"] = selection.owner
-    return filters
+def _send(body: str, queue: Queue, **fields: str) -> None:
+    """Send the message of something that is stored; an AWS error is only logged, since the
+    schedule sends it again."""
+    try:
+        queue.send(body)
+    except Exception as error:
+        if not is_aws_fault(error):
+            raise
+        log.warning("replay kept but not sent", extra=fields, exc_info=True)
+
+
+def _read_draft(content_type: str, payload: bytes) -> Draft:
+    if content_type == JSON:
+        return read_plain(payload)
+    if content_type == cloudevents.STRUCTURED:
+        return cloudevents.read_structured(payload)
+    raise InvalidRequestError("the CloudEvent's attributes were refused, and are not stored")
 
 
 def _pages(
-    partition: Partition, selection: Selection, deps: BulkReplayDeps
-) -> Iterator[tuple[list[Entry], int]]:
-    """(entries that match, how many were looked at) of each page of a partition."""
-    filters = filters_of(selection, partition)
-    limit = _LOOKED_AT_ONCE if filters else PAGE
-    start: str | None = selection.start or OLDEST
-    while start is not None:
-        bounds = (start, selection.end)
-        entries, last = deps.window.read(partition, bounds, filters, limit)
-        yield entries, limit if last else len(entries)
-        start = None if last is None else f"{last}{NEWEST}"
+    selection: Selection, deps: BulkReplayDeps
+) -> Iterator[tuple[Partition, list[Entry], int]]:
+    """(partition, entries that match, how many were looked at) of each page of each partition."""
+    for partition in selection.partitions(deps.shards):
+        filters = selection.filters(partition)
+        limit = SCAN_LIMIT if filters else PAGE
+        first: str | None = selection.start or OLDEST
+        while first is not None:
+            bounds = (first, selection.end)
+            entries, last = deps.window.read(partition, bounds, filters, limit)
+            yield partition, entries, limit if last else len(entries)
+            first = None if last is None else f"{last}{NEWEST}"
 
 
 def _same(before: Replay, replay: Replay) -> Replay:
+    """The replay that exists, if it was started by the same order."""
     if before.order != replay.order:
         raise IdempotencyConflictError("this idempotency key came before with another replay")
     return before

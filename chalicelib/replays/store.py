@@ -1,18 +1,18 @@
-"""Bulk replays: one item each in the ledger's table, `pk` = `REPLAY#<id>`, and a register of those
-that run, `pk` = `REPLAYS`, with an attribute for each.
+"""Bulk replays in the ledger's table: an item each, `pk` = `REPLAY#<id>`, and a register of the
+running ones, `pk` = `REPLAYS`, with an attribute for each.
 
-Neither has an attribute of an event, so no list of events ever sees them. A replay is written
-whole, and only over the version that was read.
+Neither has an attribute of an event's indexes, so lists of events never show them. A replay is
+written whole, and only over the version that was read.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
-from msgspec.structs import asdict, replace
+from msgspec import convert, to_builtins
+from msgspec.structs import replace
 
-from chalicelib.aws.dynamodb import from_item, to_attribute, to_item
-from chalicelib.replays.model import Replay, ReplayStatus, Selection, Tally
+from chalicelib.aws.dynamodb import Outcome, Table, from_item, to_attribute, to_item
+from chalicelib.replays.model import Replay
 
 _REGISTER = {"pk": {"S": "REPLAYS"}}
 _PREFIX = "replay-"
@@ -22,103 +22,65 @@ class ReplayStore:
     """Reads and writes bulk replays."""
 
     def __init__(self, client: Any, table: str) -> None:
-        self._client = client
-        self._table = table
+        self._table = Table(client, table)
 
     def add(self, replay: Replay) -> Replay | None:
-        """Write a new one; None when it was written, else the one that was there. One call."""
-        old = self._put(replay, "attribute_not_exists(pk)")
-        return None if old is None else _read(old)
+        """Write a new replay; None if it was written, else the one that exists. One call."""
+        outcome = self._put(replay, ConditionExpression="attribute_not_exists(pk)")
+        return None if outcome.made else _to_replay(outcome.item)
 
     def get(self, replay_id: str) -> Replay | None:
-        """One of them, read consistently; one call."""
-        answer = self._client.get_item(
-            TableName=self._table, Key=_key(replay_id), ConsistentRead=True
-        )
-        return _read(answer["Item"]) if "Item" in answer else None
+        """A replay, read consistently; one call."""
+        item = self._table.get({"pk": {"S": _pk(replay_id)}})
+        return None if item is None else _to_replay(item)
 
     def save(self, replay: Replay) -> Replay | None:
-        """Write what was read and changed, as its next version; None, and nothing changes, if
-        somebody else was faster. One call."""
+        """Write a changed replay as its next version; None, and nothing changes, if it was written
+        since it was read. One call."""
         written = replace(replay, version=replay.version + 1)
-        unchanged = "version = :seen"
-        old = self._put(written, unchanged, {":seen": to_attribute(replay.version)})
-        return written if old is None else None
-
-    def enter(self, replay_id: str, owner: str, at: str) -> None:
-        """Note in the register that a replay runs; one call."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=_REGISTER,
-            UpdateExpression="SET #replay = :entry",
-            ExpressionAttributeNames={"#replay": _PREFIX + replay_id},
-            ExpressionAttributeValues={":entry": to_attribute({"owner": owner, "at": at})},
+        outcome = self._put(
+            written,
+            ConditionExpression="version = :seen",
+            ExpressionAttributeValues={":seen": to_attribute(replay.version)},
         )
+        return written if outcome.made else None
 
-    def leave(self, replay_id: str) -> None:
-        """Strike a replay from the register; one call."""
-        self._client.update_item(
-            TableName=self._table,
-            Key=_REGISTER,
-            UpdateExpression="REMOVE #replay",
-            ExpressionAttributeNames={"#replay": _PREFIX + replay_id},
-        )
+    def register(self, replay_id: str, owner: str, at: str) -> None:
+        """Add a replay to the register; one call."""
+        entry = to_attribute({"owner": owner, "at": at})
+        self._update(replay_id, "SET #replay = :entry", ExpressionAttributeValues={":entry": entry})
+
+    def unregister(self, replay_id: str) -> None:
+        """Remove a replay from the register; one call."""
+        self._update(replay_id, "REMOVE #replay")
 
     def running(self) -> dict[str, Mapping[str, str]]:
-        """The register: {"owner", "at"} by the id of the replay; one call."""
-        answer = self._client.get_item(TableName=self._table, Key=_REGISTER, ConsistentRead=True)
-        values = from_item(answer.get("Item", {}))
+        """The register: {"owner", "at"} by replay id; one call."""
+        values = from_item(self._table.get(_REGISTER) or {})
         return {
             name.removeprefix(_PREFIX): entry
             for name, entry in values.items()
             if name.startswith(_PREFIX)
         }
 
-    def _put(
-        self, replay: Replay, condition: str, values: Mapping[str, Any] | None = None
-    ) -> Mapping[str, Any] | None:
-        """None when it was written; else the item that stood against it, {} for no item."""
-        written = {"version": replay.version, "replay": _written(replay)}
-        item = to_item({"pk": _pk(replay.replay_id), **written})
-        named: dict[str, Any] = {} if values is None else {"ExpressionAttributeValues": values}
-        try:
-            self._client.put_item(
-                TableName=self._table,
-                Item=item,
-                ConditionExpression=condition,
-                ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                **named,
-            )
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
-                raise
-            old: Mapping[str, Any] = error.response.get("Item", {})
-            return old
-        return None
+    def _put(self, replay: Replay, **condition: Any) -> Outcome:
+        values = {"version": replay.version, "replay": to_builtins(replay)}
+        item = to_item({"pk": _pk(replay.replay_id), **values})
+        return self._table.write("put_item", Item=item, **condition)
+
+    def _update(self, replay_id: str, expression: str, **values: Any) -> None:
+        self._table.write(
+            "update_item",
+            Key=_REGISTER,
+            UpdateExpression=expression,
+            ExpressionAttributeNames={"#replay": _PREFIX + replay_id},
+            **values,
+        )
 
 
 def _pk(replay_id: str) -> str:
     return f"REPLAY#{replay_id}"
 
 
-def _key(replay_id: str) -> dict[str, Any]:
-    return {"pk": {"S": _pk(replay_id)}}
-
-
-def _written(replay: Replay) -> dict[str, Any]:
-    return {
-        **asdict(replay),
-        "status": str(replay.status),
-        "selection": replay.selection.to_dict(),
-        "tally": asdict(replay.tally),
-    }
-
-
-def _read(item: Mapping[str, Any]) -> Replay:
-    values = from_item(item)["replay"]
-    values |= {
-        "status": ReplayStatus(values["status"]),
-        "selection": Selection.from_dict(values["selection"]),
-        "tally": Tally(**values["tally"]),
-    }
-    return Replay(**values)
+def _to_replay(item: Mapping[str, Any]) -> Replay:
+    return convert(from_item(item)["replay"], Replay)

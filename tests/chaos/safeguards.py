@@ -116,7 +116,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     # What was left RECEIVED or ENQUEUED is sent again.
     "reconcile-stuck": Change(
         "chalicelib/recovery/reconcile.py",
-        "    _requeue_stuck(deps, report, margin)\n",
+        "    run.requeue_stuck()\n",
         "",
     ),
 }

@@ -188,7 +188,7 @@ def assert_reconcile_dies(stage: Stage, operation: str) -> None:
         stuck_after=0,
         max_requeues=config.max_requeues,
         backlog_limit=config.backlog_limit,
-        full_sweep_every=timedelta(0),
+        full_scan_every=timedelta(0),
         run_id=unique("run"),
         remaining=lambda: 60.0,
     )

@@ -253,7 +253,7 @@ def test_the_stores_are_compared_once_for_each_full_sweep(stores: Stores) -> Non
 def test_an_operator_gets_a_comparison_now(stores: Stores) -> None:
     stores.processed()
     stores.compare()
-    stores.full_sweep_every = None
+    stores.full_scan_every = None
     stores.clock.advance(1)
     assert stores.reconcile().comparison is not None
 

@@ -50,7 +50,7 @@ replays = st.builds(
     status=st.sampled_from([None, None, Status.PROCESSED, Status.FAILED, Status.REJECTED]),
     rate=st.sampled_from([1, 50]),
     key=st.sampled_from([None, None, "r"]),
-    with_replays=st.booleans(),
+    include_replays=st.booleans(),
 )
 operator_jobs = st.one_of(replays, replays, st.just(Redrive()), st.just(AbortReplays()))
 jobs = st.one_of(sends, batches, works, works, operator_jobs, operator_jobs, st.just(Reconcile()))

@@ -1,27 +1,28 @@
 """What the ledger says of silver documents, corrected under its conditions; and the window."""
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
 from chalicelib.core import clock
 from chalicelib.events import ledger
 from chalicelib.events.model import Dispatch, Record, Status, Step
-from chalicelib.recovery.remake import ResultStore
+from chalicelib.recovery.remake import REMADE, point_at
 from tests.support.factories import NOON, make_event, unique
-from tests.support.fake_results import FakeResultStore
+from tests.support.fake_results import fake_point_at
 from tests.support.fake_stores import FakeEventStore
 from tests.support.store_backends import Backend
 
 LATER = "2026-03-14T13:00:00.000Z"
 
 
-def results_of(backend: Backend) -> ResultStore:
-    """The store beside the backend's ledger."""
-    ledger = backend.ledger
-    if isinstance(ledger, FakeEventStore):
-        return FakeResultStore(ledger._aws)
-    return ResultStore(ledger._client, ledger._table)
+def point_at_in(backend: Backend) -> Callable[[Record, str, str], bool]:
+    """`point_at` on the backend's ledger."""
+    if isinstance(backend.ledger, FakeEventStore):
+        return fake_point_at(backend.ledger._aws)
+    return partial(point_at, backend.replays._table)
 
 
 def processed(backend: Backend) -> Record:
@@ -40,7 +41,7 @@ def processed(backend: Backend) -> Record:
 def test_an_event_is_pointed_at_a_document_of_its_own(aws_backends: Backend) -> None:
     before = processed(aws_backends)
     aws_backends.calls.clear()
-    assert results_of(aws_backends).point_at(before, "own", LATER, "why")
+    assert point_at_in(aws_backends)(before, "own", LATER)
     assert aws_backends.calls == ["UpdateItem"]
     after = aws_backends.ledger.get(before.event.event_id)
     assert after is not None
@@ -49,27 +50,27 @@ def test_an_event_is_pointed_at_a_document_of_its_own(aws_backends: Backend) -> 
     assert after.attempts == before.attempts
     assert after.event == before.event
     assert after.timeline[:-1] == before.timeline
-    assert after.timeline[-1] == {"status": "PROCESSED", "at": LATER, "detail": "why"}
+    assert after.timeline[-1] == {"status": "PROCESSED", "at": LATER, "detail": REMADE}
 
 
 def test_an_event_that_moved_on_is_left_alone(aws_backends: Backend) -> None:
     # Given two who have read the same entry
-    before, store = processed(aws_backends), results_of(aws_backends)
-    assert store.point_at(before, "own", LATER, "first")
+    before, point = processed(aws_backends), point_at_in(aws_backends)
+    assert point(before, "own", LATER)
     seen = aws_backends.ledger.get(before.event.event_id)
     # Then the second changes nothing
-    assert not store.point_at(before, "other", LATER, "second")
+    assert not point(before, "other", LATER)
     assert aws_backends.ledger.get(before.event.event_id) == seen
 
 
 def test_an_event_that_is_not_processed_or_not_there_is_left_alone(aws_backends: Backend) -> None:
     event = make_event()
     open_one = Record(event, Status.ENQUEUED, event.received_at, "bronze", silver_key="file")
-    store = results_of(aws_backends)
-    assert not store.point_at(open_one, "own", LATER, "why")
+    point = point_at_in(aws_backends)
+    assert not point(open_one, "own", LATER)
     assert aws_backends.ledger.get(event.event_id) is None
     aws_backends.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
-    assert not store.point_at(open_one, "own", LATER, "why")
+    assert not point(open_one, "own", LATER)
 
 
 def test_a_window_of_the_ledger_comes_in_order_whatever_the_status(aws_backends: Backend) -> None:

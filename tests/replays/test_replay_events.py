@@ -54,9 +54,7 @@ class Platform:
             self.ledger, lake, self.queue, no_schema, 1000, now=self.clock, random=random
         )
         reading = ReadDeps(self.ledger, FakeEventIndex(self.aws), lake)
-        self.deps = ReplayDeps(
-            reading, self.ledger, lake, self.queue, no_schema, now=self.clock, random=random
-        )
+        self.deps = ReplayDeps(reading, self.queue, no_schema, now=self.clock, random=random)
 
     def ended(self, status: Status, **facts: Any) -> Record:
         """An event that came to an end."""

@@ -8,14 +8,20 @@ from msgspec.structs import replace
 from chalicelib.core import clock
 from chalicelib.core.paging import NEWEST
 from chalicelib.events.model import Dispatch, Event, Failure, Listing, Partition, Status, Step
-from chalicelib.replays.model import Replay, ReplayStatus, Selection, Tally
+from chalicelib.replays.model import Replay, ReplayStatus, ReplayTally, Selection
 from tests.support.factories import NOON, make_event, make_id, unique
 from tests.support.fake_stores import SHARDS
 from tests.support.store_backends import Backend
 
 
 def make_replay(**changes: object) -> Replay:
-    selection = Selection("alice", "demo", Status.FAILED, "2026-01-01T00:00:00.000Z", clock_text())
+    selection = Selection(
+        owner="alice",
+        event_type="demo",
+        status=Status.FAILED,
+        start="2026-01-01T00:00:00.000Z",
+        end=clock_text(),
+    )
     replay = Replay(make_id(), "alice", selection, 50, SHARDS, "0" * 64, clock_text(), clock_text())
     return replace(replay, **changes)
 
@@ -26,7 +32,7 @@ def clock_text() -> str:
 
 def test_a_replay_is_read_as_it_was_written(aws_backends: Backend) -> None:
     # Given one with nothing optional, and one with everything
-    bare = make_replay(selection=Selection(None, None, None, None, clock_text()))
+    bare = make_replay(selection=Selection(end=clock_text()))
     full = make_replay(
         status=ReplayStatus.FAILED,
         step=3,
@@ -35,7 +41,7 @@ def test_a_replay_is_read_as_it_was_written(aws_backends: Backend) -> None:
         due_at=clock_text(),
         partition=2,
         after=f"{clock_text()}#{make_id()}",
-        tally=Tally(4, 3, 1, 2),
+        tally=ReplayTally(4, 3, 1, 2),
         restarts=1,
         finished_at=clock_text(),
         last_failure={"code": "x", "message": "ü"},
@@ -55,8 +61,8 @@ def test_a_replay_is_written_over_the_version_that_was_read_only(aws_backends: B
     assert aws_backends.replays.save(replay) is None
     aws_backends.replays.add(replay)
     # When both write it
-    first = aws_backends.replays.save(replace(replay, tally=Tally(matched=1)))
-    second = aws_backends.replays.save(replace(replay, tally=Tally(matched=2)))
+    first = aws_backends.replays.save(replace(replay, tally=ReplayTally(matched=1)))
+    second = aws_backends.replays.save(replace(replay, tally=ReplayTally(matched=2)))
     # Then the first has, and goes on
     assert first is not None
     assert second is None
@@ -68,15 +74,15 @@ def test_a_replay_is_written_over_the_version_that_was_read_only(aws_backends: B
 
 def test_the_register_has_what_runs(aws_backends: Backend) -> None:
     first, second = make_id(), make_id()
-    aws_backends.replays.leave(first)
+    aws_backends.replays.unregister(first)
     for replay_id in (first, second):
-        aws_backends.replays.enter(replay_id, "alice", clock_text())
-    aws_backends.replays.leave(first)
+        aws_backends.replays.register(replay_id, "alice", clock_text())
+    aws_backends.replays.unregister(first)
     running = aws_backends.replays.running()
     assert first not in running
     assert running[second] == {"owner": "alice", "at": clock_text()}
-    aws_backends.replays.leave(second)
-    aws_backends.replays.leave(second)
+    aws_backends.replays.unregister(second)
+    aws_backends.replays.unregister(second)
     assert second not in aws_backends.replays.running()
 
 
@@ -84,7 +90,7 @@ def test_no_list_of_events_shows_a_replay(aws_backends: Backend) -> None:
     replay = make_replay(owner=unique("owner"))
     replay = replace(replay, selection=replace(replay.selection, owner=replay.owner))
     aws_backends.replays.add(replay)
-    aws_backends.replays.enter(replay.replay_id, replay.owner, clock_text())
+    aws_backends.replays.register(replay.replay_id, replay.owner, clock_text())
     assert aws_backends.index.newest(Listing(owner=replay.owner)).entries == ()
     for status in Status:
         listed = aws_backends.index.newest(Listing(owner=None, status=status, limit=1000)).entries

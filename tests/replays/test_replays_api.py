@@ -119,7 +119,7 @@ def test_a_filter_that_matches_many_skips_none_of_them(
         alice.post("/events/batch", {"events": events})
     work_off(platform)
     # When those of one type are replayed, in steps that end in the middle of a page, at once
-    monkeypatch.setattr(Replay, "early", lambda _replay, _now: 0)
+    monkeypatch.setattr(Replay, "seconds_until_due", lambda _replay, _now: 0)
     replay = work_through(platform, alice, start(alice, eventType="demo", rate=1))
     # Then all are, once
     assert (replay["status"], replay["matched"], replay["done"]) == ("DONE", 160, 160)

@@ -10,7 +10,7 @@ from chalicelib.core.ids import sha256
 from chalicelib.events.message import ReplayMessage, decode_message
 from chalicelib.events.model import Event, Record, Status, Step
 from chalicelib.replays.model import Replay, ReplayStatus, Selection
-from chalicelib.replays.start import Order, start
+from chalicelib.replays.start import ReplayOrder, start
 from chalicelib.replays.steps import WAIT_SECONDS
 from tests.support import simulated_operator as operating
 from tests.support.factories import NOON, Clock, decode_event, make_delivery, make_event
@@ -42,8 +42,8 @@ class Platform:
 
     def start(self, rate: int = 50, status: Status | None = None) -> Replay:
         """A replay of everybody's events."""
-        selection = Selection(None, None, status, None, self.clock.text)
-        order = Order(selection, rate, {})
+        selection = Selection(status=status, end=self.clock.text)
+        order = ReplayOrder(selection, rate, {})
         replay, _ = start(order, OPERATOR, self.operator._replaying())
         self.queue.sent.clear()
         return replay
@@ -213,7 +213,7 @@ def test_reconcile_strikes_what_does_not_run_from_the_register(platform: Platfor
     # Given a replay that died when it was done, one whose start died, and one that has just begun
     done, running = platform.start(), platform.start()
     platform.aws.replays[done.replay_id] = replace(done, status=ReplayStatus.DONE)
-    platform.operator.replays.enter("lost", "alice", platform.clock.text)
+    platform.operator.replays.register("lost", "alice", platform.clock.text)
     platform.operator.restart(900)
     assert set(platform.aws.running) == {running.replay_id, "lost"}
     platform.clock.advance(901)

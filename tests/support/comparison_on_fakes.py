@@ -13,7 +13,7 @@ from chalicelib.recovery.compare import CompareDeps
 from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
 from chalicelib.recovery.remake import RemakeDeps
 from tests.support.factories import make_body, make_event, make_message
-from tests.support.fake_results import FakeResultStore
+from tests.support.fake_results import fake_point_at
 from tests.support.fake_stores import FakeCheckpointStore, FakeEventIndex
 from tests.support.worker_on_fakes import Worker
 
@@ -26,7 +26,7 @@ class Stores(Worker):
     def __init__(self) -> None:
         super().__init__()
         self.seconds_of_reconcile = [60.0]
-        self.full_sweep_every: timedelta | None = timedelta(hours=1)
+        self.full_scan_every: timedelta | None = timedelta(hours=1)
 
     def reconcile(self) -> Report:
         """Run once; `seconds_of_reconcile` is what is left at each look at the clock."""
@@ -35,9 +35,9 @@ class Stores(Worker):
             seconds = self.seconds_of_reconcile
             return seconds.pop(0) if len(seconds) > 1 else seconds[0]
 
-        results, checkpoints = FakeResultStore(self.aws), FakeCheckpointStore(self.aws)
-        index = FakeEventIndex(self.aws)
-        remaking = RemakeDeps(self.lake, results, self._make_document, self.clock)
+        index, checkpoints = FakeEventIndex(self.aws), FakeCheckpointStore(self.aws)
+        point_at = fake_point_at(self.aws)
+        remaking = RemakeDeps(self.lake, point_at, self._make_document, self.clock)
         deps = ReconcileDeps(
             ledger=self.ledger,
             index=index,
@@ -48,7 +48,7 @@ class Stores(Worker):
             stuck_after=STUCK_AFTER,
             max_requeues=3,
             backlog_limit=1000,
-            full_sweep_every=self.full_sweep_every,
+            full_scan_every=self.full_scan_every,
             run_id="run",
             remaining=remaining,
             comparing=CompareDeps(

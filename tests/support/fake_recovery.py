@@ -48,13 +48,13 @@ class FakeReplayStore(ReplayStore):
 
         return self._aws.call("PutItem", effect)
 
-    def enter(self, replay_id: str, owner: str, at: str) -> None:
+    def register(self, replay_id: str, owner: str, at: str) -> None:
         def effect() -> None:
             self._aws.running[replay_id] = {"owner": owner, "at": at}
 
         self._aws.call("UpdateItem", effect)
 
-    def leave(self, replay_id: str) -> None:
+    def unregister(self, replay_id: str) -> None:
         self._aws.call("UpdateItem", lambda: self._aws.running.pop(replay_id, None))
 
     def running(self) -> dict[str, Mapping[str, str]]:

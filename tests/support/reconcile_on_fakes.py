@@ -43,7 +43,7 @@ class Platform:
             stuck_after=self.stuck_after,
             max_requeues=MAX_REQUEUES,
             backlog_limit=self.backlog_limit,
-            full_sweep_every=timedelta(hours=1),
+            full_scan_every=timedelta(hours=1),
             run_id="run",
             remaining=lambda: self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0],
             now=self.clock,

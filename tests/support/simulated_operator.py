@@ -9,9 +9,10 @@ from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import ConflictError, IdempotencyConflictError
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Listing, Status
-from chalicelib.recovery.dead_letters import Choice, DeadLetterDeps, redrive_events
+from chalicelib.events.read import ReadDeps
+from chalicelib.recovery.dead_letters import DeadLetterDeps, FailedEvents, redrive_events
 from chalicelib.replays.model import Selection
-from chalicelib.replays.start import BulkReplayDeps, Order, abort, start
+from chalicelib.replays.start import BulkReplayDeps, ReplayOrder, abort, start
 from chalicelib.replays.steps import RestartDeps, StepDeps, restart_replays, take_step
 from chalicelib.web.callers import Caller
 from tests.support.factories import no_schema
@@ -33,7 +34,7 @@ class ReplayMany:
     status: Status | None = None
     rate: int = 50
     key: str | None = None
-    with_replays: bool = False
+    include_replays: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,11 @@ class Operator:
             for event_id, record in self.aws.records.items()
             if record.status is Status.PROCESSED
             and record.event.received_at < end
-            and (job.with_replays or record.replay_of is None)
+            and (job.include_replays or record.replay_of is None)
             and job.status in (None, Status.PROCESSED)
         }
-        selection = Selection(None, None, job.status, None, end, job.with_replays)
-        order = Order(selection, job.rate, {"status": job.status}, job.key)
+        selection = Selection(status=job.status, end=end, include_replays=job.include_replays)
+        order = ReplayOrder(selection, job.rate, {"status": job.status}, job.key)
         try:
             replay, was_known = start(order, OPERATOR, self._replaying())
         except (ConflictError, IdempotencyConflictError):
@@ -144,13 +145,12 @@ class Operator:
 
     def _redrive(self) -> None:
         deps = DeadLetterDeps(
-            ledger=self.ledger,
-            index=FakeEventIndex(self.aws),
+            reading=ReadDeps(self.ledger, FakeEventIndex(self.aws), FakeLake(self.aws)),
             queue=self.queue,
             dead={},
             sources={},
             now=self.aws.clock,
             each=in_turn,
         )
-        done = redrive_events(Choice(Listing(owner=None, status=Status.FAILED)), None, deps)
+        done = redrive_events(FailedEvents(Listing(owner=None, status=Status.FAILED)), deps)
         self.note(f"redriven {done.redriven}, skipped {done.skipped}")

@@ -289,7 +289,7 @@ class World:
             stuck_after=STUCK_AFTER,
             max_requeues=3,
             backlog_limit=1000,
-            full_sweep_every=timedelta(hours=1),
+            full_scan_every=timedelta(hours=1),
             run_id="reconcile",
             remaining=lambda: 60.0,
             now=self.clock,

@@ -1,12 +1,13 @@
-"""Reconcile's sweep through bronze: what the ledger has not heard of is found, once."""
+"""Reconcile's scan of bronze: what the ledger has not heard of is found, once."""
 
 from datetime import timedelta
 
 import pytest
-from msgspec.structs import asdict
+from msgspec import convert
+from msgspec.structs import asdict, replace
 
 from chalicelib.events.model import Dispatch, Status
-from chalicelib.recovery.model import Sweep
+from chalicelib.recovery.model import Scan
 from tests.support.factories import NOON, decode_event, make_event
 from tests.support.fake_stores import StoredObject
 from tests.support.faults import Fault, ProcessKilledError
@@ -72,7 +73,7 @@ def test_yesterdays_orphans_are_found_today(platform: Platform) -> None:
     assert platform.sent() == [orphan.event_id]
 
 
-def test_a_sweep_that_runs_out_of_time_goes_on_where_it_stopped(platform: Platform) -> None:
+def test_a_scan_that_runs_out_of_time_goes_on_where_it_stopped(platform: Platform) -> None:
     # Given orphans of three types, and time for one page a run
     orphans = [platform.orphan(event_type) for event_type in ("a", "b", "c")]
     platform.clock.advance(STUCK_AFTER)
@@ -90,8 +91,8 @@ def test_a_sweep_that_runs_out_of_time_goes_on_where_it_stopped(platform: Platfo
     assert sorted(set(platform.sent())) == sorted(orphan.event_id for orphan in orphans)
 
 
-def test_between_full_sweeps_only_new_payloads_are_looked_up(platform: Platform) -> None:
-    # Given a sweep that has seen an event's payload
+def test_between_full_scans_only_new_payloads_are_looked_up(platform: Platform) -> None:
+    # Given a scan that has seen an event's payload
     first = platform.stuck()
     dispatch = Dispatch(first.received_at, noted=True)
     platform.ledger.mark_processed(first, platform.clock.text, "silver", "k", dispatch)
@@ -106,21 +107,21 @@ def test_between_full_sweeps_only_new_payloads_are_looked_up(platform: Platform)
     # Then it looks up the new one
     assert report.counts["recovered"] == 1
     assert asked == [[orphan.event_id]]
-    # And when a full sweep is due, both
+    # And when a full scan is due, both
     asked.clear()
     platform.clock.advance(timedelta(hours=1).total_seconds())
     platform.run()
     assert sorted(asked[-1]) == sorted([first.event_id, orphan.event_id])
 
 
-def test_a_full_sweep_finds_what_an_earlier_one_did_not_see(platform: Platform) -> None:
-    # Given a sweep, and then a payload that says it is older than that
+def test_a_full_scan_finds_what_an_earlier_one_did_not_see(platform: Platform) -> None:
+    # Given a scan, and then a payload that says it is older than that
     platform.clock.advance(STUCK_AFTER + OVERLAP)
     platform.run()
     orphan = platform.orphan()
     platform.aws.objects["bronze", orphan.s3_key].modified = NOON
     platform.clock.advance(300)
-    # When sweeps follow
+    # When scans follow
     platform.run()
     assert platform.sent() == []
     platform.clock.advance(timedelta(hours=1).total_seconds())
@@ -151,44 +152,45 @@ def test_two_runs_at_once_recover_an_orphan_once(platform: Platform) -> None:
     assert platform.sent() == [orphan.event_id]
 
 
-def test_a_sweep_comes_back_from_its_checkpoint() -> None:
+def test_a_scan_comes_back_from_its_checkpoint() -> None:
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
-    sweep = Sweep.from_dict({}).started(NOON, settled, hour)
-    assert Sweep.from_dict(asdict(sweep.at("bronze/x"))) == sweep.at("bronze/x")
+    scan = convert({}, Scan).started(NOON, settled, hour)
+    stopped = replace(scan, position="bronze/x")
+    assert convert(asdict(stopped), Scan) == stopped
 
 
-def test_a_sweep_that_stopped_goes_on_unchanged() -> None:
+def test_a_scan_that_stopped_goes_on_unchanged() -> None:
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
-    stopped = Sweep().started(NOON, settled, hour).at("bronze/x")
+    stopped = replace(Scan().started(NOON, settled, hour), position="bronze/x")
     assert stopped.started(NOON + 5 * hour, settled, hour) == stopped
 
 
-def test_consecutive_sweeps_leave_no_gap() -> None:
-    # Given sweeps every five minutes
+def test_consecutive_scans_leave_no_gap() -> None:
+    # Given scans every five minutes
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
-    sweeps = [Sweep().started(NOON, settled, hour)]
+    scans = [Scan().started(NOON, settled, hour)]
     for number in range(1, 40):
         now = NOON + number * timedelta(minutes=5)
-        sweeps.append(sweeps[-1].started(now, settled, hour))
+        scans.append(scans[-1].started(now, settled, hour))
     # Then each second of the day that has settled is looked at, and none before it has
     for second in range(39 * 300):
         modified = NOON - settled + timedelta(seconds=second)
-        assert any(sweep.covers(modified) for sweep in sweeps)
-    assert not sweeps[-1].covers(NOON + 39 * timedelta(minutes=5) - settled + timedelta(seconds=1))
+        assert any(scan.covers(modified) for scan in scans)
+    assert not scans[-1].covers(NOON + 39 * timedelta(minutes=5) - settled + timedelta(seconds=1))
 
 
-def test_a_full_sweep_looks_at_everything_that_has_settled() -> None:
+def test_a_full_scan_looks_at_everything_that_has_settled() -> None:
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
-    first = Sweep().started(NOON, settled, hour)
+    first = Scan().started(NOON, settled, hour)
     assert first.covers(NOON - timedelta(days=9))
     second = first.started(NOON + timedelta(minutes=59), settled, hour)
     assert not second.covers(NOON - timedelta(days=9))
     assert second.started(NOON + hour, settled, hour).covers(NOON - timedelta(days=9))
 
 
-def test_an_operator_gets_a_full_sweep_whatever_is_on_its_way() -> None:
+def test_an_operator_gets_a_full_scan_whatever_is_on_its_way() -> None:
     settled = timedelta(seconds=STUCK_AFTER)
-    stopped = Sweep().started(NOON, settled, timedelta(hours=1)).at("bronze/x")
+    stopped = replace(Scan().started(NOON, settled, timedelta(hours=1)), position="bronze/x")
     asked = stopped.started(NOON + timedelta(hours=1), timedelta(0), None)
     assert (asked.position, asked.since) == ("", "")
     assert asked.covers(NOON + timedelta(hours=1))
