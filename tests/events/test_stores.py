@@ -40,8 +40,9 @@ def _items(count: int) -> dict[str, Any]:
     written: dict[str, Any] = {}
 
     class Taking:
-        def put_item(self, **arguments: Any) -> None:
+        def put_item(self, **arguments: Any) -> dict[str, Any]:
             written[arguments["Item"]["pk"]["S"]] = arguments["Item"]
+            return {}
 
     for _ in range(count):
         event = make_event()

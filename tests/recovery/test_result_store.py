@@ -21,7 +21,7 @@ def results_of(backend: Backend) -> ResultStore:
     ledger = backend.ledger
     if isinstance(ledger, FakeEventStore):
         return FakeResultStore(ledger._aws)
-    return ResultStore(ledger._client, ledger._table)
+    return ResultStore(ledger._client, ledger._table.name)
 
 
 def processed(backend: Backend) -> Record:
