@@ -29,7 +29,7 @@ from chalicelib.core.ids import sha256
 from chalicelib.core.log import correlation, log, log_context, where
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of, event_failed
-from chalicelib.events.bus import Bus, Entry, envelope, silver_document
+from chalicelib.events.bus import Bus, BusEntry, envelope, silver_document
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import ReplayMessage
@@ -165,7 +165,7 @@ def _publish(written: Sequence[Written], deps: WorkerDeps) -> Sequence[str | Non
     """Tell the bus, one call; for each, EventBridge's error code."""
     lake = deps.lake
     entries = [
-        Entry(
+        BusEntry(
             one.event.event_type,
             envelope(
                 one.event,

@@ -132,17 +132,17 @@ class EventStore:
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         """Record that a stuck event was sent again; False if it has changed since it was read. One
         call."""
-        return self._change_seen(record, Step(Status.ENQUEUED, at, detail), {}, "requeues")
+        return self._update_seen(record, Step(Status.ENQUEUED, at, detail), {}, "requeues")
 
     def mark_given_up(self, record: Record, at: str, failure: Failure) -> bool:
         """Turn a stuck event FAILED; False if it has changed since it was read. One call."""
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
-        return self._change_seen(record, step, {"lastError": failure.to_dict()})
+        return self._update_seen(record, step, {"lastError": failure.to_dict()})
 
     def mark_redriven(self, record: Record, at: str) -> bool:
         """Reopen a FAILED event, with a new count of requeues; False if it has changed since it was
         read. One call."""
-        return self._change_seen(record, Step(Status.ENQUEUED, at, REDRIVEN), {"requeues": 0})
+        return self._update_seen(record, Step(Status.ENQUEUED, at, REDRIVEN), {"requeues": 0})
 
     def _item(self, event: Event, steps: Sequence[Step], more: Mapping[str, Any]) -> dict[str, Any]:
         shard = shard_of(event.event_id, self._shards)
@@ -186,7 +186,7 @@ class EventStore:
                 return True
         raise UnavailableError("the ledger keeps changing under the worker")
 
-    def _change_seen(
+    def _update_seen(
         self, seen: Record, step: Step, values: dict[str, Any], counter: str | None = None
     ) -> bool:
         """Add a step to a record; False if it is not as it was `seen`."""
