@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.errors import PermanentError
+from chalicelib.core.errors import PermanentError, aws_code, is_aws_fault
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events.model import Event
 
@@ -35,22 +35,31 @@ class Bus:
 
     def put(self, entries: Sequence[BusEntry]) -> list[str | None]:
         """Publish entries; one call for ten. For each in order: None if EventBridge took it, else
-        its error code."""
+        the error code of the entry or of the call."""
         codes: list[str | None] = []
         for start in range(0, len(entries), _BATCH_LIMIT):
-            answer = self._client.put_events(
-                Entries=[
-                    {
-                        "EventBusName": self.name,
-                        "Source": SOURCE,
-                        "DetailType": entry.detail_type,
-                        "Detail": entry.detail,
-                    }
-                    for entry in entries[start : start + _BATCH_LIMIT]
-                ]
-            )
-            codes += [result.get("ErrorCode") for result in answer["Entries"]]
+            some = entries[start : start + _BATCH_LIMIT]
+            try:
+                codes += self._put(some)
+            except Exception as error:
+                if not is_aws_fault(error):
+                    raise
+                codes += [aws_code(error)] * len(some)
         return codes
+
+    def _put(self, entries: Sequence[BusEntry]) -> list[str | None]:
+        answer = self._client.put_events(
+            Entries=[
+                {
+                    "EventBusName": self.name,
+                    "Source": SOURCE,
+                    "DetailType": entry.detail_type,
+                    "Detail": entry.detail,
+                }
+                for entry in entries
+            ]
+        )
+        return [result.get("ErrorCode") for result in answer["Entries"]]
 
 
 def silver_document(

@@ -85,9 +85,9 @@ SAFEGUARDS: Mapping[str, Change] = {
     ),
     # PROCESSED is noted only when the bus took the entry.
     "bus-answer": Change(
-        "chalicelib/events/finish.py",
-        "return [aws_code(error)] * len(written)",
-        "return [None] * len(written)",
+        "chalicelib/events/bus.py",
+        "codes += [aws_code(error)] * len(some)",
+        "codes += [None] * len(some)",
     ),
     # What is PROCESSED is not told of again.
     "processed-check": Change(

@@ -15,7 +15,7 @@ class FakeBus(Bus):
         self.entries: list[BusEntry] = []
         self.refused: set[str] = set()
 
-    def put(self, entries: Sequence[BusEntry]) -> list[str | None]:
+    def _put(self, entries: Sequence[BusEntry]) -> list[str | None]:
         def effect() -> list[str | None]:
             taken = [entry for entry in entries if entry.detail_type not in self.refused]
             self.entries += taken

@@ -105,7 +105,7 @@ class Worker:
             processors=self.processors,
             max_attempts=MAX_ATTEMPTS,
             retry_base=5,
-            remaining=lambda: self.seconds,
+            seconds_left=lambda: self.seconds,
             now=self.clock,
             jitter=lambda: 1.0,
             webhook_owner=WEBHOOK_OWNER,
