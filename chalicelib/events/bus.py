@@ -11,19 +11,34 @@ from msgspec import Struct
 
 from chalicelib.core.errors import PermanentError, aws_code, is_aws_fault
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.model import Event
+from chalicelib.events.model import Dispatch, Event
 
 SOURCE = "eventline"
-NO_SCHEMA_VERSION = 1
-"""The `schemaVersion` of an event whose type has no schema."""
 _BATCH_LIMIT = 10
 
 
 class BusEntry(Struct, frozen=True):
-    """An entry on the bus: `detail` is JSON text, `detail_type` at most 128 characters."""
+    """An entry of the bus: `detail` is JSON text, `detail_type` at most 128 characters."""
 
     detail_type: str
     detail: str
+
+
+class Written(Struct, frozen=True):
+    """An event whose silver document is written and not published yet."""
+
+    event: Event
+    attempt: int
+    dispatch: Dispatch
+    request_id: str
+    processed_at: str
+    """The time in the document."""
+    at: str
+    """When this attempt began: the time of its step in the timeline."""
+    silver_key: str
+    silver_range: str | None = None
+    alert: str | None = None
+    """The event's message for the queue of alerts."""
 
 
 class Bus:
@@ -74,19 +89,12 @@ def silver_document(
         raise PermanentError("the processor's result is no JSON", code="result") from error
 
 
-def envelope(
-    event: Event,
-    processed_at: str,
-    bronze_bucket: str,
-    silver_bucket: str,
-    silver_key: str,
-    *,
-    silver_range: str | None = None,
-) -> str:
-    """The `detail` of the bus entry as JSON: the document without its data, and where it is
-    (`range`: in the file of its unit). Consumers find repeats by `eventId`."""
-    silver = _place(silver_bucket, silver_key, silver_range)
-    return dump_json({**_head(event, processed_at, bronze_bucket), "silver": silver})
+def bus_entry(written: Written, bronze_bucket: str, silver_bucket: str) -> BusEntry:
+    """The entry that announces a document: its `detail` is the document without its data, and where
+    the document is (`range`: in the file of its unit). Consumers find repeats by `eventId`."""
+    head = _head(written.event, written.processed_at, bronze_bucket)
+    silver = _place(silver_bucket, written.silver_key, written.silver_range)
+    return BusEntry(written.event.event_type, dump_json({**head, "silver": silver}))
 
 
 def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]:
@@ -100,7 +108,7 @@ def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]
         "time": context.get("time", event.received_at),
         "receivedAt": event.received_at,
         "processedAt": processed_at,
-        "schemaVersion": event.schema_version or NO_SCHEMA_VERSION,
+        "schemaVersion": event.schema_version or 1,  # 1 also for a type that has no schema
         **({} if event.cloud_event is None else {"cloudEvent": event.cloud_event}),
         "bronze": {
             **_place(bronze_bucket, event.s3_key, event.s3_range),

@@ -26,7 +26,7 @@ from chalicelib.core.ids import sha256
 from chalicelib.core.log import correlation, log, log_context, where
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of, event_failed
-from chalicelib.events.bus import Bus, BusEntry, envelope, silver_document
+from chalicelib.events.bus import Bus, Written, bus_entry, silver_document
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import ReplayMessage
@@ -77,23 +77,6 @@ class Result(Struct, frozen=True):
     alert: str | None
 
 
-class Written(Struct, frozen=True):
-    """An event whose silver document is written and not published yet."""
-
-    event: Event
-    attempt: int
-    dispatch: Dispatch
-    request_id: str
-    processed_at: str
-    """The time in the document."""
-    at: str
-    """When this attempt began: the time of its step in the timeline."""
-    silver_key: str
-    silver_range: str | None = None
-    alert: str | None = None
-    """The event's message for the queue of alerts."""
-
-
 def check_payload(event: Event, payload: bytes | None) -> bytes:
     """The payload; `PermanentError` if there is none, or it is not the one that was received."""
     if payload is None:
@@ -130,7 +113,9 @@ def publish(written: Sequence[Written], deps: WorkerDeps) -> list[Exception | No
     AWS calls: one for ten to the bus, one for each to the ledger, one for each alert.
     """
     with span("bus"):
-        codes = deps.bus.put([_bus_entry(one, deps.lake) for one in written])
+        lake = deps.lake
+        entries = [bus_entry(one, lake.bronze_bucket, lake.silver_bucket) for one in written]
+        codes = deps.bus.put(entries)
 
     def record(pair: tuple[Written, str | None]) -> Exception | None:
         one, code = pair
@@ -198,18 +183,6 @@ def log_failure(message: str, failure: Failure, attempt: int, error: BaseExcepti
 def wait_after(attempt: int, deps: WorkerDeps) -> int:
     """The seconds to wait after a failed attempt."""
     return back_off(attempt, deps.retry_base, LONGEST_WAIT_SECONDS, deps.jitter())
-
-
-def _bus_entry(one: Written, lake: Lake) -> BusEntry:
-    detail = envelope(
-        one.event,
-        one.processed_at,
-        lake.bronze_bucket,
-        lake.silver_bucket,
-        one.silver_key,
-        silver_range=one.silver_range,
-    )
-    return BusEntry(one.event.event_type, detail)
 
 
 def _mark_processed(one: Written, deps: WorkerDeps) -> None:

@@ -15,6 +15,7 @@ was done. The third delivery breaks the unit up, since one of its events may kil
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -30,11 +31,11 @@ from chalicelib.core.errors import (
 from chalicelib.core.log import log, log_context, where
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of
+from chalicelib.events.bus import Written
 from chalicelib.events.finish import (
     BUSY_SECONDS,
     Result,
     WorkerDeps,
-    Written,
     check_payload,
     classify,
     is_final,
@@ -79,8 +80,10 @@ class _Work(Struct):
     delivery: Delivery
     deps: WorkerDeps
     now: str
-    payloads: Mapping[str, bytes] | None
-    """None until they are read from bronze."""
+    sent: Mapping[str, bytes]
+    """The payloads that the message brought."""
+    file: bytes | None = None
+    """The unit's file in bronze; None until it is read, empty if it is gone."""
     records: Mapping[str, Record] = field(default_factory=dict)
     """What the ledger has of the events, once it was asked."""
     results: dict[str, Result] = field(default_factory=dict)
@@ -124,24 +127,24 @@ class _Work(Struct):
         return record is not None and (record.status is Status.FAILED or may_go_alone(record))
 
     def load_payloads(self) -> None:
-        """Read the payloads from bronze unless they are known; one call at most. An AWS error
-        passes through: it concerns all events."""
-        if self.payloads is not None:
-            return
-        events = self.message.events
-        try:
-            file = self.deps.lake.get_bronze(events[0].s3_key)
-        except NotFoundError:
-            self.payloads = {}
-        else:
-            self.payloads = {
-                event.event_id: part(file, event.s3_range) for event in events if event.s3_range
-            }
+        """Read the unit's file unless the message brought the payloads; one call at most. An AWS
+        error passes through: it concerns all events."""
+        if not self.sent and self.file is None:
+            self.file = b""
+            with suppress(NotFoundError):
+                self.file = self.deps.lake.get_bronze(self.message.events[0].s3_key)
+
+    def payload(self, event: Event) -> bytes:
+        """An event's payload, without a call; `PermanentError` if it is gone or was changed."""
+        payload = self.sent.get(event.event_id)
+        if payload is None and self.file and event.s3_range:
+            payload = part(self.file, event.s3_range)
+        return check_payload(event, payload)
 
     def known_payload(self, event: Event) -> bytes | None:
-        """The payload, without a call; None if it was not read, is gone or was changed."""
+        """`payload`, or None if that raises."""
         try:
-            return check_payload(event, (self.payloads or {}).get(event.event_id))
+            return self.payload(event)
         except PermanentError:
             return None
 
@@ -156,10 +159,9 @@ def process_unit(
     ten (queue) and one each (ledger). A later delivery reads the ledger first, one call, and the
     silver files.
     """
-    sent = message.payloads
     ids = [event.event_id for event in message.events]
-    payloads = None if sent is None else dict(zip(ids, sent, strict=True))
-    work = _Work(message, delivery, deps, clock.to_text(deps.now()), payloads)
+    sent = dict(zip(ids, message.payloads or (), strict=False))
+    work = _Work(message, delivery, deps, clock.to_text(deps.now()), sent)
     first = message.events[0]
     with log_context(unit=first.s3_key, owner=first.owner, requestId=message.request_id):
         try:
@@ -207,7 +209,7 @@ def _run(events: Sequence[Event], seconds: float, work: _Work) -> None:
         left = seconds - (begun - deps.seconds_left())
         with log_context(eventId=event.event_id):
             try:
-                payload = check_payload(event, (work.payloads or {}).get(event.event_id))
+                payload = work.payload(event)
                 if left <= 0:
                     raise TransientError("no time was left for it", code="time-out")
                 share = left / (len(events) - number)

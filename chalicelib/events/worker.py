@@ -8,6 +8,7 @@ right whether or not the event source reports partial batches (ADR 0003).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -21,10 +22,10 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.log import log, log_context
 from chalicelib.core.tracing import span
+from chalicelib.events.bus import Written
 from chalicelib.events.finish import (
     BUSY_SECONDS,
     WorkerDeps,
-    Written,
     check_payload,
     publish,
     record_failure,
@@ -186,14 +187,10 @@ def _is_processed(event: Event, deps: WorkerDeps) -> bool:
 
 
 def _payload(message: EventMessage, deps: WorkerDeps) -> bytes:
-    if message.payload is not None:
-        return message.payload
-    event = message.event
-    try:
-        with span("bronze"):
+    event, payload = message.event, message.payload
+    if payload is None:
+        with suppress(NotFoundError), span("bronze"):
             payload = deps.lake.get_bronze(event.s3_key, event.s3_range)
-    except NotFoundError:
-        return check_payload(event, None)
     return check_payload(event, payload)
 
 
