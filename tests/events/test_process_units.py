@@ -88,7 +88,7 @@ def test_payloads_that_are_not_sent_along_are_read_in_one_call(worker: Worker) -
     assert worker.line(events[1])["data"] == json.loads(OTHER)
 
 
-def test_what_fails_leaves_its_unit_and_the_others_are_done(worker: Worker) -> None:
+def test_what_fails_is_detached_and_the_others_are_done(worker: Worker) -> None:
     # Given a unit with events that fail in different ways
     events, delivery = worker.unit(DEMO, TRANSIENT, PERMANENT, DEMO)
     # When it is delivered
@@ -133,7 +133,7 @@ def test_a_processor_sees_which_attempt_it_is(worker: Worker) -> None:
     assert worker.line(event)["data"]["attempt"] == 2
 
 
-def test_an_event_that_left_has_a_document_of_its_own(worker: Worker) -> None:
+def test_a_detached_event_has_a_document_of_its_own(worker: Worker) -> None:
     (event,), delivery = worker.unit(TRANSIENT)
     worker.run(delivery)
     (message,) = worker.detached()
@@ -175,7 +175,7 @@ def test_a_second_delivery_has_no_second_effect(worker: Worker) -> None:
     assert len(events) == 3
 
 
-def test_a_refused_entry_keeps_the_unit_and_only_it_is_told_again(worker: Worker) -> None:
+def test_a_refused_entry_keeps_the_unit_and_only_it_is_published_again(worker: Worker) -> None:
     # Given a bus that refuses one of three entries
     events, delivery = worker.unit(DEMO, OTHER, TRANSIENT)
     worker.bus.refused = {"other"}
@@ -394,7 +394,7 @@ def test_a_failed_run_from_a_webhook_becomes_an_alert_once(worker: Worker) -> No
     assert worker.status(event) is Status.PROCESSED
 
 
-def test_the_same_from_anybody_else_is_no_alert(worker: Worker) -> None:
+def test_the_same_from_another_owner_is_not_an_alert(worker: Worker) -> None:
     event, delivery = webhook(worker, owner="mallory")
     worker.run(delivery)
     assert worker.status(event) is Status.PROCESSED
