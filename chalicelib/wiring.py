@@ -157,7 +157,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
         processors=processors.PROCESSORS,
         max_attempts=config.max_attempts,
         retry_base=config.retry_base,
-        remaining=seconds_left,
+        seconds_left=seconds_left,
         webhook_owner=config.webhook_owner,
         step_replay=step_replay,
     )

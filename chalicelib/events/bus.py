@@ -1,8 +1,7 @@
-"""The stage's EventBridge bus, where others learn that an event was processed.
+"""What processing an event gives: its silver document, and the entry on the stage's EventBridge bus
+that announces the document.
 
 Source: Amazon EventBridge API Reference, "PutEvents": an answer of 200 may hold failed entries.
-
-What comes out of processing: the silver document, and the envelope that tells of it.
 """
 
 from collections.abc import Sequence
@@ -10,19 +9,36 @@ from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.errors import PermanentError
+from chalicelib.core.errors import PermanentError, aws_code, is_aws_fault
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.model import Event
+from chalicelib.events.model import Dispatch, Event
 
 SOURCE = "eventline"
 _BATCH_LIMIT = 10
 
 
-class Entry(Struct, frozen=True):
-    """What is told: `detail` is JSON text, `detail_type` at most 128 characters."""
+class BusEntry(Struct, frozen=True):
+    """An entry of the bus: `detail` is JSON text, `detail_type` at most 128 characters."""
 
     detail_type: str
     detail: str
+
+
+class Written(Struct, frozen=True):
+    """An event whose silver document is written and not published yet."""
+
+    event: Event
+    attempt: int
+    dispatch: Dispatch
+    request_id: str
+    processed_at: str
+    """The time in the document."""
+    at: str
+    """When this attempt began: the time of its step in the timeline."""
+    silver_key: str
+    silver_range: str | None = None
+    alert: str | None = None
+    """The event's message for the queue of alerts."""
 
 
 class Bus:
@@ -32,62 +48,53 @@ class Bus:
         self._client = client
         self.name = name
 
-    def put(self, entries: Sequence[Entry]) -> list[str | None]:
-        """Put entries on the bus; one call for ten.
-
-        Returns, for each in order, None when it was taken, else EventBridge's error code.
-        """
+    def put(self, entries: Sequence[BusEntry]) -> list[str | None]:
+        """Publish entries; one call for ten. For each in order: None if EventBridge took it, else
+        the error code of the entry or of the call."""
         codes: list[str | None] = []
         for start in range(0, len(entries), _BATCH_LIMIT):
-            answer = self._client.put_events(
-                Entries=[
-                    {
-                        "EventBusName": self.name,
-                        "Source": SOURCE,
-                        "DetailType": entry.detail_type,
-                        "Detail": entry.detail,
-                    }
-                    for entry in entries[start : start + _BATCH_LIMIT]
-                ]
-            )
-            codes += [result.get("ErrorCode") for result in answer["Entries"]]
+            some = entries[start : start + _BATCH_LIMIT]
+            try:
+                codes += self._put(some)
+            except Exception as error:
+                if not is_aws_fault(error):
+                    raise
+                codes += [aws_code(error)] * len(some)
         return codes
 
-
-NO_SCHEMA_VERSION = 1
-"""What `schemaVersion` says of an event whose type has no schema."""
+    def _put(self, entries: Sequence[BusEntry]) -> list[str | None]:
+        answer = self._client.put_events(
+            Entries=[
+                {
+                    "EventBusName": self.name,
+                    "Source": SOURCE,
+                    "DetailType": entry.detail_type,
+                    "Detail": entry.detail,
+                }
+                for entry in entries
+            ]
+        )
+        return [result.get("ErrorCode") for result in answer["Entries"]]
 
 
 def silver_document(
     event: Event, data: Any, processed_at: str, bronze_bucket: str, *, is_base64: bool = False
 ) -> str:
-    """The silver document as JSON; `PermanentError` when `data` is nothing JSON can hold.
-
-    `is_base64` says that `data` is base64 text of a payload that is neither JSON nor text.
-    """
+    """The silver document as JSON; `PermanentError` if JSON cannot hold `data`. `is_base64`: `data`
+    is the base64 text of a payload that is neither JSON nor text."""
     encoding = {"dataEncoding": "base64"} if is_base64 else {}
     try:
-        head = _head(event, processed_at, bronze_bucket)
-        return dump_json({**head, **encoding, "data": data})
+        return dump_json({**_head(event, processed_at, bronze_bucket), **encoding, "data": data})
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError("the processor's result is no JSON", code="result") from error
 
 
-def envelope(
-    event: Event,
-    processed_at: str,
-    bronze_bucket: str,
-    silver_bucket: str,
-    silver_key: str,
-    *,
-    silver_range: str | None = None,
-) -> str:
-    """The `detail` of the EventBridge entry as JSON: the document without its data, and where the
-    document lies (`range`: in the file of its unit). `eventId` is what a consumer tells repeats
-    by."""
-    within = {} if silver_range is None else {"range": silver_range}
-    silver = {"bucket": silver_bucket, "key": silver_key, **within}
-    return dump_json({**_head(event, processed_at, bronze_bucket), "silver": silver})
+def bus_entry(written: Written, bronze_bucket: str, silver_bucket: str) -> BusEntry:
+    """The entry that announces a document: its `detail` is the document without its data, and where
+    the document is (`range`: in the file of its unit). Consumers find repeats by `eventId`."""
+    head = _head(written.event, written.processed_at, bronze_bucket)
+    silver = _place(silver_bucket, written.silver_key, written.silver_range)
+    return BusEntry(written.event.event_type, dump_json({**head, "silver": silver}))
 
 
 def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]:
@@ -101,12 +108,15 @@ def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]
         "time": context.get("time", event.received_at),
         "receivedAt": event.received_at,
         "processedAt": processed_at,
-        "schemaVersion": event.schema_version or NO_SCHEMA_VERSION,
+        "schemaVersion": event.schema_version or 1,  # 1 also for a type that has no schema
         **({} if event.cloud_event is None else {"cloudEvent": event.cloud_event}),
         "bronze": {
-            "bucket": bronze_bucket,
-            "key": event.s3_key,
-            **({} if event.s3_range is None else {"range": event.s3_range}),
+            **_place(bronze_bucket, event.s3_key, event.s3_range),
             "sha256": event.payload_sha256,
         },
     }
+
+
+def _place(bucket: str, key: str, byte_range: str | None) -> dict[str, str]:
+    place = {"bucket": bucket, "key": key}
+    return place if byte_range is None else {**place, "range": byte_range}

@@ -1,17 +1,14 @@
-"""The end of an attempt at an event: it is told of and noted as done, or its failure is noted.
+"""What the worker does with one event, whichever message brought it: run its processor, publish and
+record its silver document, or record why the attempt failed.
 
-Done first, noted after (ADR 0009): the bus, then the queue of alerts, then the ledger.
-
-What an error says of a failed attempt.
-
-Running the processor of one event: from its payload to its silver document.
+Effects come before their record (ADR 0009): the bus, then the queue of alerts, then the ledger.
 """
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
 from msgspec import Struct
 
@@ -29,7 +26,7 @@ from chalicelib.core.ids import sha256
 from chalicelib.core.log import correlation, log, log_context, where
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of, event_failed
-from chalicelib.events.bus import Bus, Entry, envelope, silver_document
+from chalicelib.events.bus import Bus, Written, bus_entry, silver_document
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import ReplayMessage
@@ -38,26 +35,23 @@ from chalicelib.events.processors import Incoming, Processor, find_processor, re
 
 LONGEST_WAIT_SECONDS = 900
 BUSY_SECONDS = 30
-"""How long a repeated message waits for the delivery that seems to be at work on its event."""
-_ENTRIES_A_CALL = 10
+"""How long a repeated message waits for the delivery that seems to be working on its event."""
+_MESSAGE_LIMIT = 500
+
+StepReplay = Callable[[ReplayMessage, Delivery, float], int | None]
+"""Takes a step of a bulk replay in about so many seconds; None when the message is done, else the
+seconds until its next delivery."""
 
 
-class StepReplay(Protocol):
-    """Takes a step of a bulk replay; `step_replays.take_step`, given its collaborators, is one."""
-
-    def __call__(
-        self, message: ReplayMessage, delivery: Delivery, seconds: float, /
-    ) -> int | None: ...
-
-
-def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float, /) -> int | None:
-    """The part of a worker that takes no steps of replays: it leaves them to others."""
+def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float) -> int | None:
+    """Take no step: another worker shall."""
     return BUSY_SECONDS
 
 
 class WorkerDeps(Struct, frozen=True):
-    """The collaborators of `process_batch`; `remaining` gives the seconds left to this run, `each`
-    does many calls at a time. `webhook_owner` owns what came by webhook, which may be an alert."""
+    """The collaborators of `process_batch`. `seconds_left` gives the seconds left to this run,
+    `each` makes many calls at a time. An event of `webhook_owner` came by webhook, and may be an
+    alert."""
 
     ledger: EventStore
     lake: Lake
@@ -68,7 +62,7 @@ class WorkerDeps(Struct, frozen=True):
     processors: Mapping[str, Processor]
     max_attempts: int
     retry_base: int
-    remaining: Callable[[], float]
+    seconds_left: Callable[[], float]
     webhook_owner: str
     now: Callable[[], datetime] = clock.utc_now
     jitter: Callable[[], float] = random.random
@@ -76,32 +70,54 @@ class WorkerDeps(Struct, frozen=True):
     step_replay: StepReplay = put_off_step
 
 
-class Written(Struct, frozen=True):
-    """An event whose silver document is there, and of which nobody has been told yet."""
+class Result(Struct, frozen=True):
+    """A silver document, and the message for the queue of alerts if the event is one."""
 
-    event: Event
-    attempt: int
-    dispatch: Dispatch
-    request_id: str
-    processed_at: str
-    """What the document says."""
-    at: str
-    """When the attempt that goes on from it began: the step in the timeline."""
-    silver_key: str
-    silver_range: str | None = None
-    alert: str | None = None
-    """The message for the queue of alerts that the event gives rise to."""
+    document: str
+    alert: str | None
 
 
-def end_written(written: Sequence[Written], deps: WorkerDeps) -> list[Exception | None]:
-    """Tell of what was written and note it; for each, in order, what stood against it.
+def check_payload(event: Event, payload: bytes | None) -> bytes:
+    """The payload; `PermanentError` if there is none, or it is not the one that was received."""
+    if payload is None:
+        raise PermanentError("the payload is not in bronze", code="payload-missing")
+    if sha256(payload) != event.payload_sha256:
+        raise PermanentError("the payload in bronze is another", code="payload-changed")
+    return payload
+
+
+def run_processor(
+    event: Event,
+    payload: bytes,
+    attempt: int,
+    seconds: float,
+    processed_at: str,
+    deps: WorkerDeps,
+) -> Result:
+    """Run the processor of an event's type for up to `seconds`; its errors pass through."""
+    data, is_base64 = read_data(event, payload)
+    with time_limit(seconds):
+        result = find_processor(event.event_type, deps.processors)(Incoming(event, data, attempt))
+    unchanged = is_base64 and result is data
+    document = silver_document(
+        event, result, processed_at, deps.lake.bronze_bucket, is_base64=unchanged
+    )
+    is_webhook = event.owner == deps.webhook_owner
+    return Result(document, alert_of(event.event_type, data) if is_webhook else None)
+
+
+def publish(written: Sequence[Written], deps: WorkerDeps) -> list[Exception | None]:
+    """Publish documents to the bus and record their events as PROCESSED; for each, in order, None
+    or the error that prevented it.
 
     AWS calls: one for ten to the bus, one for each to the ledger, one for each alert.
     """
     with span("bus"):
-        codes = [code for some in _in_tens(written) for code in _publish(some, deps)]
+        lake = deps.lake
+        entries = [bus_entry(one, lake.bronze_bucket, lake.silver_bucket) for one in written]
+        codes = deps.bus.put(entries)
 
-    def end(pair: tuple[Written, str | None]) -> Exception | None:
+    def record(pair: tuple[Written, str | None]) -> Exception | None:
         one, code = pair
         event = one.event
         with log_context(eventId=event.event_id, owner=event.owner, requestId=one.request_id):
@@ -116,24 +132,15 @@ def end_written(written: Sequence[Written], deps: WorkerDeps) -> list[Exception 
             return None
 
     with span("ledger"):
-        return deps.each(end, zip(written, codes, strict=True))
+        return deps.each(record, zip(written, codes, strict=True))
 
 
 def record_failure(
     event: Event, dispatch: Dispatch, attempt: int, error: BaseException, deps: WorkerDeps
 ) -> int | None:
-    """Record a failed attempt; None when it was the last, else the seconds to wait."""
-    failure = classify(error)
-    final = failure.kind == "permanent" or attempt >= deps.max_attempts
-    log.warning(
-        "event failed" if final else "attempt failed",
-        extra={
-            "attempt": attempt,
-            "class": failure.kind,
-            "code": failure.code,
-            "where": where(error),
-        },
-    )
+    """Record a failed attempt; None if it was the last, else the seconds to wait."""
+    failure, final = classify(error), is_final(error, attempt, deps)
+    log_failure("event failed" if final else "attempt failed", failure, attempt, error)
     wait = wait_after(attempt, deps)
     at = clock.to_text(deps.now())
     try:
@@ -144,46 +151,38 @@ def record_failure(
         if final and noted:
             metrics.add("Failed", failure_class=failure.kind)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
-        # Unrecorded, so not finished: SQS keeps the message, and after the last attempt the
-        # dead-letter queue does, until `reconcile` takes the event up again.
+        # Not recorded, so not finished: SQS keeps the message, and after the last attempt the
+        # dead-letter queue does, until `reconcile` sends the event again.
         log.error("failure not recorded", extra={"code": aws_code(fault), "where": where(fault)})
         return wait
     return None if final else wait
 
 
+def classify(error: BaseException) -> Failure:
+    """Permanent or transient as the processor said; an AWS error is transient; anything else is
+    unknown, which is retried too."""
+    if isinstance(error, ProcessingError):
+        kind = "transient" if error.retryable else "permanent"
+        return Failure(kind, error.code, error.detail[:_MESSAGE_LIMIT])
+    if is_aws_fault(error):
+        return Failure("transient", aws_code(error), "AWS did not do what was asked")
+    return Failure("unknown", type(error).__name__, str(error)[:_MESSAGE_LIMIT])
+
+
+def is_final(error: BaseException, attempt: int, deps: WorkerDeps) -> bool:
+    """Whether a failed attempt is the last one."""
+    return classify(error).kind == "permanent" or attempt >= deps.max_attempts
+
+
+def log_failure(message: str, failure: Failure, attempt: int, error: BaseException) -> None:
+    """Log a failed attempt; never the error's text, which may hold what was sent."""
+    fields = {"attempt": attempt, "class": failure.kind, "code": failure.code}
+    log.warning(message, extra={**fields, "where": where(error)})
+
+
 def wait_after(attempt: int, deps: WorkerDeps) -> int:
-    """The seconds to wait after an attempt that failed."""
+    """The seconds to wait after a failed attempt."""
     return back_off(attempt, deps.retry_base, LONGEST_WAIT_SECONDS, deps.jitter())
-
-
-def _in_tens(written: Sequence[Written]) -> Iterator[Sequence[Written]]:
-    for start in range(0, len(written), _ENTRIES_A_CALL):
-        yield written[start : start + _ENTRIES_A_CALL]
-
-
-def _publish(written: Sequence[Written], deps: WorkerDeps) -> Sequence[str | None]:
-    """Tell the bus, one call; for each, EventBridge's error code."""
-    lake = deps.lake
-    entries = [
-        Entry(
-            one.event.event_type,
-            envelope(
-                one.event,
-                one.processed_at,
-                lake.bronze_bucket,
-                lake.silver_bucket,
-                one.silver_key,
-                silver_range=one.silver_range,
-            ),
-        )
-        for one in written
-    ]
-    try:
-        return deps.bus.put(entries)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        return [aws_code(error)] * len(written)
 
 
 def _mark_processed(one: Written, deps: WorkerDeps) -> None:
@@ -196,78 +195,13 @@ def _mark_processed(one: Written, deps: WorkerDeps) -> None:
         detail=f"published to {deps.bus.name}",
         silver_range=one.silver_range,
     )
-    facts: dict[str, Any] = {"eventType": one.event.event_type, "attempt": one.attempt}
+    fields: dict[str, Any] = {"eventType": one.event.event_type, "attempt": one.attempt}
     if not first:
-        log.info("event was processed before", extra=facts)
+        log.info("event was processed before", extra=fields)
         return
     metrics.add("Processed")
-    with suppress(ValueError):  # Nothing fails for a time that cannot be read.
+    with suppress(ValueError):  # A time that cannot be read fails no event.
         took = (deps.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
-        facts["latencyMs"] = max(0, round(took))
-        metrics.sample("EndToEndLatency", facts["latencyMs"])
-    log.info("event processed", extra=facts)
-
-
-_MESSAGE_LIMIT = 500
-
-
-def classify(error: BaseException) -> Failure:
-    """Permanent and transient as the processor said; AWS's refusals are transient; the rest is
-    unknown, and so worth another attempt."""
-    if isinstance(error, ProcessingError):
-        kind = "transient" if error.retryable else "permanent"
-        return Failure(kind, error.code, error.detail[:_MESSAGE_LIMIT])
-    if is_aws_fault(error):
-        return Failure("transient", aws_code(error), "AWS did not do what was asked")
-    return Failure("unknown", type(error).__name__, str(error)[:_MESSAGE_LIMIT])
-
-
-class Result(Struct, frozen=True):
-    """A silver document, and the message for the queue of alerts if the event is one."""
-
-    document: str
-    alert: str | None
-
-
-def run_processor(
-    event: Event,
-    payload: bytes,
-    attempt: int,
-    seconds: float,
-    processed_at: str,
-    deps: WorkerDeps,
-) -> Result:
-    """Run the processor for an event's type, for up to `seconds`; what it raises passes."""
-    data, is_base64 = read_data(event, payload)
-    with time_limit(seconds):
-        result = find_processor(event.event_type, deps.processors)(Incoming(event, data, attempt))
-    untouched = is_base64 and result is data
-    document = silver_document(
-        event, result, processed_at, deps.lake.bronze_bucket, is_base64=untouched
-    )
-    return Result(document, _alert(event, data, deps))
-
-
-def read_alert(event: Event, payload: bytes, deps: WorkerDeps) -> str | None:
-    """The alert that an event gives rise to, without running its processor."""
-    if event.owner != deps.webhook_owner:
-        return None
-    return _alert(event, read_data(event, payload)[0], deps)
-
-
-def check_payload(event: Event, payload: bytes) -> bytes:
-    """The payload, if it is the one that was received; `PermanentError` if not."""
-    if sha256(payload) != event.payload_sha256:
-        raise PermanentError("the payload in bronze is another", code="payload-changed")
-    return payload
-
-
-def missing_payload() -> PermanentError:
-    """The error for a payload that is gone."""
-    return PermanentError("the payload is not in bronze", code="payload-missing")
-
-
-def _alert(event: Event, data: Any, deps: WorkerDeps) -> str | None:
-    if event.owner != deps.webhook_owner:
-        return None
-    return alert_of(event.event_type, data)
+        fields["latencyMs"] = max(0, round(took))
+        metrics.sample("EndToEndLatency", fields["latencyMs"])
+    log.info("event processed", extra=fields)

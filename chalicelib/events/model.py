@@ -1,19 +1,14 @@
-"""An event: what was received, what has become of it, and which steps of its life are legal.
+"""An event: its facts, its status and timeline, and the draft that it is made from.
 
-Pure values and functions. Times and randomness are parameters. Field names in records, messages
-and answers are the contract's (camelCase); inside the code they are Python's.
-
-A draft: what was read from a request before it is an event, whatever form it came in.
-
-Each form has a reader, a pure function that gives a `Draft` or raises `InvalidRequestError` naming
-every field at fault. A payload whose reader refuses it is kept as REJECTED (promise 4).
+Pure values and functions. Records, messages and answers have the same fields as the classes, in
+camelCase.
 """
 
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, convert, field, to_builtins
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import sha256
@@ -21,9 +16,15 @@ from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
 from chalicelib.core.paging import NEWEST, OLDEST
 from chalicelib.core.strict_json import parse_json
 
+DEFAULT_SOURCE = "/events"
+"""The source of a plain JSON event that names none; a URI reference, as in CloudEvents."""
+JSON = "application/json"
+REDRIVEN = "redriven"
+"""The detail of a redrive's step."""
+
 
 class Status(StrEnum):
-    """Where an event stands."""
+    """How far an event has come."""
 
     RECEIVED = "RECEIVED"
     ENQUEUED = "ENQUEUED"
@@ -33,7 +34,7 @@ class Status(StrEnum):
 
 
 OPEN = (Status.RECEIVED, Status.ENQUEUED)
-"""Not yet at an end: `reconcile` watches these."""
+"""Statuses of events that are not finished."""
 TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.RECEIVED: frozenset({Status.ENQUEUED, Status.PROCESSED, Status.FAILED}),
     Status.ENQUEUED: frozenset({Status.ENQUEUED, Status.PROCESSED, Status.FAILED}),
@@ -41,113 +42,71 @@ TRANSITIONS: Mapping[Status, frozenset[Status]] = {
     Status.PROCESSED: frozenset(),
     Status.REJECTED: frozenset(),
 }
-"""Legal steps. RECEIVED may end without ENQUEUED being written: the worker can be faster than the
-API. FAILED may turn PROCESSED: a message that was given up for lost may still arrive. FAILED turns
-ENQUEUED by a redrive only."""
-REDRIVEN = "redriven"
-"""What the step of a redrive says."""
+"""Legal steps. RECEIVED may end without ENQUEUED, since the worker can be faster than the API.
+FAILED may turn PROCESSED, since the message of an event that was given up may still arrive. Only a
+redrive turns FAILED into ENQUEUED."""
 _REDRIVE = (Status.FAILED, Status.ENQUEUED)
 
 
-def may_become(status: Status) -> tuple[Status, ...]:
-    """The statuses from which an event may turn to `status` by an attempt at it: a late attempt
-    that fails must not take up again what was FAILED."""
-    return tuple(
-        before
-        for before, after in TRANSITIONS.items()
-        if status in after and (before, status) != _REDRIVE
-    )
+class _Facts(Struct, frozen=True, rename="camel", omit_defaults=True):
+    """A value that is stored, sent and shown under its fields' names in camelCase, without those
+    that are None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        facts: dict[str, Any] = to_builtins(self)
+        return facts
 
 
-class Event(Struct, frozen=True):
+class Event(_Facts, frozen=True, kw_only=True):
     """The facts of an event: fixed when it is received, never changed."""
 
     event_id: str
     event_type: str
     owner: str
     source: str
-    subject: str | None
+    subject: str | None = None
     received_at: str
     payload_sha256: str
     payload_bytes: int
     content_type: str
     s3_key: str
     s3_range: str | None = None
-    """Where the payload lies in the file of its unit, as an HTTP range; None: it is all of it."""
+    """The HTTP range of the payload in its unit's file; None: the payload is all of `s3_key`."""
     schema_version: int | None = None
     """The version of its type's schema that it was checked against; None: there was no schema."""
     cloud_event: Mapping[str, Any] | None = None
-    """A CloudEvent's context attributes that the fields above have no room for."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """The facts under the contract's names; what is absent is left out."""
-        facts = {name: getattr(self, attribute) for name, (attribute, _) in _FACTS.items()}
-        return {name: value for name, value in facts.items() if value is not None}
+    """The context attributes of a CloudEvent that have no field above."""
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> "Event":
-        """The inverse of `to_dict`. Raises KeyError, TypeError or ValueError on anything else."""
-        wrong = [
-            name
-            for name, (attribute, kind) in _FACTS.items()
-            if not isinstance(facts.get(name), kind)
-            and not (attribute in _MAY_LACK and facts.get(name) is None)
-        ]
-        if wrong:
-            raise ValueError(f"not an event: {', '.join(wrong)}")
-        return cls(**{attribute: facts.get(name) for name, (attribute, _) in _FACTS.items()})  # type: ignore[arg-type]
+        """The inverse of `to_dict`; `ValueError` for anything else. Ignores other fields."""
+        return convert(facts, cls)
 
 
-_FACTS: Mapping[str, tuple[str, type]] = {
-    "eventId": ("event_id", str),
-    "eventType": ("event_type", str),
-    "owner": ("owner", str),
-    "source": ("source", str),
-    "subject": ("subject", str),
-    "receivedAt": ("received_at", str),
-    "payloadSha256": ("payload_sha256", str),
-    "payloadBytes": ("payload_bytes", int),
-    "contentType": ("content_type", str),
-    "s3Key": ("s3_key", str),
-    "s3Range": ("s3_range", str),
-    "schemaVersion": ("schema_version", int),
-    "cloudEvent": ("cloud_event", Mapping),
-}
-_MAY_LACK = ("subject", "s3_range", "schema_version", "cloud_event")
+class Failure(_Facts, frozen=True):
+    """Why an attempt failed: `kind` is permanent, transient or unknown."""
 
-
-class Failure(Struct, frozen=True):
-    """Why an attempt failed: `kind` is permanent, transient or unknown (`class` in a record)."""
-
-    kind: str
+    kind: str = field(name="class")
     code: str
     message: str
 
-    def to_dict(self) -> dict[str, str]:
-        return {"class": self.kind, "code": self.code, "message": self.message}
 
-
-class Step(Struct, frozen=True):
+class Step(_Facts, frozen=True):
     """One entry of a timeline."""
 
     status: Status
     at: str
     detail: str | None = None
 
-    def to_dict(self) -> dict[str, str]:
-        entry = {"status": str(self.status), "at": self.at}
-        return entry if self.detail is None else {**entry, "detail": self.detail}
-
 
 class Dispatch(Struct, frozen=True):
-    """How an event came to the worker: when its message was sent, and whether the ledger, if it
-    has the event, has that noted as a step."""
+    """When an event's message was sent, and whether the ledger has that as a step (`noted`)."""
 
     sent_at: str
     noted: bool
 
 
-class Record(Struct, frozen=True):
+class Record(Struct, frozen=True, rename="camel"):
     """An event in the ledger: its facts and its life so far."""
 
     event: Event
@@ -163,40 +122,35 @@ class Record(Struct, frozen=True):
     replay_of: str | None = None
     timeline: tuple[Mapping[str, str], ...] = ()
 
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> "Record":
+        """The record of a ledger item, in which the event's facts stand beside the other fields."""
+        return convert({**fields, "event": fields}, cls)
+
     def to_dict(self) -> dict[str, Any]:
         """The record as `GET /events/{id}` shows it."""
-        return {
-            **self.event.to_dict(),
-            "subject": self.event.subject,
-            "status": str(self.status),
-            "updatedAt": self.updated_at,
-            "s3Bucket": self.s3_bucket,
-            "attempts": self.attempts,
-            "lastError": self.last_error,
-            "silverBucket": self.silver_bucket,
-            "silverKey": self.silver_key,
-            **({} if self.silver_range is None else {"silverRange": self.silver_range}),
-            "replayOf": self.replay_of,
-            "timeline": list(self.timeline),
-        }
-
-
-DEFAULT_SOURCE = "/events"
-"""The source of a plain JSON event that names none; a URI reference, as in CloudEvents."""
-JSON = "application/json"
+        fields: dict[str, Any] = to_builtins(self)
+        del fields["requeues"]
+        if self.silver_range is None:
+            del fields["silverRange"]
+        return {**fields.pop("event"), "subject": self.event.subject, **fields}
 
 
 class Identity(Struct, frozen=True):
-    """What makes an event the same as another of its owner: `kind` is the namespace of `key`."""
+    """Two events of one owner with the same identity are one; `kind` is the namespace of `key`."""
 
     kind: str
     key: str
 
 
 class Draft(Struct, frozen=True):
-    """An event as it was sent. `payload` is kept byte for byte; `data` is what a schema describes
-    and a processor sees: a JSON value, or text, or base64 where `data_is_base64`. `cloud_event`
-    holds the context attributes that the other fields have no room for (None: no CloudEvent)."""
+    """An event as it was sent. `payload` is stored byte for byte; schemas and processors see
+    `data`: a JSON value, text, or base64 where `data_is_base64`. `cloud_event` holds the context
+    attributes that have no field of their own (None: not a CloudEvent).
+
+    Each form has a reader, a pure function that returns a `Draft` or raises `InvalidRequestError`
+    with every field at fault. A payload that its reader refuses is stored as REJECTED (promise 4).
+    """
 
     payload: bytes
     content_type: str
@@ -220,7 +174,7 @@ class Draft(Struct, frozen=True):
         s3_range: str | None = None,
         schema_version: int | None = None,
     ) -> Event:
-        """The event that this becomes once it is kept at `s3_key`."""
+        """The event of this draft, with its payload at `s3_key`."""
         return Event(
             event_id=event_id,
             event_type=self.event_type,
@@ -236,6 +190,35 @@ class Draft(Struct, frozen=True):
             schema_version=schema_version,
             cloud_event=self.cloud_event,
         )
+
+
+class Listing(Struct, frozen=True):
+    """One page of a list: entries with `start` <= list key <= `end`, newest first."""
+
+    owner: str | None
+    event_type: str | None = None
+    status: Status | None = None
+    start: str = OLDEST
+    end: str = NEWEST
+    limit: int = 50
+
+
+class Partition(Struct, frozen=True):
+    """A partition of an index; `status` is that of all its events, None if they differ."""
+
+    index: str
+    value: str
+    status: Status | None
+
+
+def may_become(status: Status) -> tuple[Status, ...]:
+    """The statuses that an attempt may turn into `status`. A late attempt that fails must not
+    reopen a FAILED event, as a redrive does."""
+    return tuple(
+        before
+        for before, after in TRANSITIONS.items()
+        if status in after and (before, status) != _REDRIVE
+    )
 
 
 def read_plain(body: bytes, identity: Identity | None = None) -> Draft:
@@ -260,26 +243,7 @@ def read_plain(body: bytes, identity: Identity | None = None) -> Draft:
 
 
 def _optional_name(document: Mapping[str, Any], field: str) -> str | None:
-    """A plain event's own `source` or `subject`. The whole body is the payload and may mean
-    something else by these names, so one that cannot be a name is left alone, not refused."""
+    """A plain event's `source` or `subject`; None for a value that cannot be a name, which is not
+    a fault: the whole body is the payload and may use these members for something else."""
     value = document.get(field)
     return None if name_fault(value, MAX_NAME_BYTES) else value
-
-
-class Listing(Struct, frozen=True):
-    """One page of a list: entries with `start` <= list key <= `end`, newest first."""
-
-    owner: str | None
-    event_type: str | None = None
-    status: Status | None = None
-    start: str = OLDEST
-    end: str = NEWEST
-    limit: int = 50
-
-
-class Partition(Struct, frozen=True):
-    """A partition of an index; `status` is that of all its events, None when they differ."""
-
-    index: str
-    value: str
-    status: Status | None

@@ -1,4 +1,4 @@
-"""Processors: what is done with an event, by its type. This is where you add your own.
+"""Processors, by event type. Add your own here.
 
 A processor is a plain function from an event to the data of its silver document:
 
@@ -8,9 +8,9 @@ A processor is a plain function from an event to the data of its silver document
     PROCESSORS = {"order.created": order_created, ...}
 
 A key is a type, or a prefix such as `order.*`; an exact type wins, then the longest prefix. A type
-without a processor is kept as it came. Raise `PermanentError` when trying again cannot help; any
-other error is tried again with back-off. A processor may run more than once for an event (the
-silver document is still written once), so calls it makes elsewhere should bear repetition.
+without a processor keeps its data unchanged. Raise `PermanentError` when a retry cannot help; any
+other error is retried with back-off. A processor may run more than once for an event (the silver
+document is still written once), so the calls that it makes should be idempotent.
 """
 
 import signal
@@ -32,7 +32,7 @@ class Incoming(Struct, frozen=True):
 
     event: Event
     data: Any
-    """A JSON value; of a CloudEvent's other data the text, or base64 if it is no text."""
+    """A JSON value; for a CloudEvent's data in another format its text, or base64 of its bytes."""
     attempt: int
 
 
@@ -45,11 +45,11 @@ def as_it_came(incoming: Incoming) -> Any:
 
 
 def drill(incoming: Incoming) -> Any:
-    """Fails on demand, so that an operator can rehearse on a live stage what failure looks like.
+    """Fail on demand, so that an operator can rehearse failures on a live stage.
 
     `eventline.drill.permanent` fails for good; `eventline.drill.transient` fails `failures` times
-    (a field of the payload, default 2) and then succeeds; `eventline.drill.crash` raises an error
-    that nobody foresaw; any other drill succeeds.
+    (a field of the payload, default 2) and then succeeds; `eventline.drill.crash` raises an
+    unforeseen error; any other drill succeeds.
     """
     kind = incoming.event.event_type.removeprefix("eventline.drill.")
     failures = incoming.data.get("failures", 2)
@@ -72,15 +72,13 @@ def find_processor(event_type: str, processors: Mapping[str, Processor]) -> Proc
     if event_type in processors:
         return processors[event_type]
     prefixes = [
-        pattern
-        for pattern in processors
-        if pattern.endswith("*") and event_type.startswith(pattern[:-1])
+        name for name in processors if name.endswith("*") and event_type.startswith(name[:-1])
     ]
     return processors[max(prefixes, key=len)] if prefixes else as_it_came
 
 
 def read_data(event: Event, payload: bytes) -> tuple[Any, bool]:
-    """(the data of an event that a processor sees, whether it is base64)."""
+    """(the data that a processor sees, whether it is base64)."""
     if event.content_type == JSON and event.cloud_event is None:
         return parse_json(payload), False
     return cloudevents.read_data(event.content_type, payload)
@@ -88,9 +86,9 @@ def read_data(event: Event, payload: bytes) -> tuple[Any, bool]:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Stop the block with `TransientError` after `seconds`, so that one event that hangs does not
-    take its batch neighbours' time. Works in a process's main thread, where Lambda runs handlers;
-    elsewhere there is no limit."""
+    """Raise `TransientError` in the block after `seconds`, so that an event that hangs leaves time
+    to the others of its batch. Works in the main thread, where Lambda runs handlers; elsewhere
+    there is no limit."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

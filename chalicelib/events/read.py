@@ -1,4 +1,4 @@
-"""Reading events: one, its payload, its result, and pages of many; only what the caller may see."""
+"""Read events: one, its payload, its result, and pages of many; only what the caller may see."""
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -22,7 +22,8 @@ class ReadDeps(Struct, frozen=True):
 
 
 def read_event(event_id: str, caller: Caller, deps: ReadDeps) -> Record:
-    """The record of one event; `NotFoundError` unless it exists and is the caller's. One call."""
+    """The record of one event; `NotFoundError` unless it exists and the caller may see it. One
+    call."""
     record = deps.ledger.get(event_id) if is_event_id(event_id) else None
     if record is None:
         raise NotFoundError("no such event")
@@ -31,7 +32,7 @@ def read_event(event_id: str, caller: Caller, deps: ReadDeps) -> Record:
 
 
 def read_cloud_event(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
-    """The event as a CloudEvent in JSON; `ConflictError` for what was rejected, which need not be
+    """The event as a CloudEvent in JSON; `ConflictError` for a rejected event, which may not be
     one. Two calls."""
     record = read_event(event_id, caller, deps)
     if record.status is Status.REJECTED:
@@ -43,13 +44,12 @@ def read_cloud_event(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
 
 def read_payload(event_id: str, caller: Caller, deps: ReadDeps) -> tuple[bytes, str]:
     """(bytes, content type) as they were sent; two calls."""
-    record = read_event(event_id, caller, deps)
-    event = record.event
+    event = read_event(event_id, caller, deps).event
     return deps.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
 
 
 def read_result(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
-    """The silver document; `NotReadyError` while there is none. Two calls."""
+    """The silver document; `NotReadyError` unless the event is PROCESSED. Two calls."""
     record = read_event(event_id, caller, deps)
     if record.status is not Status.PROCESSED or record.silver_key is None:
         raise NotReadyError(f"the event is {record.status}, so it has no result")
@@ -59,10 +59,10 @@ def read_result(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
 def list_events(
     listing: Listing, resume_below: str | None, deps: ReadDeps
 ) -> tuple[list[Record], str | None]:
-    """(records, where to go on below) of one page, newest first.
+    """(records, the list key to go on below) of one page, newest first.
 
-    Calls: those of `EventIndex.newest`, and one to read the records of the page. An index trails
-    the table by a moment, so records are checked against the filters once more.
+    Calls: those of `EventIndex.newest`, and one to read the records of the page. An index is
+    updated a moment after the table, so the status is checked again.
     """
     if resume_below is not None:
         listing = replace(listing, end=min(listing.end, just_below(resume_below)))

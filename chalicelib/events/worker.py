@@ -1,14 +1,14 @@
-"""Processing: from queue messages to one silver document an event, whatever comes how often.
+"""Process queue messages: one silver document an event, whatever comes how often.
 
-Three steps for an event: its silver document is written, the bus is told, the ledger says
-PROCESSED. A message ends in one of three ways: done, to be retried, or set aside (not ours). If all
-are done the batch returns and SQS deletes it. Otherwise the worker deletes what is done, puts the
-rest off with back-off, and raises: right whether or not the event source reports partial batches
-(ADR 0003). Messages of many events are `process_units`' part, steps of bulk replays those of
-`step_replays`.
+An event takes three steps: its silver document is written, it is published to the bus, and the
+ledger says PROCESSED. A message ends in one of three ways: done, to be retried, or set aside on the
+dead-letter queue (a foreign message). If all are done the batch returns and SQS deletes it.
+Otherwise the worker deletes those that are done, puts the others off with back-off, and raises:
+right whether or not the event source reports partial batches (ADR 0003).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -22,13 +22,12 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.log import log, log_context
 from chalicelib.core.tracing import span
+from chalicelib.events.bus import Written
 from chalicelib.events.finish import (
     BUSY_SECONDS,
     WorkerDeps,
-    Written,
     check_payload,
-    end_written,
-    missing_payload,
+    publish,
     record_failure,
     run_processor,
     wait_after,
@@ -45,11 +44,11 @@ from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.process_unit import process_unit
 
 MARGIN_SECONDS = 4.0
-"""Time kept at the end of an invocation for deleting and putting off messages."""
+"""Time left at the end of an invocation for deleting and putting off messages."""
 
 
 class _Open(Struct, frozen=True):
-    """An event that was written and is still to be told of, and the message that brought it."""
+    """An event that is written and not published yet, and the message that brought it."""
 
     delivery: Delivery
     written: Written
@@ -58,34 +57,23 @@ class _Open(Struct, frozen=True):
 
 
 class _Batch(Struct):
-    """How far a batch has come; the lists hold receipt handles."""
+    """How far a batch has come; `done` and `retries` hold receipt handles."""
 
     written: list[_Open] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     retries: list[tuple[str, int]] = field(default_factory=list)
 
     def settle(self, delivery: Delivery, wait: int | None) -> None:
-        """Note that a message is done with, or the seconds it has to wait."""
+        """A message is done (None), or waits so many seconds."""
         if wait is None:
             self.done.append(delivery.receipt_handle)
         else:
             self.retries.append((delivery.receipt_handle, wait))
 
 
-class _Taken(Struct, frozen=True):
-    """A delivery and the message in it."""
-
-    delivery: Delivery
-    message: EventMessage | UnitMessage | ForeignMessageError
-
-    @property
-    def events(self) -> int:
-        return len(self.message.events) if isinstance(self.message, UnitMessage) else 1
-
-
 def process_batch(deliveries: Sequence[Delivery], deps: WorkerDeps) -> None:
     """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
-    finish when all went well, else one to delete and one to put off. For what a unit costs, see
+    finish when all went well, else one to delete and one to put off. For the calls of a unit, see
     `process_unit`.
 
     Messages that were delivered before come last, one by one, after the others have been finished
@@ -94,28 +82,26 @@ def process_batch(deliveries: Sequence[Delivery], deps: WorkerDeps) -> None:
     """
     metrics.sample("BatchSize", len(deliveries))
     batch = _Batch()
-    in_order: list[_Taken] = []
-    steps: list[tuple[ReplayMessage, Delivery]] = []
-    for delivery in sorted(deliveries, key=lambda one: one.attempt):
-        message = _read(delivery)
-        if isinstance(message, ReplayMessage):
-            steps.append((message, delivery))
-        else:
-            in_order.append(_Taken(delivery, message))
-    left = sum(taken.events for taken in in_order)
-    for taken in in_order:
-        if taken.delivery.attempt > 1:
+    in_order = sorted(deliveries, key=lambda one: one.attempt)
+    messages = [(delivery, _read(delivery)) for delivery in in_order]
+    events = [(one, message) for one, message in messages if not isinstance(message, ReplayMessage)]
+    steps = [(one, message) for one, message in messages if isinstance(message, ReplayMessage)]
+    left = sum(_size(message) for _, message in events)
+    for delivery, message in events:
+        if delivery.attempt > 1:
             _finish(batch, deps)
-            deps.queue.delete(batch.done)
-            batch.done.clear()
+            _delete_done(batch, deps)
         # A fair share of the time left, so that one event that hangs leaves some to the others.
-        share = (deps.remaining() - MARGIN_SECONDS) * taken.events / left
-        left -= taken.events
-        _begin(taken, share, batch, deps)
+        share = (deps.seconds_left() - MARGIN_SECONDS) * _size(message) / left
+        left -= _size(message)
+        _begin(delivery, message, share, batch, deps)
     _finish(batch, deps)
-    _step_replays(steps, batch, deps)
+    for number, (delivery, step) in enumerate(steps):
+        _delete_done(batch, deps)
+        share = (deps.seconds_left() - MARGIN_SECONDS) / (len(steps) - number)
+        batch.settle(delivery, 0 if share <= 0 else deps.step_replay(step, delivery, share))
     if batch.retries:
-        deps.queue.delete(batch.done)
+        _delete_done(batch, deps)
         deps.queue.put_off(batch.retries)
         raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
@@ -127,21 +113,23 @@ def _read(delivery: Delivery) -> Message | ForeignMessageError:
         return error
 
 
-def _step_replays(
-    steps: Sequence[tuple[ReplayMessage, Delivery]], batch: _Batch, deps: WorkerDeps
+def _size(message: Message | ForeignMessageError) -> int:
+    return len(message.events) if isinstance(message, UnitMessage) else 1
+
+
+def _delete_done(batch: _Batch, deps: WorkerDeps) -> None:
+    deps.queue.delete(batch.done)
+    batch.done.clear()
+
+
+def _begin(
+    delivery: Delivery,
+    message: EventMessage | UnitMessage | ForeignMessageError,
+    seconds: float,
+    batch: _Batch,
+    deps: WorkerDeps,
 ) -> None:
-    """Take the steps of replays that a batch brings, with all events of it out of the way."""
-    for number, (message, delivery) in enumerate(steps):
-        deps.queue.delete(batch.done)
-        batch.done.clear()
-        seconds = (deps.remaining() - MARGIN_SECONDS) / (len(steps) - number)
-        wait = 0 if seconds <= 0 else deps.step_replay(message, delivery, seconds)
-        batch.settle(delivery, wait)
-
-
-def _begin(taken: _Taken, seconds: float, batch: _Batch, deps: WorkerDeps) -> None:
-    """Take one message as far as its silver document, or to its end."""
-    delivery, message = taken.delivery, taken.message
+    """Take a message as far as its silver document, or to its end."""
     if seconds <= 0:
         batch.settle(delivery, wait=0)
     elif isinstance(message, ForeignMessageError):
@@ -155,13 +143,13 @@ def _begin(taken: _Taken, seconds: float, batch: _Batch, deps: WorkerDeps) -> No
 def _begin_one(
     delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, deps: WorkerDeps
 ) -> None:
-    event = message.event
+    event, key = message.event, silver_key(message.event)
     leader = next((one for one in batch.written if one.written.event == event), None)
     if leader is not None:
         leader.repeats.append(delivery)
         return
     attempt = message.attempts + delivery.attempt
-    # What the API did not note, the first attempt does.
+    # If the API did not record that the message was sent, the first attempt does.
     dispatch = Dispatch(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
     with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
         try:
@@ -170,12 +158,12 @@ def _begin_one(
             with span("processor", namespace=None):
                 result = run_processor(event, payload, attempt, seconds, now, deps)
             with span("silver"):
-                is_new = deps.lake.put_silver(silver_key(event), result.document)
+                is_new = deps.lake.put_silver(key, result.document)
             if not is_new and _is_processed(event, deps):
                 log.info("event was processed before", extra={"attempt": attempt})
                 batch.settle(delivery, wait=None)
             elif not is_new and delivery.attempt == 1:
-                # Another delivery is at work on it, or died at it; then the next attempt goes on.
+                # Another delivery is at work on it, or died; in that case the next attempt goes on.
                 batch.settle(delivery, wait=BUSY_SECONDS)
             else:
                 written = Written(
@@ -185,7 +173,7 @@ def _begin_one(
                     request_id=message.request_id,
                     processed_at=now,
                     at=now,
-                    silver_key=silver_key(event),
+                    silver_key=key,
                     alert=result.alert,
                 )
                 batch.written.append(_Open(delivery, written))
@@ -199,20 +187,17 @@ def _is_processed(event: Event, deps: WorkerDeps) -> bool:
 
 
 def _payload(message: EventMessage, deps: WorkerDeps) -> bytes:
-    if message.payload is not None:
-        return message.payload
-    try:
-        with span("bronze"):
-            payload = deps.lake.get_bronze(message.event.s3_key, message.event.s3_range)
-    except NotFoundError as error:
-        raise missing_payload() from error
-    return check_payload(message.event, payload)
+    event, payload = message.event, message.payload
+    if payload is None:
+        with suppress(NotFoundError), span("bronze"):
+            payload = deps.lake.get_bronze(event.s3_key, event.s3_range)
+    return check_payload(event, payload)
 
 
 def _finish(batch: _Batch, deps: WorkerDeps) -> None:
-    """Tell the bus of what was written, then the ledger; what either refuses is retried."""
+    """Publish and record what is written; what AWS refuses is retried."""
     open_ones, batch.written = batch.written, []
-    errors = end_written([one.written for one in open_ones], deps)
+    errors = publish([one.written for one in open_ones], deps)
     for one, error in zip(open_ones, errors, strict=True):
         wait = None
         if error is not None:
@@ -225,7 +210,7 @@ def _finish(batch: _Batch, deps: WorkerDeps) -> None:
 
 
 def _set_aside(delivery: Delivery, error: ForeignMessageError, deps: WorkerDeps) -> int | None:
-    """Put a message that is not ours on the dead-letter queue, with the reason."""
+    """Put a foreign message on the dead-letter queue, with the reason."""
     log.warning("foreign message", extra={"messageId": delivery.message_id})
     reason = {"reason": error.detail, "code": error.code, "messageId": delivery.message_id}
     try:

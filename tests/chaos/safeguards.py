@@ -58,8 +58,8 @@ SAFEGUARDS: Mapping[str, Change] = {
     # An id of the ledger is written once: two requests with one key cannot both be the first.
     "ledger-condition": Change(
         "chalicelib/events/ledger.py",
-        'old = self._write("put_item", Item=item, ConditionExpression=is_new)',
-        'old = self._write("put_item", Item=item)',
+        'put = self._table.write("put_item", Item=item, ConditionExpression=is_new)',
+        'put = self._table.write("put_item", Item=item)',
     ),
     # One key, one event.
     "key": Change(
@@ -85,9 +85,9 @@ SAFEGUARDS: Mapping[str, Change] = {
     ),
     # PROCESSED is noted only when the bus took the entry.
     "bus-answer": Change(
-        "chalicelib/events/finish.py",
-        "return [aws_code(error)] * len(written)",
-        "return [None] * len(written)",
+        "chalicelib/events/bus.py",
+        "codes += [aws_code(error)] * len(some)",
+        "codes += [None] * len(some)",
     ),
     # What is PROCESSED is not told of again.
     "processed-check": Change(

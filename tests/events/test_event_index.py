@@ -89,7 +89,7 @@ def test_filters_leave_what_matches(aws_backends: Backend) -> None:
     assert flat(both) == ids(made["demo", Status.FAILED])
 
 
-def test_a_listing_keeps_to_its_time(aws_backends: Backend) -> None:
+def test_a_listing_is_limited_to_its_time(aws_backends: Backend) -> None:
     owner = unique("owner")
     events = [
         add(aws_backends, make_event(owner=owner, at=NOON + timedelta(seconds=number)))
@@ -130,7 +130,7 @@ def test_oldest_gives_open_events_before_a_time(aws_backends: Backend) -> None:
     assert not {done.event_id, new.event_id} & set(seen)
 
 
-def test_a_checkpoint_is_no_event(aws_backends: Backend) -> None:
+def test_a_checkpoint_is_not_an_event(aws_backends: Backend) -> None:
     # Given a job's checkpoint in the ledger's table
     job, state = unique("job"), {"position": "bronze/größe/x.json", "since": ""}
     assert aws_backends.checkpoints.get(job) == {}

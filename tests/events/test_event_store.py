@@ -43,7 +43,7 @@ def test_an_added_event_is_read_back_as_it_was(aws_backends: Backend) -> None:
     assert aws_backends.calls == ["PutItem", "GetItem"]
 
 
-def test_an_event_without_a_subject_keeps_none(aws_backends: Backend) -> None:
+def test_an_event_without_a_subject_is_read_back_without_one(aws_backends: Backend) -> None:
     event = make_event(subject=None)
     aws_backends.ledger.add(event, [RECEIVED])
     record = aws_backends.ledger.get(event.event_id)
@@ -306,7 +306,9 @@ def test_new_events_are_listed_like_all_others(aws_backends: Backend) -> None:
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_where_in_its_file_a_document_lies_is_kept(aws_backends: Backend, is_known: bool) -> None:
+def test_the_range_of_a_document_in_its_file_is_recorded(
+    aws_backends: Backend, is_known: bool
+) -> None:
     event = make_event(s3_range="bytes=10-20")
     if is_known:
         aws_backends.ledger.add_new([event])

@@ -9,7 +9,7 @@ from tests.support.store_backends import Backend
 PAYLOAD = '{"eventType":"demo","text":"grüße"}'.encode()
 
 
-def test_a_payload_is_kept_byte_for_byte(aws_backends: Backend) -> None:
+def test_a_payload_is_stored_byte_for_byte(aws_backends: Backend) -> None:
     event = make_event(payload=PAYLOAD)
     assert aws_backends.lake.put_bronze(event, PAYLOAD)
     assert aws_backends.lake.get_bronze(event.s3_key) == PAYLOAD
@@ -45,20 +45,20 @@ def test_bronze_alone_gives_the_event_back(
     assert aws_backends.calls == ["HeadObject"]
 
 
-def test_an_object_put_by_hand_is_no_event(aws_backends: Backend) -> None:
+def test_an_object_put_by_hand_is_not_an_event(aws_backends: Backend) -> None:
     key = make_event().s3_key
     aws_backends.put_by_hand(key, b"{}")
     assert aws_backends.lake.bronze_event(key) is None
 
 
-def test_a_key_that_is_none_of_ours_is_no_event(aws_backends: Backend) -> None:
+def test_a_foreign_key_is_not_an_event(aws_backends: Backend) -> None:
     aws_backends.put_by_hand("bronze/notes.txt", b"{}")
     aws_backends.calls.clear()
     assert aws_backends.lake.bronze_event("bronze/notes.txt") is None
     assert aws_backends.calls == []
 
 
-def test_an_object_that_is_gone_is_no_event(aws_backends: Backend) -> None:
+def test_an_object_that_is_gone_is_not_an_event(aws_backends: Backend) -> None:
     assert aws_backends.lake.bronze_event(make_event().s3_key) is None
 
 
@@ -99,7 +99,7 @@ def test_types_and_keys_are_listed_in_order(aws_backends: Backend) -> None:
     assert rest == first[1:]
 
 
-def test_a_unit_is_kept_with_what_is_said_of_it(aws_backends: Backend) -> None:
+def test_a_unit_is_stored_with_its_metadata(aws_backends: Backend) -> None:
     # Given a file of two lines
     key = f"bronze/units/2026/03/14/{unique('unit')}.ndjson"
     lines, metadata = b'{"a":1}\n{"b":2}\n', {"owner": "a%20b", "form": "plain"}
@@ -139,7 +139,7 @@ def test_silver_is_listed_like_bronze(aws_backends: Backend) -> None:
     assert (listed, rest) == (keys[:3], keys[1:3])
 
 
-def test_one_is_told_whether_an_object_is_there(aws_backends: Backend) -> None:
+def test_whether_an_object_exists_is_one_call(aws_backends: Backend) -> None:
     event, key = make_event(payload=PAYLOAD), f"silver/{unique('type')}/dt=2026-03-14/x.json"
     aws_backends.lake.put_bronze(event, PAYLOAD)
     aws_backends.lake.put_silver(key, "{}")
@@ -151,7 +151,9 @@ def test_one_is_told_whether_an_object_is_there(aws_backends: Backend) -> None:
     assert aws_backends.calls == ["HeadObject"] * 4
 
 
-def test_a_report_is_kept_beside_the_payloads_and_is_none_of_them(aws_backends: Backend) -> None:
+def test_a_report_is_stored_beside_the_payloads_and_is_not_listed_as_one(
+    aws_backends: Backend,
+) -> None:
     key = f"reports/reconcile/2026-03-14/{unique('report')}.json"
     assert aws_backends.lake.put_report(key, '{"clean":true}')
     assert not aws_backends.lake.put_report(key, "{}")

@@ -122,7 +122,7 @@ def test_a_foreign_message_goes_to_the_dead_letters_with_its_reason(
     assert aside.attributes["reason"]
 
 
-def test_a_foreign_message_that_can_not_be_set_aside_stays(worker: Worker) -> None:
+def test_a_foreign_message_that_cannot_be_set_aside_stays(worker: Worker) -> None:
     worker.aws.gate = refusing("SendMessage")
     with pytest.raises(BatchIncompleteError):
         worker.run(make_delivery("hello"))

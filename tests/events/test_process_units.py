@@ -88,7 +88,7 @@ def test_payloads_that_are_not_sent_along_are_read_in_one_call(worker: Worker) -
     assert worker.line(events[1])["data"] == json.loads(OTHER)
 
 
-def test_what_fails_leaves_its_unit_and_the_others_are_done(worker: Worker) -> None:
+def test_what_fails_is_detached_and_the_others_are_done(worker: Worker) -> None:
     # Given a unit with events that fail in different ways
     events, delivery = worker.unit(DEMO, TRANSIENT, PERMANENT, DEMO)
     # When it is delivered
@@ -97,7 +97,7 @@ def test_what_fails_leaves_its_unit_and_the_others_are_done(worker: Worker) -> N
     assert statuses(worker, events) == [
         Status.PROCESSED, Status.ENQUEUED, Status.FAILED, Status.PROCESSED,
     ]  # fmt: skip
-    (message,) = worker.left()
+    (message,) = worker.detached()
     assert (message.event, message.attempts, message.payload) == (events[1], 1, TRANSIENT)
     (waiting,) = worker.queue.messages
     assert (waiting.visible_at - worker.clock()).total_seconds() == round(5 * 1.5)
@@ -133,10 +133,10 @@ def test_a_processor_sees_which_attempt_it_is(worker: Worker) -> None:
     assert worker.line(event)["data"]["attempt"] == 2
 
 
-def test_an_event_that_left_has_a_document_of_its_own(worker: Worker) -> None:
+def test_a_detached_event_has_a_document_of_its_own(worker: Worker) -> None:
     (event,), delivery = worker.unit(TRANSIENT)
     worker.run(delivery)
-    (message,) = worker.left()
+    (message,) = worker.detached()
     del worker.processors["transient"]
     worker.run(make_delivery(worker.queue.sent[0]))
     assert worker.status(event) is Status.PROCESSED
@@ -175,7 +175,7 @@ def test_a_second_delivery_has_no_second_effect(worker: Worker) -> None:
     assert len(events) == 3
 
 
-def test_a_refused_entry_keeps_the_unit_and_only_it_is_told_again(worker: Worker) -> None:
+def test_a_refused_entry_keeps_the_unit_and_only_it_is_published_again(worker: Worker) -> None:
     # Given a bus that refuses one of three entries
     events, delivery = worker.unit(DEMO, OTHER, TRANSIENT)
     worker.bus.refused = {"other"}
@@ -214,7 +214,7 @@ def test_whatever_aws_refuses_the_unit_is_whole_in_the_end(
     worker.aws.gate = None
     for event in events:
         in_file = event.event_id in worker.lake.get_silver(silver_file_key(event)).decode()
-        left = event in [message.event for message in worker.left()]
+        left = event in [message.event for message in worker.detached()]
         ended = worker.status(event) is (Status.PROCESSED if in_file else Status.FAILED)
         assert ended or (left and not in_file)
     assert worker.status(events[0]) is Status.PROCESSED
@@ -249,7 +249,7 @@ def test_what_the_file_does_not_hold_goes_alone_without_being_run(worker: Worker
     worker.run(again(delivery, 2))
     # Then the other event leaves
     assert worker.status(events[1]) is Status.ENQUEUED
-    (message,) = worker.left()
+    (message,) = worker.detached()
     assert (message.event, message.attempts) == (events[1], 1)
     # And when that message comes, it is processed alone
     worker.run(make_delivery(worker.queue.sent[0]))
@@ -268,7 +268,7 @@ def test_what_kills_the_worker_twice_is_run_alone(worker: Worker) -> None:
     assert worker.aws.calls.count("PutObject") == 2
     assert worker.aws.calls.count("SendMessageBatch") == 1
     assert worker.lake.get_silver(silver_file_key(events[0])) == b""
-    assert [message.event for message in worker.left()] == events
+    assert [message.event for message in worker.detached()] == events
     assert all(one.visible_at == worker.clock() for one in worker.queue.messages)
     # And each still has attempts
     for body in worker.queue.sent:
@@ -320,7 +320,7 @@ def test_a_message_that_sqs_does_not_take_keeps_the_unit(worker: Worker) -> None
     other.queue.refused = {body for body in bodies if events[1].event_id in body}
     with pytest.raises(BatchIncompleteError):
         other.run(again(delivery, 2))
-    assert [message.event for message in other.left()] == [events[0]]
+    assert [message.event for message in other.detached()] == [events[0]]
     assert other.aws.records[events[1].event_id].last_error is None
 
 
@@ -394,7 +394,7 @@ def test_a_failed_run_from_a_webhook_becomes_an_alert_once(worker: Worker) -> No
     assert worker.status(event) is Status.PROCESSED
 
 
-def test_the_same_from_anybody_else_is_no_alert(worker: Worker) -> None:
+def test_the_same_from_another_owner_is_not_an_alert(worker: Worker) -> None:
     event, delivery = webhook(worker, owner="mallory")
     worker.run(delivery)
     assert worker.status(event) is Status.PROCESSED

@@ -50,7 +50,7 @@ def test_the_exact_type_wins_then_the_longest_prefix(event_type: str, pattern: s
 
 
 @pytest.mark.parametrize("event_type", ["order", "orders.created", "a.x", "Order.created", ""])
-def test_a_type_without_a_processor_is_kept_as_it_came(event_type: str) -> None:
+def test_a_type_without_a_processor_keeps_its_data_unchanged(event_type: str) -> None:
     assert find_processor(event_type, TABLE) is as_it_came
     data = {"a": [1]}
     assert as_it_came(Incoming(make_event(), data, 1)) is data

@@ -150,7 +150,7 @@ def test_an_event_that_comes_meanwhile_moves_no_page(platform: Platform) -> None
     assert shown == ids[::-1]
 
 
-def test_a_cursor_of_anothers_list_grants_nothing(platform: Platform) -> None:
+def test_a_cursor_of_another_owners_list_grants_nothing(platform: Platform) -> None:
     alice, bob = platform.sender(), platform.sender()
     for _ in range(3):
         alice.event_id(DEMO)
@@ -234,7 +234,7 @@ def test_a_time_filter_takes_both_ends(platform: Platform) -> None:
         ("a=1&b=2", ["/query/a", "/query/b"]),
     ],
 )
-def test_a_query_that_can_not_be_understood_is_told_why(
+def test_an_invalid_query_is_refused_with_the_reason(
     platform: Platform, query: str, pointers: list[str]
 ) -> None:
     check_problem(platform.sender().get(f"/events?{query}"), 400, "invalid-request", *pointers)
@@ -243,7 +243,7 @@ def test_a_query_that_can_not_be_understood_is_told_why(
 @pytest.mark.parametrize(
     ("operation", "service"), [("GetItem", "dynamodb"), ("GetObject", "s3"), ("Query", "dynamodb")]
 )
-def test_reading_while_aws_is_down_is_told_to_try_again(
+def test_reading_while_aws_is_down_asks_to_retry(
     platform: Platform, break_call: BreakCall, operation: str, service: str
 ) -> None:
     sender = platform.sender()

@@ -40,8 +40,9 @@ def _items(count: int) -> dict[str, Any]:
     written: dict[str, Any] = {}
 
     class Taking:
-        def put_item(self, **arguments: Any) -> None:
+        def put_item(self, **arguments: Any) -> dict[str, Any]:
             written[arguments["Item"]["pk"]["S"]] = arguments["Item"]
+            return {}
 
     for _ in range(count):
         event = make_event()
@@ -156,7 +157,7 @@ def test_what_was_left_over_of_a_batch_is_written_again_after_a_pause() -> None:
     assert client.pauses == [0.05, 0.1]
 
 
-def test_what_a_batch_does_not_get_written_is_told() -> None:
+def test_what_a_batch_did_not_write_is_returned() -> None:
     # Given a table that takes one item a call
     client = ThrottlingWrites(taken=1)
     events = [make_event() for _ in range(25)]

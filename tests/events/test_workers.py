@@ -116,7 +116,7 @@ def test_the_last_attempt_ends_failed(platform: Platform) -> None:
     assert waiting(platform) == (0, 0)
 
 
-def test_messages_of_others_go_to_the_dead_letters(platform: Platform) -> None:
+def test_foreign_messages_are_set_aside_on_the_dead_letter_queue(platform: Platform) -> None:
     # Given two messages of other senders amid a good one
     sender = platform.sender()
     event_id = sender.event_id(DEMO)
@@ -199,7 +199,7 @@ def test_the_schedule_leaves_what_is_young(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, "900", 1.5, True, 10**9])
-def test_reconcile_refuses_a_time_that_is_none(platform: Platform, seconds: Any) -> None:
+def test_reconcile_refuses_an_invalid_time(platform: Platform, seconds: Any) -> None:
     with pytest.raises(Exception, match="stuckAfterSeconds"):
         platform.reconcile({"stuckAfterSeconds": seconds})
 

@@ -47,7 +47,7 @@ def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
         processors=PROCESSORS,
         max_attempts=stage.settings.max_attempts,
         retry_base=0,
-        remaining=lambda: 30.0,
+        seconds_left=lambda: 30.0,
         webhook_owner="webhooks",
     )
 

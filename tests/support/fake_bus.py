@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from chalicelib.events.bus import Bus, Entry
+from chalicelib.events.bus import Bus, BusEntry
 from tests.support.fake_stores import FakeAws
 
 
@@ -12,10 +12,10 @@ class FakeBus(Bus):
     def __init__(self, aws: FakeAws) -> None:
         self._aws = aws
         self.name = "bus"
-        self.entries: list[Entry] = []
+        self.entries: list[BusEntry] = []
         self.refused: set[str] = set()
 
-    def put(self, entries: Sequence[Entry]) -> list[str | None]:
+    def _put(self, entries: Sequence[BusEntry]) -> list[str | None]:
         def effect() -> list[str | None]:
             taken = [entry for entry in entries if entry.detail_type not in self.refused]
             self.entries += taken

@@ -22,47 +22,45 @@ class FakeLake(Lake):
 
     def put_bronze(self, event: Event, payload: bytes, rejected: str | None = None) -> bool:
         known = event if rejected is None else None
-        return self._keep(self.bronze_bucket, event.s3_key, payload, known)
-
-    def get_bronze(self, key: str, within: str | None = None) -> bytes:
-        return _part(self._fetch(self.bronze_bucket, key), within)
+        return self._put(self.bronze_bucket, event.s3_key, payload, known, {})
 
     def bronze_event(self, key: str) -> Event | None:
         if parse_bronze_key(key) is None:
             return None
-        kept = self._aws.call("HeadObject", lambda: self._aws.objects.get(("bronze", key)))
-        return kept.event if kept else None
+        stored = self._head("bronze", key)
+        return stored.event if stored else None
 
-    def put_unit(self, key: str, lines: bytes, metadata: Mapping[str, str]) -> bool:
-        return self._keep(self.bronze_bucket, key, lines, None, metadata)
+    def _create(self, **arguments: Any) -> bool:
+        metadata = arguments.get("Metadata", {})
+        return self._put(arguments["Bucket"], arguments["Key"], arguments["Body"], None, metadata)
 
-    def get_unit(self, key: str) -> tuple[Mapping[str, str], bytes] | None:
-        kept = self._aws.call("GetObject", lambda: self._aws.objects.get(("bronze", key)))
-        return None if kept is None else (kept.metadata, kept.body)
+    def _put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        event: Event | None,
+        metadata: Mapping[str, str],
+    ) -> bool:
+        def effect() -> bool:
+            if (bucket, key) in self._aws.objects:
+                return False
+            stored = StoredObject(body, event, self._aws.clock(), metadata)
+            self._aws.objects[bucket, key] = stored
+            return True
 
-    def bronze_types(self) -> Iterator[str]:
-        return self._folders(self.bronze_bucket, "bronze/")
+        return self._aws.call("PutObject", effect)
 
-    def bronze_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
-        return self._keys(self.bronze_bucket, prefix, after)
+    def _get(
+        self, bucket: str, key: str, byte_range: str | None = None
+    ) -> tuple[Mapping[str, str], bytes]:
+        stored = self._aws.call("GetObject", lambda: self._aws.objects.get((bucket, key)))
+        if stored is None:
+            raise NotFoundError("the object is not in the lake")
+        return stored.metadata, _part(stored.body, byte_range)
 
-    def silver_types(self) -> Iterator[str]:
-        return self._folders(self.silver_bucket, "silver/")
-
-    def silver_keys(self, prefix: str, after: str = "") -> Iterator[list[tuple[str, Any]]]:
-        return self._keys(self.silver_bucket, prefix, after)
-
-    def has_bronze(self, key: str) -> bool:
-        return self._has(self.bronze_bucket, key)
-
-    def has_silver(self, key: str) -> bool:
-        return self._has(self.silver_bucket, key)
-
-    def put_report(self, key: str, report: str) -> bool:
-        return self._keep(self.bronze_bucket, key, report.encode(), None)
-
-    def _has(self, bucket: str, key: str) -> bool:
-        return self._aws.call("HeadObject", lambda: (bucket, key) in self._aws.objects)
+    def _head(self, bucket: str, key: str) -> StoredObject | None:
+        return self._aws.call("HeadObject", lambda: self._aws.objects.get((bucket, key)))
 
     def _folders(self, bucket: str, prefix: str) -> Iterator[str]:
         def effect() -> list[str]:
@@ -89,42 +87,10 @@ class FakeLake(Lake):
                 return
             after = page[-1][0]
 
-    def put_silver(self, key: str, document: str) -> bool:
-        return self._keep(self.silver_bucket, key, document.encode(), None)
 
-    def put_silver_unit(self, key: str, lines: bytes) -> bool:
-        return self._keep(self.silver_bucket, key, lines, None)
-
-    def get_silver(self, key: str, within: str | None = None) -> bytes:
-        return _part(self._fetch(self.silver_bucket, key), within)
-
-    def _keep(
-        self,
-        bucket: str,
-        key: str,
-        body: bytes,
-        event: Event | None,
-        metadata: Mapping[str, str] | None = None,
-    ) -> bool:
-        def effect() -> bool:
-            if (bucket, key) in self._aws.objects:
-                return False
-            kept = StoredObject(body, event, self._aws.clock(), metadata or {})
-            self._aws.objects[bucket, key] = kept
-            return True
-
-        return self._aws.call("PutObject", effect)
-
-    def _fetch(self, bucket: str, key: str) -> bytes:
-        kept = self._aws.call("GetObject", lambda: self._aws.objects.get((bucket, key)))
-        if kept is None:
-            raise NotFoundError("the object is not in the lake")
-        return kept.body
-
-
-def _part(body: bytes, within: str | None) -> bytes:
+def _part(body: bytes, byte_range: str | None) -> bytes:
     """The bytes that an HTTP range (`bytes=0-41`) names."""
-    if within is None:
+    if byte_range is None:
         return body
-    first, last = within.removeprefix("bytes=").split("-")
+    first, last = byte_range.removeprefix("bytes=").split("-")
     return body[int(first) : int(last) + 1]

@@ -89,20 +89,7 @@ class FakeEventStore(EventStore):
         self._bronze = bronze_bucket
 
     def add(self, event: Event, steps: Iterable[Step], **more: Any) -> Record | None:
-        timeline = tuple(step.to_dict() for step in steps)
-        record = Record(
-            event=event,
-            status=Status(timeline[-1]["status"]),
-            updated_at=more.get("updatedAt", timeline[-1]["at"]),
-            s3_bucket=self._bronze,
-            attempts=more.get("attempts", 0),
-            last_error=more.get("lastError"),
-            silver_bucket=more.get("silverBucket"),
-            silver_key=more.get("silverKey"),
-            silver_range=more.get("silverRange"),
-            replay_of=more.get("replayOf"),
-            timeline=timeline,
-        )
+        record = self._new(event, steps, more)
 
         def effect() -> Record | None:
             before = self._aws.records.get(event.event_id)
@@ -119,13 +106,7 @@ class FakeEventStore(EventStore):
         def effect() -> set[str]:
             for event in events:
                 received = Step(Status.RECEIVED, event.received_at)
-                self._aws.records[event.event_id] = Record(
-                    event=event,
-                    status=Status.RECEIVED,
-                    updated_at=event.received_at,
-                    s3_bucket=self._bronze,
-                    timeline=(received.to_dict(),),
-                )
+                self._aws.records[event.event_id] = self._new(event, [received], {})
             return set()
 
         return self._aws.call("BatchWriteItem", effect)
@@ -177,6 +158,12 @@ class FakeEventStore(EventStore):
 
     def mark_redriven(self, record: Record, at: str) -> bool:
         return self._change_seen(record, Step(Status.ENQUEUED, at, REDRIVEN), requeues=0)
+
+    def _new(self, event: Event, steps: Iterable[Step], more: Mapping[str, Any]) -> Record:
+        timeline = [step.to_dict() for step in steps]
+        last = {"status": timeline[-1]["status"], "updatedAt": timeline[-1]["at"]}
+        shared = {"s3Bucket": self._bronze, "timeline": timeline}
+        return Record.from_dict({**event.to_dict(), **last, **shared, **more})
 
     def _known(self, event_ids: list[str]) -> dict[str, Record]:
         return {id_: self._aws.records[id_] for id_ in event_ids if id_ in self._aws.records}

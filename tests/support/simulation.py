@@ -268,7 +268,7 @@ class World:
             processors=PROCESSORS,
             max_attempts=MAX_ATTEMPTS,
             retry_base=5,
-            remaining=lambda: 60.0,
+            seconds_left=lambda: 60.0,
             now=self.clock,
             jitter=lambda: 0.0,
             webhook_owner="webhooks",

@@ -105,7 +105,7 @@ class Worker:
             processors=self.processors,
             max_attempts=MAX_ATTEMPTS,
             retry_base=5,
-            remaining=lambda: self.seconds,
+            seconds_left=lambda: self.seconds,
             now=self.clock,
             jitter=lambda: 1.0,
             webhook_owner=WEBHOOK_OWNER,
@@ -136,8 +136,8 @@ class Worker:
         assert record.silver_key
         return json.loads(self.lake.get_silver(record.silver_key, record.silver_range))
 
-    def left(self) -> list[EventMessage]:
-        """The messages of events that left their units."""
+    def detached(self) -> list[EventMessage]:
+        """The messages of detached events."""
         return [decode_event(body) for body in self.queue.sent]
 
     def status(self, event: Event) -> Status:
