@@ -1,7 +1,8 @@
 """The routes of events: send one or many, list, read."""
 
-from collections.abc import Callable
 from functools import partial
+
+from msgspec import to_builtins
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
@@ -30,10 +31,9 @@ from chalicelib.events.description import (
     SILVER_EXAMPLE,
     SILVER_SCHEMA,
 )
-from chalicelib.events.ingest import IngestDeps, Receipt, Submission
-from chalicelib.events.ingest import ingest as ingest_event
-from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
-from chalicelib.events.model import Draft, Identity, Listing, Status, read_plain
+from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
+from chalicelib.events.ingest_batch import Batch, ingest_batch
+from chalicelib.events.model import Identity, Listing, Status, read_plain
 from chalicelib.events.read import ReadDeps
 from chalicelib.web.describe import (
     IDEMPOTENCY_KEY,
@@ -166,53 +166,48 @@ GET_RESULT = Operation(
 )
 
 
-def post_event(request: Request, ingest: IngestDeps, batch: BatchDeps) -> Response:
+def post_event(request: Request, deps: IngestDeps) -> Response:
     """`POST /events`: one event, or CloudEvents in batched mode."""
-    if is_cloud_event_batch(request):
-        return _keep_batch(_batch(request, Form.CLOUD_EVENTS, "source and id"), batch)
-    return accepted(ingest_event(decode_submission(request), ingest))
+    if is_in_utf8(request.content_type, CLOUD_EVENTS):
+        return _ingest_batch(request, Form.CLOUD_EVENTS, "source and id", deps)
+    return accepted(ingest(decode_submission(request), deps))
 
 
-def post_batch(request: Request, batch: BatchDeps) -> Response:
+def post_batch(request: Request, deps: IngestDeps) -> Response:
     """`POST /events/batch`: `{"events":[...]}`, a verdict for each."""
     request.check_json("a batch is")
-    return _keep_batch(_batch(request, Form.PLAIN, KEY), batch)
+    return _ingest_batch(request, Form.PLAIN, KEY, deps)
 
 
-def list_events(request: Request, reading: ReadDeps) -> Response:
+def list_events(request: Request, deps: ReadDeps) -> Response:
     """`GET /events`: an admin sees the events of every owner."""
     asked = request.page("eventType", "status", "from", "to")
     listing = decode_listing(asked, request.caller.sees_only)
-    return page(*read.list_events(listing, asked.below, reading))
+    return page(*read.list_events(listing, asked.below, deps))
 
 
-def get_event(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_event(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}`: the record, or the CloudEvent if `Accept` asks for it."""
     if wants_cloud_event(request):
-        return stored(read.read_cloud_event(event_id, request.caller, reading), CLOUD_EVENT)
-    return answer(read.read_event(event_id, request.caller, reading).to_dict())
+        return stored(read.read_cloud_event(event_id, request.caller, deps), CLOUD_EVENT)
+    return answer(read.read_event(event_id, request.caller, deps).to_dict())
 
 
-def get_payload(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_payload(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}/payload`: the bytes as they were sent."""
-    return stored(*read.read_payload(event_id, request.caller, reading))
+    return stored(*read.read_payload(event_id, request.caller, deps))
 
 
-def get_result(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_result(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}/result`: the silver document."""
-    return stored(read.read_result(event_id, request.caller, reading), JSON)
+    return stored(read.read_result(event_id, request.caller, deps), JSON)
 
 
 def accepted(receipt: Receipt) -> Response:
-    """202: the event is kept. `Idempotent-Replayed` says that it was kept before."""
+    """202: the event is stored. `Idempotent-Replayed` says that an earlier request stored it."""
     note(eventId=receipt.event_id)
     body = {"status": "accepted", "eventId": receipt.event_id}
     return created(body, f"/events/{receipt.event_id}", 202, replayed=receipt.replayed)
-
-
-def is_cloud_event_batch(request: Request) -> bool:
-    """Whether `POST /events` brings CloudEvents in batched mode."""
-    return is_in_utf8(request.content_type, CLOUD_EVENTS)
 
 
 def wants_cloud_event(request: Request) -> bool:
@@ -223,51 +218,41 @@ def wants_cloud_event(request: Request) -> bool:
 
 def decode_submission(request: Request) -> Submission:
     """One event: a CloudEvent if its content type or its `ce-` headers say so, else plain JSON."""
-    key, sent_as = request.idempotency_key, request.content_type
+    key, sent_as, body = request.idempotency_key, request.content_type, request.body
     identity = None if key is None else Identity("idempotency", key)
     if is_in_utf8(sent_as, CLOUD_EVENT):
-        return _submission(request, CLOUD_EVENT, partial(read_structured, request.body, identity))
-    if is_binary(request.headers):
-        read_headers = partial(read_binary, request.headers, request.body, identity)
-        return _submission(request, sent_as, read_headers)
-    if not is_json_in_utf8(sent_as):
+        sent_as, read_draft = CLOUD_EVENT, partial(read_structured, body, identity)
+    elif is_binary(request.headers):
+        read_draft = partial(read_binary, request.headers, body, identity)
+    elif is_json_in_utf8(sent_as):
+        sent_as, read_draft = JSON, partial(read_plain, body, identity)
+    else:
         raise UnsupportedMediaTypeError(f"an event is sent as {JSON} or {CLOUD_EVENT}, in UTF-8")
-    return _submission(request, JSON, partial(read_plain, request.body, identity))
+    return Submission(body, sent_as, request.caller.owner, request.request_id, read_draft)
 
 
 def decode_listing(asked: PageQuery, owner: str | None) -> Listing:
-    """What `GET /events` is to list; `owner` None: the events of every owner."""
+    """What `GET /events` lists; `owner` None: the events of every owner."""
     status, kind = asked.filters.get("status"), asked.filters.get("eventType")
     if status is not None and status not in set(Status):
         raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(Status)}")
     fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
     if fault:
         raise InvalidRequestError.at("/query/eventType", fault)
-    start, end = asked.moment("from"), asked.moment("to")
+    times = {"start": asked.moment("from"), "end": asked.moment("to")}
     return Listing(
         owner=owner,
         event_type=kind,
         status=None if status is None else Status(status),
         limit=asked.limit,
-        **({} if start is None else {"start": clock.to_text(start)}),
-        **({} if end is None else {"end": clock.to_text(end)}),
+        **{name: clock.to_text(time) for name, time in times.items() if time is not None},
     )
 
 
-def _submission(request: Request, content_type: str, read_draft: Callable[[], Draft]) -> Submission:
-    return Submission(
-        request.body, content_type, request.caller.owner, request.request_id, read_draft
-    )
-
-
-def _batch(request: Request, form: Form, identity: str) -> Batch:
+def _ingest_batch(request: Request, form: Form, identity: str, deps: IngestDeps) -> Response:
     if request.header("idempotency-key") is not None:
         # To ignore it would let a sender believe that it is safe to repeat the request.
         detail = f"is for one event; in a batch each has its own {identity}"
         raise InvalidRequestError.at("/header/Idempotency-Key", detail)
-    return Batch(request.body, form, request.caller.owner, request.request_id)
-
-
-def _keep_batch(batch: Batch, deps: BatchDeps) -> Response:
-    verdicts = ingest_batch(batch, deps)
-    return answer({"results": [verdict.to_dict() for verdict in verdicts]}, 202)
+    batch = Batch(request.body, form, request.caller.owner, request.request_id)
+    return answer({"results": to_builtins(ingest_batch(batch, deps))}, 202)

@@ -1,7 +1,7 @@
 """What the OpenAPI document says of events: their schemas, the headers of CloudEvents, examples."""
 
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES
-from chalicelib.events.batch import KEY, MAX_ITEMS, Outcome
+from chalicelib.events.batch import KEY, MAX_ITEMS
 from chalicelib.events.cloudevents import (
     MAX_ATTRIBUTE_NAME,
     MAX_CONTEXT_BYTES,
@@ -9,6 +9,7 @@ from chalicelib.events.cloudevents import (
     SPEC_VERSION,
 )
 from chalicelib.events.cloudevents_http import PREFIX
+from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
 from chalicelib.web.describe import (
     EVENT_ID,
