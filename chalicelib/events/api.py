@@ -8,29 +8,10 @@ from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
 from chalicelib.core.metrics import note
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
-from chalicelib.events import read
+from chalicelib.events import description, read
 from chalicelib.events.batch import KEY, MAX_ITEMS, Form
 from chalicelib.events.cloudevents import read_structured
 from chalicelib.events.cloudevents_http import is_binary, read_binary
-from chalicelib.events.description import (
-    ACCEPTED_EXAMPLE,
-    ACCEPTED_SCHEMA,
-    BATCH_EXAMPLE,
-    BATCH_SCHEMA,
-    CE_HEADERS,
-    CLOUD_EVENT_EXAMPLE,
-    CLOUD_EVENT_SCHEMA,
-    CLOUD_EVENTS_EXAMPLE,
-    CLOUD_EVENTS_SCHEMA,
-    EVENT_EXAMPLE,
-    EVENT_SCHEMA,
-    PLAIN_EXAMPLE,
-    PLAIN_SCHEMA,
-    RESULTS_EXAMPLE,
-    RESULTS_SCHEMA,
-    SILVER_EXAMPLE,
-    SILVER_SCHEMA,
-)
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
 from chalicelib.events.ingest_batch import Batch, ingest_batch
 from chalicelib.events.model import Identity, Listing, Status, read_plain
@@ -42,9 +23,7 @@ from chalicelib.web.describe import (
     REPLAYED,
     Json,
     Operation,
-    content,
     event_type,
-    page_of,
     path,
     query,
     response,
@@ -58,8 +37,6 @@ from chalicelib.web.responses import Response, answer, created, page, stored
 
 TAG = "Events"
 EVENT_ID_PARAMETER = shared(path("event_id", "The event's id.", uuid()))
-_ANYTHING: Json = {"*/*": {}}
-"""Bytes of whatever type they came in."""
 _LINKS = {
     view: {"event_id": "$response.body#/eventId"}
     for view in ("get_event", "get_payload", "get_result", "post_replay")
@@ -67,13 +44,9 @@ _LINKS = {
 
 
 def accepted_response(**headers: Json) -> Json:
-    """The described answer of `accepted`, with `headers` beside its Location."""
-    return response(
-        "The payload is kept; the event ends PROCESSED or FAILED.",
-        content(ACCEPTED_SCHEMA, accepted=ACCEPTED_EXAMPLE),
-        {"Location": LOCATION, **headers},
-        _LINKS,
-    )
+    """What the document says of `accepted`, with `headers` beside its Location."""
+    text = "The payload is stored; the event ends PROCESSED or FAILED."
+    return response(text, description.ACCEPTED, {"Location": LOCATION, **headers}, _LINKS)
 
 
 POST_EVENT = Operation(
@@ -81,12 +54,8 @@ POST_EVENT = Operation(
     "Send an event",
     {
         202: response(
-            "The event is kept; in batched mode, a verdict for each.",
-            content(
-                {"anyOf": [ACCEPTED_SCHEMA, RESULTS_SCHEMA]},
-                accepted=ACCEPTED_EXAMPLE,
-                batch=RESULTS_EXAMPLE,
-            ),
+            "The event is stored; in batched mode, a verdict for each.",
+            description.ACCEPTED_OR_RESULTS,
             {"Location": {**LOCATION, "required": False}, "Idempotent-Replayed": REPLAYED},
             _LINKS,
         )
@@ -96,35 +65,25 @@ POST_EVENT = Operation(
     " mode the `ce-` headers make the event and the body is its data, of any type. A CloudEvent is"
     " idempotent by its source and id. An event may have 1 MiB unless the stage sets another"
     " limit.",
-    parameters=[IDEMPOTENCY_KEY, *CE_HEADERS],
-    body={
-        **content(PLAIN_SCHEMA, plain=PLAIN_EXAMPLE),
-        **content(CLOUD_EVENT_SCHEMA, CLOUD_EVENT, event=CLOUD_EVENT_EXAMPLE),
-        **content(CLOUD_EVENTS_SCHEMA, CLOUD_EVENTS, batch=CLOUD_EVENTS_EXAMPLE),
-        **_ANYTHING,
-    },
+    parameters=[IDEMPOTENCY_KEY, *description.CE_HEADERS],
+    body=description.EVENT_BODY,
 )
 POST_BATCH = Operation(
     TAG,
     f"Send up to {MAX_ITEMS} events",
-    {202: response("A verdict for each.", content(RESULTS_SCHEMA, results=RESULTS_EXAMPLE))},
+    {202: response("A verdict for each.", description.RESULTS)},
     (415,),
     description="One bad item never refuses the others. Safe to send again whole: items with a key"
-    " are not doubled.",
-    body=content(BATCH_SCHEMA, two=BATCH_EXAMPLE),
+    " are not stored twice.",
+    body=description.BATCH_BODY,
 )
 LIST_EVENTS = Operation(
     TAG,
     "A page of events, newest first",
-    {
-        200: response(
-            "The page.",
-            content(page_of(EVENT_SCHEMA), page={"items": [EVENT_EXAMPLE], "cursor": None}),
-        )
-    },
+    {200: response("The page.", description.EVENT_PAGE)},
     parameters=[
         query("eventType", event_type(), "Only events of this type."),
-        query("status", {"type": "string", "enum": list(Status)}, "Only those in this status."),
+        query("status", description.STATUS, "Only those in this status."),
         query("from", text(format="date-time"), "Received then or later (ISO 8601)."),
         query("to", text(format="date-time"), "Received then or before (ISO 8601)."),
         *PAGE,
@@ -132,12 +91,12 @@ LIST_EVENTS = Operation(
 )
 GET_EVENT = Operation(
     TAG,
-    "One event: what it is and what has become of it",
+    "One event: its facts and its status",
     {
         200: response(
             f"The record; with `Accept: {CLOUD_EVENT}`, the event itself as a CloudEvent, and one"
             " that came structured byte for byte.",
-            {**content(EVENT_SCHEMA, record=EVENT_EXAMPLE), CLOUD_EVENT: {}},
+            description.EVENT,
         )
     },
     (404,),
@@ -149,7 +108,7 @@ GET_PAYLOAD = Operation(
     {
         200: response(
             "The payload, as an attachment unless it is JSON.",
-            {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING},
+            description.PAYLOAD,
             {"Content-Disposition": {"schema": text(const="attachment")}},
         )
     },
@@ -159,7 +118,7 @@ GET_PAYLOAD = Operation(
 GET_RESULT = Operation(
     TAG,
     "The silver document that processing made",
-    {200: response("The document.", content(SILVER_SCHEMA, result=SILVER_EXAMPLE))},
+    {200: response("The document.", description.SILVER)},
     (404, 409),
     description="409 while the event is not PROCESSED.",
     parameters=[EVENT_ID_PARAMETER],
