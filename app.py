@@ -75,7 +75,7 @@ def get_openapi(_request: Request) -> Response:
     "/events", methods=["POST"], scope="events:write", max_body=MAX_BODY, spec=events.POST_EVENT
 )
 def post_event(request: Request) -> Response:
-    return events.post_event(request, wiring.ingest(), wiring.batch())
+    return events.post_event(request, wiring.ingest())
 
 
 @app.route(
@@ -86,7 +86,7 @@ def post_event(request: Request) -> Response:
     spec=events.POST_BATCH,
 )
 def post_batch(request: Request) -> Response:
-    return events.post_batch(request, wiring.batch())
+    return events.post_batch(request, wiring.ingest())
 
 
 @app.route("/events", methods=["GET"], scope="events:read", spec=events.LIST_EVENTS)

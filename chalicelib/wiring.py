@@ -24,7 +24,6 @@ from chalicelib.events import processors
 from chalicelib.events.bus import Bus
 from chalicelib.events.finish import WorkerDeps, run_processor
 from chalicelib.events.ingest import IngestDeps
-from chalicelib.events.ingest_batch import BatchDeps
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
@@ -123,16 +122,7 @@ def ingest() -> IngestDeps:
         lake=lake(),
         queue=events_queue(),
         check_schema=schema_check().check,
-        max_event_bytes=settings().max_event_bytes,
-    )
-
-
-def batch() -> BatchDeps:
-    return BatchDeps(
-        ledger=ledger(),
-        lake=lake(),
-        queue=events_queue(),
-        schemas=schema_check(),
+        load_schemas=schema_check().load_many,
         max_event_bytes=settings().max_event_bytes,
     )
 

@@ -1,39 +1,20 @@
 """The routes of events: send one or many, list, read."""
 
-from collections.abc import Callable
 from functools import partial
+
+from msgspec import to_builtins
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
 from chalicelib.core.metrics import note
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
-from chalicelib.events import read
+from chalicelib.events import description, read
 from chalicelib.events.batch import KEY, MAX_ITEMS, Form
 from chalicelib.events.cloudevents import read_structured
 from chalicelib.events.cloudevents_http import is_binary, read_binary
-from chalicelib.events.description import (
-    ACCEPTED_EXAMPLE,
-    ACCEPTED_SCHEMA,
-    BATCH_EXAMPLE,
-    BATCH_SCHEMA,
-    CE_HEADERS,
-    CLOUD_EVENT_EXAMPLE,
-    CLOUD_EVENT_SCHEMA,
-    CLOUD_EVENTS_EXAMPLE,
-    CLOUD_EVENTS_SCHEMA,
-    EVENT_EXAMPLE,
-    EVENT_SCHEMA,
-    PLAIN_EXAMPLE,
-    PLAIN_SCHEMA,
-    RESULTS_EXAMPLE,
-    RESULTS_SCHEMA,
-    SILVER_EXAMPLE,
-    SILVER_SCHEMA,
-)
-from chalicelib.events.ingest import IngestDeps, Receipt, Submission
-from chalicelib.events.ingest import ingest as ingest_event
-from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
-from chalicelib.events.model import Draft, Identity, Listing, Status, read_plain
+from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
+from chalicelib.events.ingest_batch import Batch, ingest_batch
+from chalicelib.events.model import Identity, Listing, Status, read_plain
 from chalicelib.events.read import ReadDeps
 from chalicelib.web.describe import (
     IDEMPOTENCY_KEY,
@@ -42,9 +23,7 @@ from chalicelib.web.describe import (
     REPLAYED,
     Json,
     Operation,
-    content,
     event_type,
-    page_of,
     path,
     query,
     response,
@@ -58,8 +37,6 @@ from chalicelib.web.responses import Response, answer, created, page, stored
 
 TAG = "Events"
 EVENT_ID_PARAMETER = shared(path("event_id", "The event's id.", uuid()))
-_ANYTHING: Json = {"*/*": {}}
-"""Bytes of whatever type they came in."""
 _LINKS = {
     view: {"event_id": "$response.body#/eventId"}
     for view in ("get_event", "get_payload", "get_result", "post_replay")
@@ -67,13 +44,9 @@ _LINKS = {
 
 
 def accepted_response(**headers: Json) -> Json:
-    """The described answer of `accepted`, with `headers` beside its Location."""
-    return response(
-        "The payload is kept; the event ends PROCESSED or FAILED.",
-        content(ACCEPTED_SCHEMA, accepted=ACCEPTED_EXAMPLE),
-        {"Location": LOCATION, **headers},
-        _LINKS,
-    )
+    """What the document says of `accepted`, with `headers` beside its Location."""
+    text = "The payload is stored; the event ends PROCESSED or FAILED."
+    return response(text, description.ACCEPTED, {"Location": LOCATION, **headers}, _LINKS)
 
 
 POST_EVENT = Operation(
@@ -81,12 +54,8 @@ POST_EVENT = Operation(
     "Send an event",
     {
         202: response(
-            "The event is kept; in batched mode, a verdict for each.",
-            content(
-                {"anyOf": [ACCEPTED_SCHEMA, RESULTS_SCHEMA]},
-                accepted=ACCEPTED_EXAMPLE,
-                batch=RESULTS_EXAMPLE,
-            ),
+            "The event is stored; in batched mode, a verdict for each.",
+            description.ACCEPTED_OR_RESULTS,
             {"Location": {**LOCATION, "required": False}, "Idempotent-Replayed": REPLAYED},
             _LINKS,
         )
@@ -96,35 +65,25 @@ POST_EVENT = Operation(
     " mode the `ce-` headers make the event and the body is its data, of any type. A CloudEvent is"
     " idempotent by its source and id. An event may have 1 MiB unless the stage sets another"
     " limit.",
-    parameters=[IDEMPOTENCY_KEY, *CE_HEADERS],
-    body={
-        **content(PLAIN_SCHEMA, plain=PLAIN_EXAMPLE),
-        **content(CLOUD_EVENT_SCHEMA, CLOUD_EVENT, event=CLOUD_EVENT_EXAMPLE),
-        **content(CLOUD_EVENTS_SCHEMA, CLOUD_EVENTS, batch=CLOUD_EVENTS_EXAMPLE),
-        **_ANYTHING,
-    },
+    parameters=[IDEMPOTENCY_KEY, *description.CE_HEADERS],
+    body=description.EVENT_BODY,
 )
 POST_BATCH = Operation(
     TAG,
     f"Send up to {MAX_ITEMS} events",
-    {202: response("A verdict for each.", content(RESULTS_SCHEMA, results=RESULTS_EXAMPLE))},
+    {202: response("A verdict for each.", description.RESULTS)},
     (415,),
     description="One bad item never refuses the others. Safe to send again whole: items with a key"
-    " are not doubled.",
-    body=content(BATCH_SCHEMA, two=BATCH_EXAMPLE),
+    " are not stored twice.",
+    body=description.BATCH_BODY,
 )
 LIST_EVENTS = Operation(
     TAG,
     "A page of events, newest first",
-    {
-        200: response(
-            "The page.",
-            content(page_of(EVENT_SCHEMA), page={"items": [EVENT_EXAMPLE], "cursor": None}),
-        )
-    },
+    {200: response("The page.", description.EVENT_PAGE)},
     parameters=[
         query("eventType", event_type(), "Only events of this type."),
-        query("status", {"type": "string", "enum": list(Status)}, "Only those in this status."),
+        query("status", description.STATUS, "Only those in this status."),
         query("from", text(format="date-time"), "Received then or later (ISO 8601)."),
         query("to", text(format="date-time"), "Received then or before (ISO 8601)."),
         *PAGE,
@@ -132,12 +91,12 @@ LIST_EVENTS = Operation(
 )
 GET_EVENT = Operation(
     TAG,
-    "One event: what it is and what has become of it",
+    "One event: its facts and its status",
     {
         200: response(
             f"The record; with `Accept: {CLOUD_EVENT}`, the event itself as a CloudEvent, and one"
             " that came structured byte for byte.",
-            {**content(EVENT_SCHEMA, record=EVENT_EXAMPLE), CLOUD_EVENT: {}},
+            description.EVENT,
         )
     },
     (404,),
@@ -149,7 +108,7 @@ GET_PAYLOAD = Operation(
     {
         200: response(
             "The payload, as an attachment unless it is JSON.",
-            {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING},
+            description.PAYLOAD,
             {"Content-Disposition": {"schema": text(const="attachment")}},
         )
     },
@@ -159,60 +118,55 @@ GET_PAYLOAD = Operation(
 GET_RESULT = Operation(
     TAG,
     "The silver document that processing made",
-    {200: response("The document.", content(SILVER_SCHEMA, result=SILVER_EXAMPLE))},
+    {200: response("The document.", description.SILVER)},
     (404, 409),
     description="409 while the event is not PROCESSED.",
     parameters=[EVENT_ID_PARAMETER],
 )
 
 
-def post_event(request: Request, ingest: IngestDeps, batch: BatchDeps) -> Response:
+def post_event(request: Request, deps: IngestDeps) -> Response:
     """`POST /events`: one event, or CloudEvents in batched mode."""
-    if is_cloud_event_batch(request):
-        return _keep_batch(_batch(request, Form.CLOUD_EVENTS, "source and id"), batch)
-    return accepted(ingest_event(decode_submission(request), ingest))
+    if is_in_utf8(request.content_type, CLOUD_EVENTS):
+        return _ingest_batch(request, Form.CLOUD_EVENTS, "source and id", deps)
+    return accepted(ingest(decode_submission(request), deps))
 
 
-def post_batch(request: Request, batch: BatchDeps) -> Response:
+def post_batch(request: Request, deps: IngestDeps) -> Response:
     """`POST /events/batch`: `{"events":[...]}`, a verdict for each."""
     request.check_json("a batch is")
-    return _keep_batch(_batch(request, Form.PLAIN, KEY), batch)
+    return _ingest_batch(request, Form.PLAIN, KEY, deps)
 
 
-def list_events(request: Request, reading: ReadDeps) -> Response:
+def list_events(request: Request, deps: ReadDeps) -> Response:
     """`GET /events`: an admin sees the events of every owner."""
     asked = request.page("eventType", "status", "from", "to")
     listing = decode_listing(asked, request.caller.sees_only)
-    return page(*read.list_events(listing, asked.below, reading))
+    return page(*read.list_events(listing, asked.below, deps))
 
 
-def get_event(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_event(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}`: the record, or the CloudEvent if `Accept` asks for it."""
     if wants_cloud_event(request):
-        return stored(read.read_cloud_event(event_id, request.caller, reading), CLOUD_EVENT)
-    return answer(read.read_event(event_id, request.caller, reading).to_dict())
+        return stored(read.read_cloud_event(event_id, request.caller, deps), CLOUD_EVENT)
+    return answer(read.read_event(event_id, request.caller, deps).to_dict())
 
 
-def get_payload(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_payload(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}/payload`: the bytes as they were sent."""
-    return stored(*read.read_payload(event_id, request.caller, reading))
+    return stored(*read.read_payload(event_id, request.caller, deps))
 
 
-def get_result(request: Request, event_id: str, reading: ReadDeps) -> Response:
+def get_result(request: Request, event_id: str, deps: ReadDeps) -> Response:
     """`GET /events/{event_id}/result`: the silver document."""
-    return stored(read.read_result(event_id, request.caller, reading), JSON)
+    return stored(read.read_result(event_id, request.caller, deps), JSON)
 
 
 def accepted(receipt: Receipt) -> Response:
-    """202: the event is kept. `Idempotent-Replayed` says that it was kept before."""
+    """202: the event is stored. `Idempotent-Replayed` says that an earlier request stored it."""
     note(eventId=receipt.event_id)
     body = {"status": "accepted", "eventId": receipt.event_id}
     return created(body, f"/events/{receipt.event_id}", 202, replayed=receipt.replayed)
-
-
-def is_cloud_event_batch(request: Request) -> bool:
-    """Whether `POST /events` brings CloudEvents in batched mode."""
-    return is_in_utf8(request.content_type, CLOUD_EVENTS)
 
 
 def wants_cloud_event(request: Request) -> bool:
@@ -223,51 +177,41 @@ def wants_cloud_event(request: Request) -> bool:
 
 def decode_submission(request: Request) -> Submission:
     """One event: a CloudEvent if its content type or its `ce-` headers say so, else plain JSON."""
-    key, sent_as = request.idempotency_key, request.content_type
+    key, sent_as, body = request.idempotency_key, request.content_type, request.body
     identity = None if key is None else Identity("idempotency", key)
     if is_in_utf8(sent_as, CLOUD_EVENT):
-        return _submission(request, CLOUD_EVENT, partial(read_structured, request.body, identity))
-    if is_binary(request.headers):
-        read_headers = partial(read_binary, request.headers, request.body, identity)
-        return _submission(request, sent_as, read_headers)
-    if not is_json_in_utf8(sent_as):
+        sent_as, read_draft = CLOUD_EVENT, partial(read_structured, body, identity)
+    elif is_binary(request.headers):
+        read_draft = partial(read_binary, request.headers, body, identity)
+    elif is_json_in_utf8(sent_as):
+        sent_as, read_draft = JSON, partial(read_plain, body, identity)
+    else:
         raise UnsupportedMediaTypeError(f"an event is sent as {JSON} or {CLOUD_EVENT}, in UTF-8")
-    return _submission(request, JSON, partial(read_plain, request.body, identity))
+    return Submission(body, sent_as, request.caller.owner, request.request_id, read_draft)
 
 
 def decode_listing(asked: PageQuery, owner: str | None) -> Listing:
-    """What `GET /events` is to list; `owner` None: the events of every owner."""
+    """What `GET /events` lists; `owner` None: the events of every owner."""
     status, kind = asked.filters.get("status"), asked.filters.get("eventType")
     if status is not None and status not in set(Status):
         raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(Status)}")
     fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
     if fault:
         raise InvalidRequestError.at("/query/eventType", fault)
-    start, end = asked.moment("from"), asked.moment("to")
+    times = {"start": asked.moment("from"), "end": asked.moment("to")}
     return Listing(
         owner=owner,
         event_type=kind,
         status=None if status is None else Status(status),
         limit=asked.limit,
-        **({} if start is None else {"start": clock.to_text(start)}),
-        **({} if end is None else {"end": clock.to_text(end)}),
+        **{name: clock.to_text(time) for name, time in times.items() if time is not None},
     )
 
 
-def _submission(request: Request, content_type: str, read_draft: Callable[[], Draft]) -> Submission:
-    return Submission(
-        request.body, content_type, request.caller.owner, request.request_id, read_draft
-    )
-
-
-def _batch(request: Request, form: Form, identity: str) -> Batch:
+def _ingest_batch(request: Request, form: Form, identity: str, deps: IngestDeps) -> Response:
     if request.header("idempotency-key") is not None:
         # To ignore it would let a sender believe that it is safe to repeat the request.
         detail = f"is for one event; in a batch each has its own {identity}"
         raise InvalidRequestError.at("/header/Idempotency-Key", detail)
-    return Batch(request.body, form, request.caller.owner, request.request_id)
-
-
-def _keep_batch(batch: Batch, deps: BatchDeps) -> Response:
-    verdicts = ingest_batch(batch, deps)
-    return answer({"results": [verdict.to_dict() for verdict in verdicts]}, 202)
+    batch = Batch(request.body, form, request.caller.owner, request.request_id)
+    return answer({"results": to_builtins(ingest_batch(batch, deps))}, 202)

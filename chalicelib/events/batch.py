@@ -1,30 +1,25 @@
-"""Many events in one request: taking the body apart, and reading each item.
+"""The body of a batch: split it into items, and read each.
 
 An item's payload is its own text in the body, byte for byte, so numbers, order and spaces stay as
 they were sent. The body is scanned leniently first and each item read strictly after, so that an
-item nobody could read alike is refused alone.
-
-What becomes of each item of a batch.
+item which is not strict JSON is refused alone.
 """
 
 import json
 import re
-from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from msgspec import Struct
-from msgspec.structs import asdict, replace
+from msgspec.structs import replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
 from chalicelib.core.names import key_fault
 from chalicelib.core.strict_json import parse_json
-from chalicelib.events.cloudevents import read_structured_value
+from chalicelib.events.cloudevents import MAX_FAULTS, escape, read_structured_value
 from chalicelib.events.model import Draft, Identity, read_plain
 
 MAX_ITEMS = 500
 KEY = "idempotencyKey"
-_MAX_FAULTS = 20
 
 
 class Form(StrEnum):
@@ -37,54 +32,53 @@ class Form(StrEnum):
 
 
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_SPACE = re.compile(r"[ \t\n\r]*+")
+_WS = r"[ \t\n\r]*+"
 _HEADS = {
-    Form.PLAIN: re.compile(rf"[ \t\n\r]*+\{{[ \t\n\r]*+({_STRING})[ \t\n\r]*+:[ \t\n\r]*+\["),
-    Form.CLOUD_EVENTS: re.compile(r"[ \t\n\r]*+()\["),
+    Form.PLAIN: re.compile(rf"{_WS}\{{{_WS}({_STRING}){_WS}:{_WS}\[{_WS}"),
+    Form.CLOUD_EVENTS: re.compile(rf"{_WS}()\[{_WS}"),
 }
 _TAILS = {
-    Form.PLAIN: re.compile(r"[ \t\n\r]*+\}[ \t\n\r]*+"),
-    Form.CLOUD_EVENTS: re.compile(r"[ \t\n\r]*+"),
+    Form.PLAIN: re.compile(rf"{_WS}\]{_WS}\}}{_WS}"),
+    Form.CLOUD_EVENTS: re.compile(rf"{_WS}\]{_WS}"),
 }
+_COMMA = re.compile(rf"{_WS},{_WS}")
 _PLACES = {Form.PLAIN: "/events", Form.CLOUD_EVENTS: ""}
 _BRACKETS = re.compile(rf"{_STRING}|[\[{{]++|[\]}}]++", re.DOTALL)
-# Finds where a value ends; what is wrong with it is for `parse_json` to say.
+# Finds where a value ends; `parse_json` says what is wrong with it.
 _lenient = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
 
 
 def split(body: bytes, form: Form) -> list[bytes]:
-    """The items of a body, 1 to `MAX_ITEMS`, each as it was sent; or raises `InvalidRequestError`
-    for a body that is not JSON or not of this form."""
-    # What is no UTF-8 is passed on, for the item that it is in to be refused.
+    """The items of a body, 1 to `MAX_ITEMS`, each as it was sent. Raises `InvalidRequestError` for
+    a body that is not JSON or not of this form."""
+    # Bytes that are not UTF-8 are passed on, so that only their item is refused.
     text = body.decode("utf-8", "surrogateescape")
     head = _HEADS[form].match(text)
     if head is None or (form is Form.PLAIN and not _is_events(head[1])):
         _refuse(body, form)
-    places: list[tuple[int, int]] = []
-    position = _after_space(text, head.end())
-    if text.startswith("]", position):
+    if text.startswith("]", head.end()):
         _refuse_count(form)
-    while True:
+    items: list[str] = []
+    position, more = head.end(), True
+    while more:
         end = _end_of_value(text, position)
         if end is None:
             _refuse(body, form)
-        places.append((position, end))
-        if len(places) > MAX_ITEMS:
+        items.append(text[position:end])
+        if len(items) > MAX_ITEMS:
             _refuse_count(form)
-        position = _after_space(text, end)
-        if not text.startswith(",", position):
-            break
-        position = _after_space(text, position + 1)
-    if not text.startswith("]", position) or not _TAILS[form].fullmatch(text, position + 1):
+        comma = _COMMA.match(text, end)
+        position, more = comma.end() if comma else end, comma is not None
+    if not _TAILS[form].fullmatch(text, position):
         _refuse(body, form)
-    return [text[start:end].encode("utf-8", "surrogateescape") for start, end in places]
+    return [item.encode("utf-8", "surrogateescape") for item in items]
 
 
 def read_item(payload: bytes, form: Form) -> Draft:
     """One item; raises `InvalidRequestError` with pointers that lead from the item.
 
-    The draft's payload is the item as one line: raw line breaks, which JSON allows between tokens
-    only, have become spaces. Its identity is the item's own key, or the CloudEvent's source and id.
+    The draft's payload is the item as one line. Its identity is the item's own key, or the
+    CloudEvent's source and id.
     """
     if form is Form.CLOUD_EVENTS:
         return read_structured_value(parse_json(payload), one_line(payload))
@@ -98,12 +92,13 @@ def read_item(payload: bytes, form: Form) -> Draft:
 
 
 def one_line(payload: bytes) -> bytes:
-    """JSON text with its raw line breaks made spaces: the same value and the same length."""
+    """JSON text with its raw line breaks, which it allows between tokens only, made spaces: the
+    same value and the same length."""
     return payload.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def as_kept(payload: bytes, error: InvalidRequestError) -> bytes:
-    """What is kept of an item that was refused: one line if it is JSON, else exactly what came."""
+def as_stored(payload: bytes, error: InvalidRequestError) -> bytes:
+    """The bytes stored of a refused item: one line if it is JSON, else exactly what came."""
     return payload if isinstance(error, InvalidJsonError) else one_line(payload)
 
 
@@ -119,20 +114,14 @@ def _is_events(name: str) -> bool:
         return False
 
 
-def _after_space(text: str, position: int) -> int:
-    match = _SPACE.match(text, position)
-    return match.end() if match else position
-
-
 def _end_of_value(text: str, start: int) -> int | None:
     """Where the JSON value that begins at `start` ends; None if none does."""
     try:
-        _, end = _lenient.raw_decode(text, start)
+        return _lenient.raw_decode(text, start)[1]
     except RecursionError:
         return _end_of_brackets(text, start)
     except ValueError:
         return None
-    return end
 
 
 def _end_of_brackets(text: str, start: int) -> int | None:
@@ -154,107 +143,20 @@ def _refuse_count(form: Form) -> NoReturn:
 
 
 def _refuse(body: bytes, form: Form) -> NoReturn:
-    """Say why a body could not be taken apart."""
-    document = parse_json(body)
-    events = document
+    """Raise what is wrong with a body that could not be split."""
+    events = document = parse_json(body)
     if form is Form.PLAIN:
         if not isinstance(document, dict):
             raise InvalidRequestError.at("", "must be a JSON object with the member events")
-        faults = [
-            FieldError(f"/{name[:64].replace('~', '~0').replace('/', '~1')}", "is not known here")
-            for name in document
-            if name != "events"
-        ]
+        unknown = [name for name in document if name != "events"]
+        faults = [FieldError(f"/{escape(name)}", "is not known here") for name in unknown]
         if "events" not in document:
             faults.append(FieldError("/events", "is required"))
         if faults:
-            raise InvalidRequestError("the batch cannot be understood", faults[:_MAX_FAULTS])
+            raise InvalidRequestError("the batch cannot be understood", faults[:MAX_FAULTS])
         events = document["events"]
     if not isinstance(events, list):
         raise InvalidRequestError.at(_PLACES[form], "must be a JSON array of events")
     if not 1 <= len(events) <= MAX_ITEMS:
         _refuse_count(form)
     raise InvalidRequestError.at("", "cannot be taken apart")
-
-
-class Outcome(StrEnum):
-    """The word for it."""
-
-    ACCEPTED = "accepted"
-    DUPLICATE = "duplicate"
-    """It was kept before, by its key or its CloudEvent's source and id."""
-    REJECTED = "rejected"
-    """Refused for its content. With an event id it is kept as a REJECTED event."""
-    FAILED = "failed"
-    """AWS did not keep it; to be sent again."""
-
-
-class Verdict(Struct, frozen=True):
-    """The answer for one item. Pointers lead from the body of the request."""
-
-    index: int
-    outcome: Outcome
-    event_id: str | None = None
-    errors: Sequence[FieldError] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """As the API shows it."""
-        return {
-            "index": self.index,
-            "status": str(self.outcome),
-            "eventId": self.event_id,
-            "errors": [asdict(error) for error in self.errors],
-        }
-
-
-class Item(Struct):
-    """One item of a batch on its way to a verdict. `payload` is what is kept of it."""
-
-    index: int
-    form: Form
-    payload: bytes
-    draft: Draft | None = None
-    schema_version: int | None = None
-    refusal: InvalidRequestError | None = None
-    event_id: str | None = None
-    """The id that its identity stands for; None without one."""
-    leader: "Item | None" = None
-    """The item before it with the same identity and payload: what becomes of that, becomes of
-    this one."""
-    verdict: Verdict | None = None
-
-    @property
-    def is_new(self) -> bool:
-        """Whether it is to be kept as an event."""
-        return self.verdict is None and self.refusal is None and self.leader is None
-
-    def accept(self, event_id: str, *, before: bool = False) -> None:
-        """It is kept; `before` says that it was so already."""
-        outcome = Outcome.DUPLICATE if before else Outcome.ACCEPTED
-        self.verdict = Verdict(self.index, outcome, event_id)
-
-    def reject(self, errors: Sequence[FieldError], event_id: str | None = None) -> None:
-        """It is refused, for `errors` that point into the item."""
-        place = item_pointer(self.form, self.index)
-        told = [FieldError(place + error.pointer, error.detail) for error in errors]
-        self.verdict = Verdict(self.index, Outcome.REJECTED, event_id, told)
-
-    def reject_conflict(self) -> None:
-        """Its identity stands for another content."""
-        of = "key" if self.form is Form.PLAIN else "source and id"
-        self.reject([FieldError("", f"this {of} came before with another content")])
-
-    def fail(self) -> None:
-        """AWS did not keep it."""
-        place = item_pointer(self.form, self.index)
-        detail = "was not kept, since AWS did not answer; send it again"
-        self.verdict = Verdict(self.index, Outcome.FAILED, errors=[FieldError(place, detail)])
-
-    def follow(self, leader: Verdict) -> None:
-        """The same as its leader; what that was accepted as, this one repeats."""
-        if leader.event_id is not None:
-            self.accept(leader.event_id, before=True)
-        elif leader.outcome is Outcome.REJECTED:
-            self.reject_conflict()
-        else:
-            self.fail()

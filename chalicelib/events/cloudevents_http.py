@@ -22,7 +22,6 @@ from chalicelib.events.cloudevents import (
 from chalicelib.events.model import JSON, Draft, Identity
 
 PREFIX = "ce-"
-OCTETS = "application/octet-stream"
 _FORMATS = "application/cloudevents"
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
@@ -30,13 +29,12 @@ _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 
 
 def is_binary(headers: Mapping[str, str]) -> bool:
-    """Whether a request is meant as a CloudEvent in binary mode: it has one of the required
-    attributes as a header, and its Content-Type names no event format, which would make it
-    structured or batched whatever else it carries (section 3)."""
+    """Whether a request is a CloudEvent in binary mode: it has one of the required attributes as a
+    header, and its Content-Type does not name an event format, which would make it structured or
+    batched whatever else it carries (section 3)."""
     names = {name.lower() for name in headers}
-    if _content_type(headers).lower().startswith(_FORMATS):
-        return False
-    return any(PREFIX + name in names for name in REQUIRED)
+    is_other_mode = _content_type(headers).lower().startswith(_FORMATS)
+    return not is_other_mode and any(PREFIX + name in names for name in REQUIRED)
 
 
 def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | None = None) -> Draft:
@@ -48,15 +46,14 @@ def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | No
     every fault, of a header at `/header/<name>`; `InvalidJsonError` if the body alone is at fault.
     """
     attributes, faults = _attributes(headers)
-    told = {fault.pointer for fault in faults}
-    faults += [one for one in context_faults(attributes, _place) if one.pointer not in told]
+    found = {fault.pointer for fault in faults}
+    faults += [one for one in context_faults(attributes, _place) if one.pointer not in found]
     content_type = attributes.get("datacontenttype") or _guess(body)
     try:
         data = read_content(content_type, body)
     except InvalidJsonError as error:
-        if not faults:
-            raise
-        refuse([*faults, *error.errors])
+        if faults:
+            refuse([*faults, *error.errors])
         raise
     refuse(faults)
     return make_draft(attributes, body, content_type, data, identity)
@@ -68,7 +65,7 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldE
     faults: list[FieldError] = []
     content_type = _content_type(headers)
     if content_type.lower().startswith(_FORMATS):
-        detail = "names an event format, which the binary mode has none of"
+        detail = "names an event format, which binary mode does not use"
         faults.append(FieldError("/header/content-type", detail))
     if content_type:
         attributes["datacontenttype"] = content_type
@@ -77,21 +74,17 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldE
         if not header.lower().startswith(PREFIX):
             continue
         try:
-            attributes[_new(name, attributes)] = decode_value(value)
+            if name == "datacontenttype":
+                raise ValueError("must not be sent: the Content-Type header is this attribute")
+            if name in attributes:
+                raise ValueError("comes twice")
+            attributes[name] = _decode_value(value)
         except ValueError as error:
             faults.append(FieldError(f"/header/{PREFIX}{escape(name)}", str(error)))
     return attributes, faults
 
 
-def _new(name: str, attributes: Mapping[str, Any]) -> str:
-    if name == "datacontenttype":
-        raise ValueError("must not be sent: the Content-Type header is this attribute")
-    if name in attributes:
-        raise ValueError("comes twice")
-    return name
-
-
-def decode_value(value: str) -> str:
+def _decode_value(value: str) -> str:
     """The text that a header's value stands for (section 3.1.3.2); ValueError says what is wrong
     with it. Spaces that earlier versions of the binding let pass are read too."""
     if not value.isascii():
@@ -109,17 +102,15 @@ def decode_value(value: str) -> str:
 
 
 def _content_type(headers: Mapping[str, str]) -> str:
-    for header, value in headers.items():
-        if header.lower() == "content-type":
-            return value.strip(" \t")
-    return ""
+    values = (value for header, value in headers.items() if header.lower() == "content-type")
+    return next(values, "").strip(" \t")
 
 
 def _guess(body: bytes) -> str:
     try:
         parse_json(body)
     except InvalidJsonError:
-        return OCTETS
+        return "application/octet-stream"
     return JSON
 
 

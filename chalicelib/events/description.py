@@ -1,14 +1,17 @@
 """What the OpenAPI document says of events: their schemas, the headers of CloudEvents, examples."""
 
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES
-from chalicelib.events.batch import KEY, MAX_ITEMS, Outcome
+from chalicelib.events.batch import KEY, MAX_ITEMS
 from chalicelib.events.cloudevents import (
+    INT32,
     MAX_ATTRIBUTE_NAME,
     MAX_CONTEXT_BYTES,
     REQUIRED,
     SPEC_VERSION,
+    TOKEN,
 )
 from chalicelib.events.cloudevents_http import PREFIX
+from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
 from chalicelib.web.describe import (
     EVENT_ID,
@@ -16,6 +19,7 @@ from chalicelib.web.describe import (
     MOMENT,
     Json,
     component,
+    content,
     event_type,
     header,
     header_text,
@@ -24,26 +28,26 @@ from chalicelib.web.describe import (
     nullable,
     number,
     order,
+    page_of,
     record,
     shared,
     text,
     uuid,
 )
-from chalicelib.web.media_types import JSON
+from chalicelib.web.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON
 
-_HTTP_TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, no secret
-_PARAMETER = rf'{_HTTP_TOKEN}=({_HTTP_TOKEN}|"[ !#-\[\]-~]*")'
-_MEDIA_TYPE = rf"^{_HTTP_TOKEN}/{_HTTP_TOKEN}([ \t]*;[ \t]*{_PARAMETER})*$"
+_PARAMETER = rf'{TOKEN}=({TOKEN}|"[ !#-\[\]-~]*")'
+_MEDIA_TYPE = rf"^{TOKEN}/{TOKEN}([ \t]*;[ \t]*{_PARAMETER})*$"
 _JSON_TYPE = {"pattern": r"^[^;]*[/+][jJ][sS][oO][nN][ \t]*(;|$)"}
 # The last character before the padding has no bits to spare (RFC 4648, section 3.5).
 _BASE64 = "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?$"
 _RANGE = "^bytes=[0-9]+-[0-9]+$"
 _DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 _BRONZE_KEY = f"bronze/order.paid/2026/01/31/{EVENT_ID}.json"
-_STATUS: Json = {"type": "string", "enum": list(Status)}
+STATUS: Json = {"type": "string", "enum": list(Status)}
 
-PLAIN_EXAMPLE = {"eventType": "order.paid", "source": "shop/7", "total": "12.50"}
-CLOUD_EVENT_EXAMPLE = {
+_PLAIN_EXAMPLE = {"eventType": "order.paid", "source": "shop/7", "total": "12.50"}
+_CLOUD_EVENT_EXAMPLE = {
     "specversion": SPEC_VERSION,
     "id": "A234-1234-1234",
     "source": "https://shop.example/orders/7",
@@ -54,17 +58,17 @@ CLOUD_EVENT_EXAMPLE = {
     "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     "data": {"order": 7, "total": "12.50"},
 }
-CLOUD_EVENTS_EXAMPLE = [
-    CLOUD_EVENT_EXAMPLE | {"id": "B-1"},
-    CLOUD_EVENT_EXAMPLE | {"id": "B-2", "data": None},
+_CLOUD_EVENTS_EXAMPLE = [
+    _CLOUD_EVENT_EXAMPLE | {"id": "B-1"},
+    _CLOUD_EVENT_EXAMPLE | {"id": "B-2", "data": None},
 ]
-BATCH_EXAMPLE = {
+_BATCH_EXAMPLE = {
     "events": [
         {"eventType": "order.paid", "total": "12.50", KEY: "order-7-paid"},
         {"eventType": "order.sent", "carrier": "by hand"},
     ]
 }
-RESULTS_EXAMPLE = {
+_RESULTS_EXAMPLE = {
     "results": [
         {"index": 0, "status": "accepted", "eventId": EVENT_ID, "errors": []},
         {
@@ -75,14 +79,17 @@ RESULTS_EXAMPLE = {
         },
     ]
 }
-ACCEPTED_EXAMPLE = {"status": "accepted", "eventId": EVENT_ID}
-EVENT_EXAMPLE = {
+_ACCEPTED_EXAMPLE = {"status": "accepted", "eventId": EVENT_ID}
+_FACTS_EXAMPLE = {
     "eventId": EVENT_ID,
     "eventType": "order.paid",
     "owner": "shop",
     "source": "shop/7",
     "subject": None,
     "receivedAt": MOMENT,
+}
+_EVENT_EXAMPLE = {
+    **_FACTS_EXAMPLE,
     "payloadSha256": _DIGEST,
     "payloadBytes": 62,
     "contentType": JSON,
@@ -95,36 +102,27 @@ EVENT_EXAMPLE = {
     "silverBucket": "eventline-dev-123456789012-silver",
     "silverKey": f"silver/order.paid/dt=2026-01-31/{EVENT_ID}.json",
     "replayOf": None,
-    "timeline": [
-        {"status": "RECEIVED", "at": MOMENT},
-        {"status": "ENQUEUED", "at": MOMENT},
-        {"status": "PROCESSED", "at": MOMENT},
-    ],
+    "timeline": [{"status": step, "at": MOMENT} for step in ("RECEIVED", "ENQUEUED", "PROCESSED")],
 }
-SILVER_EXAMPLE = {
-    "eventId": EVENT_ID,
-    "eventType": "order.paid",
-    "source": "shop/7",
-    "subject": None,
-    "owner": "shop",
+_SILVER_EXAMPLE = {
+    **_FACTS_EXAMPLE,
     "time": MOMENT,
-    "receivedAt": MOMENT,
     "processedAt": MOMENT,
     "schemaVersion": 1,
     "bronze": {
-        "bucket": "eventline-dev-123456789012-bronze",
+        "bucket": _EVENT_EXAMPLE["s3Bucket"],
         "key": _BRONZE_KEY,
         "sha256": _DIGEST,
     },
-    "data": {"eventType": "order.paid", "source": "shop/7", "total": "12.50"},
+    "data": _PLAIN_EXAMPLE,
 }
 
 _EXTENSION = component(
     "CloudEventExtension",
     {
         "type": ["string", "boolean", "integer", "null"],
-        "minimum": -(2**31),
-        "maximum": 2**31 - 1,
+        "minimum": -INT32,
+        "maximum": INT32 - 1,
         "pattern": r"^[^\u0000-\u001f\u007f-\u009f\ufdd0-\ufdef\ufffe\uffff]*$",
         "description": "A string without control characters, a boolean, or a 32-bit integer.",
     },
@@ -161,7 +159,7 @@ _DATA_OF_ITS_TYPE = {
     },
     "then": {"properties": {"data": {"type": ["string", "null"]}}},
 }
-CLOUD_EVENT_SCHEMA = component(
+_CLOUD_EVENT_SCHEMA = component(
     "CloudEvent",
     {
         "type": "object",
@@ -186,31 +184,27 @@ CLOUD_EVENT_SCHEMA = component(
         "propertyNames": {"pattern": rf"^([a-z0-9]{{1,{MAX_ATTRIBUTE_NAME}}}|data_base64)$"},
         "additionalProperties": _EXTENSION,
         "allOf": [_ONE_KIND_OF_DATA, _DATA_OF_ITS_TYPE],
-        "examples": [CLOUD_EVENT_EXAMPLE],
+        "examples": [_CLOUD_EVENT_EXAMPLE],
     },
 )
-PLAIN_SCHEMA = component(
-    "PlainEvent",
-    {
-        "type": "object",
-        "description": "The whole body is the payload. `source` and `subject` become the event's"
-        " where they can be names; otherwise they are just part of the payload.",
-        "required": ["eventType"],
-        "properties": {"eventType": event_type()},
-        "additionalProperties": True,
-    },
-)
+_PLAIN = {
+    "type": "object",
+    "description": "The whole body is the payload. `source` and `subject` become the event's where"
+    " they can be names; otherwise they are just part of the payload.",
+    "required": ["eventType"],
+    "properties": {"eventType": event_type()},
+    "additionalProperties": True,
+}
+_PLAIN_SCHEMA = component("PlainEvent", _PLAIN)
 _BATCH_KEY = text(
     "As the header Idempotency-Key of a single event.", minLength=1, maxLength=MAX_KEY_CHARACTERS
 )
 _BATCH_EVENT = component(
     "BatchEvent",
     {
-        "type": "object",
+        **_PLAIN,
         "description": "A plain event.",
-        "required": ["eventType"],
         "properties": {"eventType": event_type(), KEY: _BATCH_KEY},
-        "additionalProperties": True,
     },
 )
 
@@ -221,33 +215,33 @@ def _events_of(schema: Json) -> Json:
     return {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": items}
 
 
-BATCH_SCHEMA = order({"events": _events_of(_BATCH_EVENT)}, ["events"])
-CLOUD_EVENTS_SCHEMA = _events_of(CLOUD_EVENT_SCHEMA)
+_BATCH_SCHEMA = order({"events": _events_of(_BATCH_EVENT)}, ["events"])
+_CLOUD_EVENTS_SCHEMA = _events_of(_CLOUD_EVENT_SCHEMA)
 _VERDICT = record(
     {
         "index": number("The item's place in the request, from 0."),
         "status": {
             "type": "string",
             "enum": list(Outcome),
-            "description": "rejected: refused for its content, and kept where it has an eventId;"
-            " failed: not kept, send it again.",
+            "description": "rejected: refused for its content, and stored where it has an eventId;"
+            " failed: not stored, send it again.",
         },
-        "eventId": nullable(uuid("The event under which it is kept.")),
+        "eventId": nullable(uuid("The event as which it is stored.")),
         "errors": {"type": "array", "items": FIELD_ERROR},
     }
 )
-RESULTS_SCHEMA = component(
+_RESULTS_SCHEMA = component(
     "BatchResults",
     record(
         {"results": {"type": "array", "items": _VERDICT, "maxItems": MAX_ITEMS}},
         description="One verdict for each item, in order.",
     ),
 )
-ACCEPTED_SCHEMA = component(
+_ACCEPTED_SCHEMA = component(
     "Accepted",
     record(
-        {"status": text(const="accepted"), "eventId": uuid("The event that is kept.")},
-        description="The payload is kept and will be processed.",
+        {"status": text(const="accepted"), "eventId": uuid("The event that is stored.")},
+        description="The payload is stored and will be processed.",
     ),
 )
 _LAST_ERROR = record(
@@ -259,26 +253,29 @@ _LAST_ERROR = record(
     },
     optional=("errors",),
 )
-_STEP = record({"status": _STATUS, "at": moment(), "detail": text()}, optional=("detail",))
-EVENT_SCHEMA = component(
+_STEP = record({"status": STATUS, "at": moment(), "detail": text()}, optional=("detail",))
+_FACTS = {
+    "eventId": uuid(),
+    "eventType": event_type(),
+    "owner": text("Whose event it is."),
+    "source": name("Where it came from."),
+    "subject": nullable(name("What it is about.")),
+    "receivedAt": moment(),
+    "schemaVersion": number("The schema it was checked against.", minimum=1),
+    "cloudEvent": _CONTEXT,
+}
+_EVENT_SCHEMA = component(
     "Event",
     record(
         {
-            "eventId": uuid(),
-            "eventType": event_type(),
-            "owner": text("Whose it is."),
-            "source": name("Where it came from."),
-            "subject": nullable(name("What it is about.")),
-            "receivedAt": moment(),
+            **_FACTS,
             "payloadSha256": text(pattern="^[0-9a-f]{64}$"),
             "payloadBytes": number(),
-            "contentType": text("What the payload came as."),
+            "contentType": text("The media type of the payload."),
             "s3Bucket": text("Where the payload is."),
             "s3Key": text(),
             "s3Range": text("The part of the object that is the payload.", pattern=_RANGE),
-            "schemaVersion": number("The schema it was checked against.", minimum=1),
-            "cloudEvent": _CONTEXT,
-            "status": _STATUS,
+            "status": STATUS,
             "updatedAt": moment(),
             "attempts": number("How often processing was tried."),
             "lastError": nullable(_LAST_ERROR),
@@ -291,20 +288,13 @@ EVENT_SCHEMA = component(
         optional=("s3Range", "schemaVersion", "cloudEvent", "silverRange"),
     ),
 )
-SILVER_SCHEMA = component(
+_SILVER_SCHEMA = component(
     "SilverDocument",
     record(
         {
-            "eventId": uuid(),
-            "eventType": event_type(),
-            "source": name("Where it came from."),
-            "subject": nullable(name("What it is about.")),
-            "owner": text(),
+            **_FACTS,
             "time": text("When it happened, as the sender wrote it; else when it was received."),
-            "receivedAt": moment(),
             "processedAt": moment(),
-            "schemaVersion": number(minimum=1),
-            "cloudEvent": _CONTEXT,
             "bronze": record({"bucket": text(), "key": text(), "sha256": text()}),
             "dataEncoding": text(const="base64"),
             "data": {"description": "What the processor made; with dataEncoding, base64 text."},
@@ -314,27 +304,47 @@ SILVER_SCHEMA = component(
 )
 
 
-def _ce_header(attribute: str, value: Json, what: str) -> Json:
-    return shared(header(PREFIX + attribute, value, f"CloudEvents, binary mode: {what}"))
+def _ce_header(attribute: str, description: str, value: Json | None = None) -> Json:
+    value = value or header_text(3 * MAX_NAME_BYTES)  # percent-encoded
+    return shared(header(PREFIX + attribute, value, f"CloudEvents, binary mode: {description}"))
 
 
-_PERCENT_ENCODED = header_text(3 * MAX_NAME_BYTES)
 CE_HEADERS = (
     _ce_header(
         "specversion",
-        text(const=SPEC_VERSION),
         "the version. Sent together with the other three that are required:"
         f" {', '.join(PREFIX + attribute for attribute in REQUIRED)}.",
+        text(const=SPEC_VERSION),
     ),
-    _ce_header("id", _PERCENT_ENCODED, "with the source, what identifies the event."),
-    _ce_header("source", _PERCENT_ENCODED, "where it happened, a URI reference."),
-    _ce_header("type", _PERCENT_ENCODED, "the event type."),
-    _ce_header("subject", _PERCENT_ENCODED, "what it is about."),
-    _ce_header("time", text(format="date-time"), "when it happened."),
+    _ce_header("id", "with the source, what identifies the event."),
+    _ce_header("source", "where it happened, a URI reference."),
+    _ce_header("type", "the event type."),
+    _ce_header("subject", "what it is about."),
+    _ce_header("time", "when it happened.", text(format="date-time")),
     _ce_header(
         "dataschema",
-        text(format="uri"),
         "the schema of the data. Any other `ce-<name>` is an extension. Values are percent-encoded"
         " UTF-8.",
+        text(format="uri"),
     ),
 )
+_ANYTHING: Json = {"*/*": {}}
+"""Bytes of any type."""
+EVENT_BODY = {
+    **content(_PLAIN_SCHEMA, plain=_PLAIN_EXAMPLE),
+    **content(_CLOUD_EVENT_SCHEMA, CLOUD_EVENT, event=_CLOUD_EVENT_EXAMPLE),
+    **content(_CLOUD_EVENTS_SCHEMA, CLOUD_EVENTS, batch=_CLOUD_EVENTS_EXAMPLE),
+    **_ANYTHING,
+}
+BATCH_BODY = content(_BATCH_SCHEMA, two=_BATCH_EXAMPLE)
+ACCEPTED = content(_ACCEPTED_SCHEMA, accepted=_ACCEPTED_EXAMPLE)
+RESULTS = content(_RESULTS_SCHEMA, results=_RESULTS_EXAMPLE)
+ACCEPTED_OR_RESULTS = content(
+    {"anyOf": [_ACCEPTED_SCHEMA, _RESULTS_SCHEMA]},
+    accepted=_ACCEPTED_EXAMPLE,
+    batch=_RESULTS_EXAMPLE,
+)
+EVENT = {**content(_EVENT_SCHEMA, record=_EVENT_EXAMPLE), CLOUD_EVENT: {}}
+EVENT_PAGE = content(page_of(_EVENT_SCHEMA), page={"items": [_EVENT_EXAMPLE], "cursor": None})
+PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}
+SILVER = content(_SILVER_SCHEMA, result=_SILVER_EXAMPLE)

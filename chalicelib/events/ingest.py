@@ -1,29 +1,29 @@
-"""Ingest: from a request's body to an event that is kept.
+"""Ingest of one event: from a request's body to an event that is stored.
 
-The order of the calls is what promise 1 rests on (ADR 0005). Each line is one AWS call:
+Promise 1 rests on the order of the calls (ADR 0005). Each line is one AWS call:
 
     no key          bronze -> queue -> ledger (ENQUEUED)
     idempotency key bronze -> ledger (RECEIVED: also the check for a duplicate) -> queue
 
-Wherever it stops, an event is either in no place that counts (not acknowledged), or in bronze or in
-the ledger, where `reconcile` finds it. ENQUEUED is written only after the message was sent. If the
-queue does not answer, the event is kept as RECEIVED and acknowledged: `reconcile` sends it.
+Wherever it stops, an event is either not acknowledged, or in bronze or in the ledger, where
+`reconcile` finds it. ENQUEUED is written only after the message was sent. If the queue does not
+answer, the event is stored as RECEIVED and acknowledged: `reconcile` sends it.
 
-Keeping what is refused for its content (promise 4): stored, listed as REJECTED, with the reason.
-
-The same payload refused again is the same rejected event, so a sender that retries for ever fills
-nothing. An identity (an idempotency key) is not used up by what was rejected.
+A payload that is refused for its content is stored too (promise 4), as a REJECTED event with the
+reason. The same payload refused again is the same rejected event, so a sender that retries for
+ever fills nothing. A refusal does not use up an idempotency key.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from chalicelib.aws.sqs import Queue
+from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     FieldError,
@@ -40,8 +40,13 @@ from chalicelib.core.tracing import span
 from chalicelib.events.keys import bronze_key, fits
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
-from chalicelib.events.message import EventMessage, message_for
+from chalicelib.events.message import message_for
 from chalicelib.events.model import DEFAULT_SOURCE, Draft, Event, Record, Status, Step
+
+UNREADABLE = "eventline.unreadable"
+"""The event type of a payload from which no type could be read."""
+_MAX_MESSAGE = 500
+_MAX_FAULTS = 20
 
 
 class CheckSchema(Protocol):
@@ -52,8 +57,8 @@ class CheckSchema(Protocol):
 
 
 class Submission(Struct, frozen=True):
-    """What a sender asks to be kept: `payload` is stored as it is, byte for byte, and `read` makes
-    a draft of it or raises `InvalidRequestError`."""
+    """What a sender submits: `payload` is stored byte for byte, and `read` makes a draft of it or
+    raises `InvalidRequestError`."""
 
     payload: bytes
     content_type: str
@@ -63,14 +68,19 @@ class Submission(Struct, frozen=True):
 
 
 class Receipt(Struct, frozen=True):
-    """The acknowledgement: the event is kept. `replayed` when it was kept before."""
+    """The acknowledgement of a stored event; `replayed` when an earlier request stored it."""
 
     event_id: str
     replayed: bool
 
 
+def _load_none(_event_types: Iterable[str]) -> None:
+    """For a stage without schemas."""
+
+
 class IngestDeps(Struct, frozen=True):
-    """The collaborators of `ingest`."""
+    """The collaborators of `ingest` and `ingest_batch`. `load_schemas` reads the schemas of many
+    types in one call, `each` makes many calls at a time; a batch alone needs them."""
 
     ledger: EventStore
     lake: Lake
@@ -79,13 +89,15 @@ class IngestDeps(Struct, frozen=True):
     max_event_bytes: int
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
+    load_schemas: Callable[[Iterable[str]], None] = _load_none
+    each: Each = in_threads
 
 
 def ingest(submission: Submission, deps: IngestDeps) -> Receipt:
-    """Keep one event and hand it to the worker; three AWS calls.
+    """Store one event and send it to the worker; three AWS calls.
 
     A repeat of an identity costs two or three calls, one more while the first has not been
-    processed. A payload that is refused for its content is kept as REJECTED, two calls, and the
+    processed. A payload that is refused for its content is stored as REJECTED, two calls, and the
     `InvalidRequestError` names it. Raises `PayloadTooLargeError` and `IdempotencyConflictError`
     too; an AWS error passes through, and then nothing was acknowledged.
     """
@@ -95,34 +107,50 @@ def ingest(submission: Submission, deps: IngestDeps) -> Receipt:
 
 
 def _ingest(submission: Submission, deps: IngestDeps) -> Receipt:
-    check_size(submission.payload, deps.max_event_bytes)
+    payload = submission.payload
+    check_size(payload, deps.max_event_bytes)
     draft = event = None
     try:
         draft = submission.read()
         event = _make_event(draft, submission.owner, deps)
         version = check_draft(draft, deps.check_schema)
     except InvalidRequestError as error:
-        if draft and event and draft.identity and _is_repeat(event, deps):
+        if draft and event and draft.identity and _is_repeat(event, draft, deps):
             # It was accepted before its schema came to refuse it.
             return Receipt(event.event_id, replayed=True)
-        now = clock.to_text(deps.now())
-        error.event_id = keep_rejected(submission, draft, error, now, deps.lake, deps.ledger)
+        now, sent_as = clock.to_text(deps.now()), submission.content_type
+        rejected = rejected_event(payload, sent_as, submission.owner, draft, error, now)
+        store_rejected(rejected, payload, error, deps)
         raise
     event = replace(event, schema_version=version)
     if draft.identity is None:
         with span("bronze"):
-            deps.lake.put_bronze(event, submission.payload)
+            deps.lake.put_bronze(event, payload)
         sent_at = _send(event, submission, deps, recorded=True)
         with span("ledger"):
             deps.ledger.add(event, _steps(event, sent_at))
         return Receipt(event.event_id, replayed=False)
-    claimed, before = _claim(event, submission.payload, deps)
-    if before is not None:
-        check_same(before.event, event)
+    claimed, before = _claim(event, payload, deps)
+    if before is not None and not has_content(before.event, draft):
+        raise _conflict()
     if before is None or before.status is Status.RECEIVED:
         # A first request may have died before it sent; if not, the worker drops the repeat.
         _send(claimed, submission, deps, recorded=False)
     return Receipt(event.event_id, replayed=before is not None)
+
+
+def check_size(payload: bytes, limit: int) -> None:
+    """Raise `PayloadTooLargeError` for a payload beyond `limit` bytes."""
+    if len(payload) > limit:
+        raise PayloadTooLargeError(
+            f"the event has {len(payload)} bytes; at most {limit} are accepted"
+        )
+
+
+def check_facts(event: Event) -> None:
+    """Raise `InvalidRequestError` for an event whose metadata S3 has no room for."""
+    if not fits(event):
+        raise InvalidRequestError.at("", "the event's attributes are too long to be kept together")
 
 
 def check_draft(draft: Draft, check_schema: CheckSchema) -> int | None:
@@ -135,31 +163,71 @@ def check_draft(draft: Draft, check_schema: CheckSchema) -> int | None:
         raise SchemaViolationError(error.detail, faults) from error
 
 
-def check_size(payload: bytes, limit: int) -> None:
-    """Raise `PayloadTooLargeError` for a payload beyond `limit` bytes."""
-    if len(payload) > limit:
-        raise PayloadTooLargeError(
-            f"the event has {len(payload)} bytes; at most {limit} are accepted"
-        )
-
-
-def check_same(before: Event, event: Event) -> None:
-    """Raise `IdempotencyConflictError` unless both were sent with the same content."""
-    if not _is_same(before, event):
-        raise _conflict()
-
-
-def _is_same(before: Event, event: Event) -> bool:
+def has_content(event: Event, draft: Draft) -> bool:
+    """Whether a stored event was sent with the content of `draft`."""
     return (
-        before.payload_sha256 == event.payload_sha256
-        and before.event_type == event.event_type
-        and before.cloud_event == event.cloud_event
+        event.payload_sha256 == sha256(draft.payload)
+        and event.event_type == draft.event_type
+        and event.cloud_event == draft.cloud_event
     )
 
 
-def _is_repeat(event: Event, deps: IngestDeps) -> bool:
-    before = deps.ledger.get(event.event_id)
-    return before is not None and _is_same(before.event, event)
+def rejected_event(
+    payload: bytes,
+    content_type: str,
+    owner: str,
+    draft: Draft | None,
+    error: InvalidRequestError,
+    now: str,
+) -> Event:
+    """The event as which a payload refused with `error` is stored, by default in an object of its
+    own; `draft` is None if the payload could not be read."""
+    digest = sha256(payload)
+    known_by = f"{digest}\0{error.code}\0{error.detail}"
+    event_id = keyed_event_id(owner, known_by, kind="rejected")
+    event_type = UNREADABLE if draft is None else draft.event_type
+    key = bronze_key(event_type, now, event_id)
+    if draft is not None:
+        event = draft.to_event(event_id, owner, now, key)
+        return event if fits(event) else replace(event, subject=None, cloud_event=None)
+    return Event(
+        event_id=event_id,
+        event_type=event_type,
+        owner=owner,
+        source=DEFAULT_SOURCE,
+        subject=None,
+        received_at=now,
+        payload_sha256=digest,
+        payload_bytes=len(payload),
+        content_type=content_type,
+        s3_key=key,
+    )
+
+
+def store_rejected(
+    event: Event, payload: bytes, error: InvalidRequestError, deps: IngestDeps
+) -> None:
+    """Store a refused payload and name its event in `error`; two calls. An AWS error passes."""
+    deps.lake.put_bronze(event, payload, rejected=error.code)
+    record_rejected(event, error, deps.ledger)
+    add("Rejected")
+    error.event_id = event.event_id
+
+
+def record_rejected(event: Event, error: InvalidRequestError, ledger: EventStore) -> None:
+    """Enter a rejected event in the ledger; one call."""
+    faults = [asdict(fault) for fault in error.errors[:_MAX_FAULTS]]
+    last_error = {
+        "class": "permanent",
+        "code": error.code,
+        "message": error.detail[:_MAX_MESSAGE],
+        "errors": [{**fault, "detail": fault["detail"][:_MAX_MESSAGE]} for fault in faults],
+    }
+    now = event.received_at
+    steps = [Step(Status.RECEIVED, now), Step(Status.REJECTED, now, f"refused: {error.code}")]
+    ledger.add(event, steps, lastError=last_error)
+    extra = {"eventId": event.event_id, "owner": event.owner, "code": error.code}
+    log.info("event rejected", extra=extra)
 
 
 def _make_event(draft: Draft, owner: str, deps: IngestDeps) -> Event:
@@ -172,25 +240,29 @@ def _make_event(draft: Draft, owner: str, deps: IngestDeps) -> Event:
         event_id = keyed_event_id(owner, identity.key, identity.kind)
     key = bronze_key(draft.event_type, received_at, event_id)
     event = draft.to_event(event_id, owner, received_at, key)
-    if not fits(event):
-        raise InvalidRequestError.at("", "the event's attributes are too long to be kept together")
+    check_facts(event)
     return event
 
 
+def _is_repeat(event: Event, draft: Draft, deps: IngestDeps) -> bool:
+    before = deps.ledger.get(event.event_id)
+    return before is not None and has_content(before.event, draft)
+
+
 def _claim(event: Event, body: bytes, deps: IngestDeps) -> tuple[Event, Record | None]:
-    """Take the id that a key stands for; the event that has it now, and its record if the ledger
-    knew it before."""
+    """Take the id that a key stands for; (the event that has it now, its record if the ledger knew
+    it before)."""
     with span("bronze"):
         is_new = deps.lake.put_bronze(event, body)
     if not is_new:
-        kept = deps.lake.bronze_event(event.s3_key)
-        if kept is None or kept.payload_sha256 != event.payload_sha256:
+        stored = deps.lake.bronze_event(event.s3_key)
+        if stored is None or stored.payload_sha256 != event.payload_sha256:
             # Never point the ledger at another body than the one hashed.
             before = deps.ledger.get(event.event_id)
             if before is None:
                 raise _conflict()
             return before.event, before
-        event = kept
+        event = stored
     with span("ledger"):
         before = deps.ledger.add(event, _steps(event, sent_at=None))
     return (event, None) if before is None else (before.event, before)
@@ -201,13 +273,8 @@ def _send(event: Event, submission: Submission, deps: IngestDeps, recorded: bool
 
     The time is taken before the call, since the worker may be done with the event before it ends.
     """
-    payload, request_id = submission.payload, submission.request_id
     # A repeat may be of an event that came in a batch; that one goes with its unit.
-    body = (
-        EventMessage(event, payload, recorded, request_id).encode()
-        if recorded
-        else message_for(event, payload, request_id)
-    )
+    body = message_for([(event, submission.payload)], submission.request_id, recorded=recorded)
     sent_at = clock.to_text(deps.now())
     try:
         with span("queue"):
@@ -227,77 +294,3 @@ def _steps(event: Event, sent_at: str | None) -> list[Step]:
 
 def _conflict() -> IdempotencyConflictError:
     return IdempotencyConflictError("this idempotency key came before with another body")
-
-
-UNREADABLE = "eventline.unreadable"
-"""The event type of a payload from which no type could be read."""
-_MAX_MESSAGE = 500
-
-
-def keep_rejected(
-    submission: "Submission",
-    draft: Draft | None,
-    error: InvalidRequestError,
-    now: str,
-    lake: Lake,
-    ledger: EventStore,
-) -> str:
-    """Keep a payload that was refused with `error`; the id of the rejected event. Two calls.
-
-    `draft` is None if it could not even be read. An AWS error passes through.
-    """
-    event = rejected_event(submission, draft, error, now)
-    lake.put_bronze(event, submission.payload, rejected=error.code)
-    note_rejected(event, error, now, ledger)
-    add("Rejected")
-    return event.event_id
-
-
-def rejected_event(
-    submission: "Submission", draft: Draft | None, error: InvalidRequestError, now: str
-) -> Event:
-    """The event that a refused payload is kept as; by default in an object of its own."""
-    digest = sha256(submission.payload)
-    known_by = f"{digest}\0{error.code}\0{error.detail}"
-    event_id = keyed_event_id(submission.owner, known_by, kind="rejected")
-    event_type = UNREADABLE if draft is None else draft.event_type
-    key = bronze_key(event_type, now, event_id)
-    if draft is not None:
-        event = draft.to_event(event_id, submission.owner, now, key)
-        return event if fits(event) else replace(event, subject=None, cloud_event=None)
-    return Event(
-        event_id=event_id,
-        event_type=event_type,
-        owner=submission.owner,
-        source=DEFAULT_SOURCE,
-        subject=None,
-        received_at=now,
-        payload_sha256=digest,
-        payload_bytes=len(submission.payload),
-        content_type=submission.content_type,
-        s3_key=key,
-    )
-
-
-def note_rejected(event: Event, error: InvalidRequestError, now: str, ledger: EventStore) -> None:
-    """Enter a rejected event in the ledger; one call."""
-    steps = [
-        Step(Status.RECEIVED, event.received_at),
-        Step(Status.REJECTED, now, f"refused: {error.code}"),
-    ]
-    ledger.add(event, steps, lastError=reason(error))
-    extra = {"eventId": event.event_id, "owner": event.owner, "code": error.code}
-    log.info("event rejected", extra=extra)
-
-
-def reason(error: InvalidRequestError) -> dict[str, Any]:
-    """Why a payload was refused, as the ledger's `lastError`."""
-    return {
-        "class": "permanent",
-        "code": error.code,
-        "message": error.detail[:_MAX_MESSAGE],
-        "errors": [
-            {"pointer": fault.pointer, "detail": fault.detail[:_MAX_MESSAGE]}
-            for fault in error.errors[:20]
-        ],
-    }

@@ -1,422 +1,392 @@
-"""Keeping the items of a batch: bronze, then the ledger, then the queue.
-
-Whatever AWS refuses concerns the items it was asked for; the others go on.
-
-Ingest of many events in one request: each gets a verdict of its own, in order.
+"""Ingest of many events in one request: each item gets a verdict, in order.
 
 One bad item never refuses the others, and a batch can be sent again whole. What is accepted travels
 on in units (ADR 0013):
 
-    known repeats are looked up -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
+    look up known identities -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
 
-As with single events, wherever it stops an event is either not acknowledged, or where `reconcile`
-finds it; if the queue does not answer, events are kept as RECEIVED and acknowledged.
+A fault of AWS fails the items of that call; the others go on. As with single events, wherever it
+stops an event is either not acknowledged, or where `reconcile` finds it; if the queue does not
+answer, events are stored as RECEIVED and acknowledged.
 """
 
-import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
-from typing import NoReturn, Protocol
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from enum import StrEnum
+from itertools import islice
 
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from chalicelib.aws.sqs import Queue
-from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, InvalidRequestError, UnavailableError, is_aws_fault
-from chalicelib.core.ids import keyed_event_id, new_event_id, sha256
+from chalicelib.core.ids import keyed_event_id, new_event_id
 from chalicelib.core.log import log
 from chalicelib.core.metrics import add, note
 from chalicelib.core.tracing import span
-from chalicelib.events.batch import Form, Item, Verdict, as_kept, read_item, split
+from chalicelib.events.batch import Form, as_stored, item_pointer, read_item, split
 from chalicelib.events.ingest import (
-    Submission,
+    IngestDeps,
     check_draft,
-    keep_rejected,
-    note_rejected,
+    check_facts,
+    has_content,
+    record_rejected,
     rejected_event,
+    store_rejected,
 )
-from chalicelib.events.keys import fits, rejected_unit_key
-from chalicelib.events.lake import Lake
-from chalicelib.events.ledger import EventStore
-from chalicelib.events.message import UnitMessage, message_for
+from chalicelib.events.keys import rejected_unit_key
+from chalicelib.events.message import message_for
 from chalicelib.events.model import JSON, Draft, Event, Record, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, plan, to_metadata
-
-
-class BatchProgress(Struct):
-    """How far the keeping of a batch has come."""
-
-    owner: str
-    form: Form
-    request_id: str
-    received_at: str
-    until: datetime
-    faults: list[Exception] = field(default_factory=list)
-    to_send: dict[str, tuple[Event, bytes]] = field(default_factory=dict)
-    """Events that the ledger has as RECEIVED, and their payloads, by id."""
-
-    def new_unit(self, deps: "BatchDeps") -> Unit:
-        unit_id = new_event_id(clock.from_text(self.received_at), deps.random(10))
-        return Unit(unit_id, self.owner, self.received_at, self.form)
-
-    def check_time(self, deps: "BatchDeps") -> None:
-        """Raise `UnavailableError` when there is no time for another call."""
-        if deps.now() > self.until:
-            raise UnavailableError("AWS took too long to keep all of the batch")
-
-    def note(self, error: Exception, items: Sequence[Item]) -> None:
-        """Note that items were not kept; anything but a fault of AWS is raised."""
-        if not (is_aws_fault(error) or isinstance(error, UnavailableError)):
-            raise error
-        log.warning("items not kept", extra={"count": len(items)}, exc_info=error)
-        self.faults.append(error)
-        for item in items:
-            item.fail()
-
-
-def answer_known(item: Item, record: Record, keeping: BatchProgress) -> None:
-    """Answer an item whose identity the ledger knows; one that was refused by a schema that came
-    later is the repeat that it is, too."""
-    before, draft = record.event, item.draft
-    same = (
-        draft is not None
-        and before.payload_sha256 == sha256(item.payload)
-        and before.event_type == draft.event_type
-        and before.cloud_event == draft.cloud_event
-    )
-    if same:
-        item.accept(before.event_id, before=True)
-        if record.status is Status.RECEIVED:
-            # A first request may have died before it sent; if not, the worker drops the repeat.
-            keeping.to_send[before.event_id] = before, item.payload
-    elif item.refusal is None:
-        item.reject_conflict()
-
-
-def reject_as(item: Item, error: InvalidRequestError, event_id: str | None) -> None:
-    """The verdict for an item that was refused with `error`."""
-    item.reject(error.errors or [FieldError("", error.detail)], event_id)
-
-
-def keep_new(items: Sequence[Item], keeping: BatchProgress, deps: "BatchDeps") -> None:
-    """Keep items as events, in units, and give each its verdict."""
-    by_draft = {id(item.draft): item for item in items}
-    drafts = [Checked(item.draft, item.schema_version) for item in items if item.draft]
-    for checked in plan(drafts):
-        members = [by_draft[id(one.draft)] for one in checked]
-        unit = keeping.new_unit(deps)
-        events = make_events(unit, checked)
-        lines, _ = pack([item.payload for item in members])
-        try:
-            keeping.check_time(deps)
-            # The id is new: a file that is there was written by a repetition of this call.
-            with span("bronze"):
-                deps.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
-        except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
-            keeping.note(error, members)
-            continue
-        pairs = list(zip(members, events, strict=True))
-        with span("ledger"):
-            _note_new([pair for pair in pairs if pair[0].event_id is None], keeping, deps)
-            _note_keyed([pair for pair in pairs if pair[0].event_id is not None], keeping, deps)
-
-
-def _note_new(
-    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
-) -> None:
-    """Enter events with new ids in the ledger; one call for `NEW_AT_ONCE`."""
-    for some in _chunks(pairs, deps.ledger.NEW_AT_ONCE):
-        try:
-            keeping.check_time(deps)
-            left = deps.ledger.add_new([event for _, event in some])
-        except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
-            keeping.note(error, [item for item, _ in some])
-            continue
-        missed = [item for item, event in some if event.event_id in left]
-        if missed:
-            keeping.note(UnavailableError("the ledger is being throttled"), missed)
-        for item, event in some:
-            if event.event_id not in left:
-                item.accept(event.event_id)
-                keeping.to_send[event.event_id] = event, item.payload
-
-
-def _note_keyed(
-    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
-) -> None:
-    """Take the ids that identities stand for; one call each."""
-
-    def claim(pair: tuple[Item, Event]) -> Record | Exception | None:
-        _, event = pair
-        try:
-            keeping.check_time(deps)
-            return deps.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
-        except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
-            return error
-
-    for (item, event), before in zip(pairs, deps.each(claim, pairs), strict=True):
-        if isinstance(before, Exception):
-            keeping.note(before, [item])
-        elif before is None or before.event == event:
-            # The latter was written by a repetition of this call.
-            item.accept(event.event_id)
-            keeping.to_send[event.event_id] = event, item.payload
-        else:
-            answer_known(item, before, keeping)
-
-
-def keep_refused(
-    pairs: Sequence[tuple[Item, Event]], keeping: BatchProgress, deps: "BatchDeps"
-) -> None:
-    """Keep refused items as REJECTED events, together in one file, and give each its verdict."""
-    if not pairs:
-        return
-    first = {event.event_id: (item, event) for item, event in reversed(pairs)}
-    unit = keeping.new_unit(deps)
-    key = rejected_unit_key(unit.received_at, unit.unit_id)
-    lines, ranges = pack([item.payload for item, _ in first.values()])
-    kept = {
-        event.event_id: (item, replace(event, s3_key=key, s3_range=within))
-        for (item, event), within in zip(first.values(), ranges, strict=True)
-    }
-    try:
-        keeping.check_time(deps)
-        with span("bronze"):
-            deps.lake.put_unit(key, lines, {**to_metadata(unit, []), "rejected": "true"})
-    except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
-        keeping.note(error, [item for item, _ in pairs])
-        return
-
-    def note(pair: tuple[Item, Event]) -> Exception | None:
-        item, event = pair
-        try:
-            keeping.check_time(deps)
-            if item.refusal is not None:
-                note_rejected(event, item.refusal, keeping.received_at, deps.ledger)
-        except Exception as error:  # noqa: BLE001 - `note` raises what is no fault of AWS
-            return error
-        return None
-
-    with span("ledger"):
-        errors = dict(zip(kept, deps.each(note, kept.values()), strict=True))
-    for item, event in pairs:
-        fault = errors[event.event_id]
-        if fault is not None:
-            keeping.note(fault, [item])
-        elif item.refusal is not None:
-            reject_as(item, item.refusal, event.event_id)
-
-
-def send_kept(keeping: BatchProgress, deps: "BatchDeps") -> None:
-    """Send what the ledger has as RECEIVED, a message for each unit; one call, more where messages
-    are many or long. What the queue does not take is for `reconcile`."""
-    groups: dict[str, list[tuple[Event, bytes]]] = {}
-    for event, payload in keeping.to_send.values():
-        groups.setdefault(event.s3_key, []).append((event, payload))
-    bodies = [_message(group, keeping.request_id) for group in groups.values()]
-    try:
-        with span("queue"):
-            if len(bodies) == 1:
-                deps.queue.send(bodies[0])
-                return
-            codes = deps.queue.send_many(bodies)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        log.warning("events kept but not sent", exc_info=True)
-        return
-    failed = [code for code in codes if code is not None]
-    if failed:
-        log.warning("events kept but not sent", extra={"count": len(failed), "code": failed[0]})
-
-
-def _message(group: Sequence[tuple[Event, bytes]], request_id: str) -> str:
-    event, payload = group[0]
-    if event.s3_range is None:
-        return message_for(event, payload, request_id)
-    events, payloads = zip(*group, strict=True)
-    return UnitMessage(events, payloads, request_id).encode()
-
-
-def _chunks(
-    pairs: Sequence[tuple[Item, Event]], size: int
-) -> Iterator[Sequence[tuple[Item, Event]]]:
-    for start in range(0, len(pairs), size):
-        yield pairs[start : start + size]
-
+from chalicelib.web.media_types import CLOUD_EVENT
 
 PATIENCE = timedelta(seconds=10)
 """After that no further call is begun, so that an answer comes before the gateway's time is up."""
-_CONTENT_TYPES = {Form.PLAIN: JSON, Form.CLOUD_EVENTS: "application/cloudevents+json"}
-
-
-class SchemaChecks(Protocol):
-    """Checks data against the schemas of their types; `SchemaCheck` is one."""
-
-    def load_many(self, event_types: Iterable[str], /) -> None:
-        """Read what is not known of these types."""
-
-    def check(self, event_type: str, data: object, is_json: bool, /) -> int | None:
-        """As `CheckSchema` in `ingest_events`."""
+_CONTENT_TYPES = {Form.PLAIN: JSON, Form.CLOUD_EVENTS: CLOUD_EVENT}
 
 
 class Batch(Struct, frozen=True):
-    """What a sender asks to be kept."""
+    """What a sender submits."""
 
     body: bytes
     form: Form
     owner: str
     request_id: str
 
-    def submission(self, payload: bytes) -> Submission:
-        """A part of it by itself, as what is refused is kept."""
-        return Submission(
-            payload, _CONTENT_TYPES[self.form], self.owner, self.request_id, _never_read
-        )
+
+class Outcome(StrEnum):
+    """What became of an item."""
+
+    ACCEPTED = "accepted"
+    DUPLICATE = "duplicate"
+    """An earlier request stored it, by its key or its CloudEvent's source and id."""
+    REJECTED = "rejected"
+    """Refused for its content. With an event id it is stored as a REJECTED event."""
+    FAILED = "failed"
+    """AWS did not store it; send it again."""
 
 
-class BatchDeps(Struct, frozen=True):
-    """The collaborators of `ingest_batch`; `each` does many calls at a time."""
+class Verdict(Struct, frozen=True, rename={"outcome": "status", "event_id": "eventId"}):
+    """The answer for one item, in JSON as the API shows it. Pointers lead from the body."""
 
-    ledger: EventStore
-    lake: Lake
-    queue: Queue
-    schemas: SchemaChecks
-    max_event_bytes: int
-    now: Callable[[], datetime] = clock.utc_now
-    random: Callable[[int], bytes] = os.urandom
-    each: Each = in_threads
+    index: int
+    outcome: Outcome
+    event_id: str | None = None
+    errors: Sequence[FieldError] = field(default_factory=list)
 
 
-def ingest_batch(batch: Batch, deps: BatchDeps) -> list[Verdict]:
-    """Keep the events of a batch; a verdict for each, in order.
+class Refusal(Struct, frozen=True):
+    """Why an item is refused, and the event as which it is stored."""
+
+    error: InvalidRequestError
+    event: Event
+
+
+class Item(Struct):
+    """One item on its way to a verdict. `payload` is what is stored of it."""
+
+    index: int
+    form: Form
+    payload: bytes
+    draft: Draft | None = None
+    schema_version: int | None = None
+    refusal: Refusal | None = None
+    event_id: str | None = None
+    """The id that its identity stands for; None without one."""
+    leader: "Item | None" = None
+    """The first item with the same identity and payload; this one shares what becomes of it."""
+    to_send: Event | None = None
+    """The event to send to the worker, which the ledger has as RECEIVED."""
+    verdict: Verdict | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether to store it as an event."""
+        return self.verdict is None and self.refusal is None and self.leader is None
+
+    def accept(self, event: Event, *, before: bool = False, send: bool = True) -> None:
+        """It is stored as `event`; `before` when an earlier request did that."""
+        outcome = Outcome.DUPLICATE if before else Outcome.ACCEPTED
+        self.verdict = Verdict(self.index, outcome, event.event_id)
+        self.to_send = event if send else None
+
+    def reject(self, errors: Sequence[FieldError], event_id: str | None = None) -> None:
+        """It is refused, for `errors` that point into the item."""
+        self._answer(Outcome.REJECTED, errors, event_id)
+
+    def reject_as(self, refusal: Refusal) -> None:
+        """It is refused, and stored as the event of `refusal`."""
+        error = refusal.error
+        self.reject(error.errors or [FieldError("", error.detail)], refusal.event.event_id)
+
+    def reject_conflict(self) -> None:
+        """Its identity stands for other content."""
+        identity = "key" if self.form is Form.PLAIN else "source and id"
+        self.reject([FieldError("", f"this {identity} came before with other content")])
+
+    def fail(self) -> None:
+        """AWS did not store it."""
+        detail = "was not kept, since AWS did not answer; send it again"
+        self._answer(Outcome.FAILED, [FieldError("", detail)])
+
+    def follow(self, leader: Verdict) -> None:
+        """The verdict of an item whose leader got that one."""
+        if leader.event_id is not None:
+            self.verdict = Verdict(self.index, Outcome.DUPLICATE, leader.event_id)
+        elif leader.outcome is Outcome.REJECTED:
+            self.reject_conflict()
+        else:
+            self.fail()
+
+    def _answer(
+        self, outcome: Outcome, errors: Sequence[FieldError], event_id: str | None = None
+    ) -> None:
+        place = item_pointer(self.form, self.index)
+        at_body = [FieldError(place + error.pointer, error.detail) for error in errors]
+        self.verdict = Verdict(self.index, outcome, event_id, at_body)
+
+
+def ingest_batch(batch: Batch, deps: IngestDeps) -> list[Verdict]:
+    """Store the events of a batch; a verdict for each item, in order.
 
     AWS calls for a hundred events without keys: one to bronze, four to the ledger, one to the
     queue. An event with a key costs a call to the ledger of its own; a hundred that are repeats,
-    one together. Raises `InvalidRequestError`, the body being kept as REJECTED, when it cannot be
-    taken apart; an AWS error passes through when nothing at all was kept.
+    one together. Raises `InvalidRequestError`, the body being stored as REJECTED, when it cannot be
+    split; an AWS error passes through when nothing at all was stored.
     """
-    items = _take_apart(batch, deps)
-    _read(items, batch.owner, deps)
-    _identify(items, batch.owner)
-    now = deps.now()
-    keeping = BatchProgress(
-        batch.owner, batch.form, batch.request_id, clock.to_text(now), now + PATIENCE
-    )
-    refused = [
-        (item, _as_rejected(item, item.refusal, batch, keeping.received_at))
-        for item in items
-        if item.refusal is not None
-    ]
-    _answer_known(items, refused, keeping, deps)
-    _tell_twins(items)
-    keep_new([item for item in items if item.is_new], keeping, deps)
-    keep_refused([pair for pair in refused if pair[0].verdict is None], keeping, deps)
-    send_kept(keeping, deps)
-    return _verdicts(items, keeping)
+    work = _BatchIngest(batch, deps)
+    work.read()
+    work.answer_known()
+    work.find_leaders()
+    work.store_new()
+    work.store_refused()
+    work.send()
+    return work.verdicts()
 
 
-def _take_apart(batch: Batch, deps: BatchDeps) -> list[Item]:
-    try:
-        payloads = split(batch.body, batch.form)
-    except InvalidRequestError as error:
-        whole, now = batch.submission(batch.body), clock.to_text(deps.now())
-        error.event_id = keep_rejected(whole, None, error, now, deps.lake, deps.ledger)
-        raise
-    return [Item(index, batch.form, payload) for index, payload in enumerate(payloads)]
+class _BatchIngest:
+    """The ingest of one batch: its items, and the faults of AWS so far."""
 
+    def __init__(self, batch: Batch, deps: IngestDeps) -> None:
+        now = deps.now()
+        self._batch = batch
+        self._deps = deps
+        self._received_at = clock.to_text(now)
+        self._until = now + PATIENCE
+        self._faults: list[Exception] = []
+        self._items: list[Item] = []
 
-def _read(items: Sequence[Item], owner: str, deps: BatchDeps) -> None:
-    """Read each item and check it against the schema of its type."""
-    for item in items:
-        size = len(item.payload)
-        if size > deps.max_event_bytes:
-            limit = f"has {size} bytes; at most {deps.max_event_bytes} are accepted"
-            item.reject([FieldError("", limit)])
-            continue
+    def read(self) -> None:
+        """Split the body, read each item and check it against the schema of its type."""
+        batch, limit = self._batch, self._deps.max_event_bytes
         try:
-            item.draft = read_item(item.payload, item.form)
+            payloads = split(batch.body, batch.form)
         except InvalidRequestError as error:
-            item.refusal = error
-            item.payload = as_kept(item.payload, error)
-        else:
-            item.payload = item.draft.payload
-    deps.schemas.load_many({item.draft.event_type for item in items if item.draft})
-    for item in items:
-        if item.draft is not None:
+            store_rejected(self._rejected(batch.body, None, error), batch.body, error, self._deps)
+            raise
+        for index, payload in enumerate(payloads):
+            item = Item(index, batch.form, payload)
+            self._items.append(item)
+            if len(payload) > limit:
+                detail = f"has {len(payload)} bytes; at most {limit} are accepted"
+                item.reject([FieldError("", detail)])
+                continue
             try:
-                item.schema_version = _check(item.draft, owner, deps)
+                item.draft = read_item(payload, batch.form)
+                item.payload = item.draft.payload
             except InvalidRequestError as error:
-                item.refusal = error
+                self._refuse(item, error)
+        drafts = [(item, item.draft) for item in self._items if item.draft]
+        self._deps.load_schemas({draft.event_type for _, draft in drafts})
+        for item, draft in drafts:
+            try:
+                facts = replace(draft, payload=b"")
+                check_facts(facts.to_event("", batch.owner, self._received_at, ""))
+                item.schema_version = check_draft(draft, self._deps.check_schema)
+            except InvalidRequestError as error:
+                self._refuse(item, error)
+            if draft.identity is not None:
+                item.event_id = keyed_event_id(batch.owner, draft.identity.key, draft.identity.kind)
 
+    def answer_known(self) -> None:
+        """Answer what the ledger has already, without a write; one call for a hundred ids."""
+        ids = {item.event_id for item in self._items if item.event_id is not None}
+        ids |= {item.refusal.event.event_id for item in self._items if item.refusal}
+        known = self._deps.ledger.get_many(sorted(ids))
+        for item in self._items:
+            record = known.get(item.event_id or "")
+            if record is not None:
+                self._answer(item, record)
+            if item.verdict is None and item.refusal and item.refusal.event.event_id in known:
+                item.reject_as(item.refusal)
 
-def _check(draft: Draft, owner: str, deps: BatchDeps) -> int | None:
-    facts = replace(draft, payload=b"")
-    if not fits(facts.to_event("", owner, clock.to_text(deps.now()), "")):
-        raise InvalidRequestError.at("", "the event's attributes are too long to be kept together")
-    return check_draft(draft, deps.schemas.check)
+    def find_leaders(self) -> None:
+        """Find the items of one identity; of those that are new, the first counts."""
+        leaders: dict[str, Item] = {}
+        for item in self._items:
+            if item.event_id is None or not item.is_new:
+                continue
+            leader = leaders.setdefault(item.event_id, item)
+            if leader.payload != item.payload:
+                item.reject_conflict()
+            elif leader is not item:
+                item.leader = leader
 
+    def store_new(self) -> None:
+        """Store new items as events, in units."""
+        new = [(item, item.draft) for item in self._items if item.is_new and item.draft]
+        items = iter([item for item, _ in new])
+        for checked in plan(Checked(draft, item.schema_version) for item, draft in new):
+            members = list(islice(items, len(checked)))
+            unit = self._new_unit()
+            pairs = list(zip(members, make_events(unit, checked), strict=True))
+            lines, _ = pack([item.payload for item in members])
+            with self._attempt(members):
+                self._check_time()
+                # The id is new: a file that is there was written by a repetition of this call.
+                with span("bronze"):
+                    self._deps.lake.put_unit(unit.key, lines, to_metadata(unit, checked))
+                with span("ledger"):
+                    self._record_new([pair for pair in pairs if pair[0].event_id is None])
+                    keyed = [pair for pair in pairs if pair[0].event_id is not None]
+                    self._deps.each(self._record_keyed, keyed)
 
-def _identify(items: Sequence[Item], owner: str) -> None:
-    """Find the ids that identities stand for."""
-    for item in items:
-        identity = item.draft.identity if item.draft else None
-        if identity is not None:
-            item.event_id = keyed_event_id(owner, identity.key, identity.kind)
+    def store_refused(self) -> None:
+        """Store refused items as REJECTED events, together in one file."""
+        groups: dict[str, tuple[Refusal, list[Item]]] = {}
+        for item in self._items:
+            if item.verdict is None and item.refusal:
+                key = item.refusal.event.event_id
+                groups.setdefault(key, (item.refusal, []))[1].append(item)
+        if not groups:
+            return
+        unit = self._new_unit()
+        key = rejected_unit_key(unit.received_at, unit.unit_id)
+        lines, ranges = pack([items[0].payload for _, items in groups.values()])
 
+        def record(entry: tuple[tuple[Refusal, list[Item]], str]) -> None:
+            (refusal, items), byte_range = entry
+            event = replace(refusal.event, s3_key=key, s3_range=byte_range)
+            with self._attempt(items):
+                self._check_time()
+                record_rejected(event, refusal.error, self._deps.ledger)
+                for item in items:
+                    item.reject_as(refusal)
 
-def _tell_twins(items: Sequence[Item]) -> None:
-    """Find who has the same identity in this batch; of those that are new, the first counts."""
-    leaders: dict[str, Item] = {}
-    for item in items:
-        if item.event_id is None or not item.is_new:
-            continue
-        leader = leaders.setdefault(item.event_id, item)
-        if leader.payload != item.payload:
+        with self._attempt([item for _, items in groups.values() for item in items]):
+            self._check_time()
+            with span("bronze"):
+                metadata = {**to_metadata(unit, []), "rejected": "true"}
+                self._deps.lake.put_unit(key, lines, metadata)
+            with span("ledger"):
+                self._deps.each(record, zip(groups.values(), ranges, strict=True))
+
+    def send(self) -> None:
+        """Send what the ledger has as RECEIVED, a message for each unit; one call, more where
+        messages are many or long. `reconcile` sends what the queue does not take."""
+        request_id = self._batch.request_id
+        units: dict[str, dict[str, tuple[Event, bytes]]] = {}
+        for item in self._items:
+            if item.to_send is not None:
+                unit = units.setdefault(item.to_send.s3_key, {})
+                unit[item.to_send.event_id] = item.to_send, item.payload
+        bodies = [message_for(list(unit.values()), request_id) for unit in units.values()]
+        try:
+            with span("queue"):
+                if len(bodies) == 1:
+                    self._deps.queue.send(bodies[0])
+                    return
+                codes = self._deps.queue.send_many(bodies)
+        except Exception as error:
+            if not is_aws_fault(error):
+                raise
+            log.warning("events kept but not sent", exc_info=True)
+            return
+        failed = [code for code in codes if code is not None]
+        if failed:
+            log.warning("events kept but not sent", extra={"count": len(failed), "code": failed[0]})
+
+    def verdicts(self) -> list[Verdict]:
+        """The verdicts in order, counted. Raises the first fault when nothing is stored."""
+        for item in self._items:
+            if item.leader is not None and item.leader.verdict is not None:
+                item.follow(item.leader.verdict)
+        verdicts = [item.verdict for item in self._items if item.verdict is not None]
+        note(items=len(self._items), **Counter(str(verdict.outcome) for verdict in verdicts))
+        stored = [verdict.outcome for verdict in verdicts if verdict.event_id is not None]
+        for outcome, number in Counter(stored).items():
+            add(outcome.capitalize(), number)
+        if self._faults and not stored:
+            raise self._faults[0]
+        return verdicts
+
+    @contextmanager
+    def _attempt(self, items: Sequence[Item]) -> Iterator[None]:
+        """Make AWS calls for `items`: a fault of AWS fails them, and the block ends there."""
+        try:
+            yield
+        except Exception as error:
+            if not (is_aws_fault(error) or isinstance(error, UnavailableError)):
+                raise
+            self._fail(items, error)
+
+    def _check_time(self) -> None:
+        """Raise `UnavailableError` when there is no time for another call."""
+        if self._deps.now() > self._until:
+            raise UnavailableError("AWS took too long to keep all of the batch")
+
+    def _fail(self, items: Sequence[Item], error: Exception) -> None:
+        log.warning("items not kept", extra={"count": len(items)}, exc_info=error)
+        self._faults.append(error)
+        for item in items:
+            item.fail()
+
+    def _rejected(self, payload: bytes, draft: Draft | None, error: InvalidRequestError) -> Event:
+        batch, now = self._batch, self._received_at
+        content_type = _CONTENT_TYPES[batch.form]
+        return rejected_event(payload, content_type, batch.owner, draft, error, now)
+
+    def _refuse(self, item: Item, error: InvalidRequestError) -> None:
+        item.payload = as_stored(item.payload, error)
+        item.refusal = Refusal(error, self._rejected(item.payload, item.draft, error))
+
+    def _new_unit(self) -> Unit:
+        unit_id = new_event_id(clock.from_text(self._received_at), self._deps.random(10))
+        return Unit(unit_id, self._batch.owner, self._received_at, self._batch.form)
+
+    def _record_new(self, pairs: Sequence[tuple[Item, Event]]) -> None:
+        """Enter events with new ids in the ledger; one call for `NEW_AT_ONCE`."""
+        size = self._deps.ledger.NEW_AT_ONCE
+        for some in (pairs[start : start + size] for start in range(0, len(pairs), size)):
+            with self._attempt([item for item, _ in some]):
+                self._check_time()
+                left = self._deps.ledger.add_new([event for _, event in some])
+                for item, event in some:
+                    if event.event_id not in left:
+                        item.accept(event)
+            missed = [item for item, _ in some if item.verdict is None]
+            if missed:
+                self._fail(missed, UnavailableError("the ledger is being throttled"))
+
+    def _record_keyed(self, pair: tuple[Item, Event]) -> None:
+        """Take the id that an identity stands for; one call."""
+        item, event = pair
+        with self._attempt([item]):
+            self._check_time()
+            before = self._deps.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
+            if before is None or before.event == event:
+                # The latter was written by a repetition of this call.
+                item.accept(event)
+            else:
+                self._answer(item, before)
+
+    def _answer(self, item: Item, record: Record) -> None:
+        """Answer an item whose identity the ledger knows. A repeat is one even if a schema that
+        came later refuses it."""
+        if item.draft is not None and has_content(record.event, item.draft):
+            # A first request may have died before it sent; if not, the worker drops the repeat.
+            item.accept(record.event, before=True, send=record.status is Status.RECEIVED)
+        elif item.refusal is None:
             item.reject_conflict()
-        elif leader is not item:
-            item.leader = leader
-
-
-def _as_rejected(item: Item, error: InvalidRequestError, batch: Batch, now: str) -> Event:
-    return rejected_event(batch.submission(item.payload), item.draft, error, now)
-
-
-def _answer_known(
-    items: Sequence[Item],
-    refused: Sequence[tuple[Item, Event]],
-    keeping: BatchProgress,
-    deps: BatchDeps,
-) -> None:
-    """Answer what the ledger has already, without a write; one call for a hundred ids."""
-    ids = {item.event_id for item in items if item.event_id is not None}
-    known = deps.ledger.get_many(sorted(ids | {event.event_id for _, event in refused}))
-    for item in items:
-        record = known.get(item.event_id or "")
-        if record is not None:
-            answer_known(item, record, keeping)
-    for item, event in refused:
-        if event.event_id in known and item.verdict is None and item.refusal is not None:
-            reject_as(item, item.refusal, event.event_id)
-
-
-def _verdicts(items: Sequence[Item], keeping: BatchProgress) -> list[Verdict]:
-    for item in items:
-        if item.leader is not None and item.leader.verdict is not None:
-            item.follow(item.leader.verdict)
-    verdicts = [item.verdict for item in items if item.verdict is not None]
-    counts = Counter(str(verdict.outcome) for verdict in verdicts)
-    note(items=len(items), **counts)
-    kept = Counter(verdict.outcome for verdict in verdicts if verdict.event_id is not None)
-    for outcome, number in kept.items():
-        add(outcome.capitalize(), number)
-    if keeping.faults and all(verdict.event_id is None for verdict in verdicts):
-        raise keeping.faults[0]
-    return verdicts
-
-
-def _never_read() -> NoReturn:
-    raise AssertionError("a part of a batch is read with its batch")

@@ -1,19 +1,18 @@
-"""What travels on the events queue: an event's facts, and its payload when that is small.
+"""The messages of the events queue: an event's facts, and its payload when that is small.
 
 One event is `{"v":1,"event":{...},"payload":"...","recorded":true,"requestId":"..."}`, a unit of
 many `{"v":1,"events":[{...}],"payloads":["..."],"requestId":"..."}`, the next step of a bulk replay
-`{"v":1,"replay":{"id":"...","step":3}}`. A message stays below 64 KB,
-the unit in which SQS counts requests (Amazon SQS pricing), if it can: beyond it, reading payloads
-from bronze costs less than sending them along.
+`{"v":1,"replay":{"id":"...","step":3}}`. A message stays below 64 KB, the unit in which SQS counts
+requests (Amazon SQS pricing), if it can: beyond it, reading payloads from bronze costs less than
+sending them along.
 """
 
 import base64
-import binascii
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
 
-from msgspec import Struct
+from msgspec import Meta, Struct, convert, to_builtins
 
 from chalicelib.core.errors import ForeignMessageError
 from chalicelib.core.ids import is_event_id, sha256
@@ -23,15 +22,13 @@ from chalicelib.events.model import Event
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 64 * 1024
-MAX_UNIT_BYTES = 256 * 1024
-"""The largest message of a unit, with the facts of all its events."""
 _SHARED = ("owner", "receivedAt", "contentType", "s3Key")
 
 
 class EventMessage(Struct, frozen=True):
     """One event to process. `payload` None means: read it from bronze. `recorded` says whether the
     ledger had the ENQUEUED step when this was sent; if not, the worker adds it. `attempts` counts
-    those made before this message, in a unit that the event has left."""
+    those made before this message, in the unit that the event was detached from."""
 
     event: Event
     payload: bytes | None
@@ -50,8 +47,7 @@ class EventMessage(Struct, frozen=True):
         }
         if self.payload is None or len(self.payload) > MAX_MESSAGE_BYTES:
             return dump_json(fields)
-        whole = dump_json({**fields, **_written(self.payload)})
-        return whole if len(whole) <= MAX_MESSAGE_BYTES else dump_json(fields)
+        return _dump(fields, _payload_field(self.payload))
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "EventMessage":
@@ -85,11 +81,10 @@ class UnitMessage(Struct, frozen=True):
             for event in self.events
         ]
         fields = {"v": VERSION, "shared": shared, "events": facts, "requestId": self.request_id}
-        if self.payloads is None or sum(map(len, self.payloads)) > MAX_MESSAGE_BYTES:
+        payloads = self.payloads
+        if payloads is None or sum(map(len, payloads)) > MAX_MESSAGE_BYTES:
             return dump_json(fields)
-        texts = [payload.decode() for payload in self.payloads]
-        whole = dump_json({**fields, "payloads": texts})
-        return whole if len(whole) <= MAX_MESSAGE_BYTES else dump_json(fields)
+        return _dump(fields, {"payloads": [payload.decode() for payload in payloads]})
 
     @classmethod
     def from_fields(cls, fields: Mapping[str, Any]) -> "UnitMessage":
@@ -98,49 +93,41 @@ class UnitMessage(Struct, frozen=True):
         events = tuple(Event.from_dict({**shared, **facts}) for facts in fields["events"])
         texts = fields.get("payloads")
         payloads = None if texts is None else tuple(text.encode() for text in texts)
-        if not events or any(event.s3_range is None for event in events):
-            raise ValueError("no events of a unit")
-        if len({event.s3_key for event in events}) != 1:
-            raise ValueError("events of several units")
-        if parse_unit_key(events[0].s3_key) is None or _repeats(events):
-            raise ValueError("not a unit")
+        ids, keys = {event.event_id for event in events}, {event.s3_key for event in events}
+        if len(ids) != len(events) or any(event.s3_range is None for event in events):
+            raise ValueError("not the events of a unit")
+        if len(keys) != 1 or parse_unit_key(events[0].s3_key) is None:
+            raise ValueError("not the events of one unit")
         hashes = [event.payload_sha256 for event in events]
         if payloads is not None and [sha256(payload) for payload in payloads] != hashes:
             raise ForeignMessageError("the payloads are not those that were received")
         return cls(events, payloads, str(fields["requestId"]))
 
 
-class ReplayMessage(Struct, frozen=True):
+class ReplayMessage(Struct, frozen=True, rename={"replay_id": "id"}):
     """The order to take a step of a bulk replay."""
 
     replay_id: str
-    step: int
+    step: Annotated[int, Meta(ge=0)]
 
     def encode(self) -> str:
         """The message's body."""
-        return dump_json({"v": VERSION, "replay": {"id": self.replay_id, "step": self.step}})
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> "ReplayMessage":
-        """The message of a replay. Raises as `decode_message` says, or what a lookup raises."""
-        replay_id, step = fields["replay"]["id"], fields["replay"]["step"]
-        if not isinstance(replay_id, str) or not is_event_id(replay_id):
-            raise ValueError("no replay's id")
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise ValueError("no step")
-        return cls(replay_id, step)
+        return dump_json({"v": VERSION, "replay": to_builtins(self)})
 
 
 Message = EventMessage | UnitMessage | ReplayMessage
 
 
-def message_for(event: Event, payload: bytes | None, request_id: str) -> str:
-    """The body that sends an event which the ledger has as RECEIVED: one of a unit is never sent
-    alone (ADR 0013)."""
+def message_for(
+    pairs: Sequence[tuple[Event, bytes]], request_id: str, *, recorded: bool = False
+) -> str:
+    """The body that sends new events, with their payloads, to the worker: one event, or some of one
+    unit. An event of a unit is never sent alone (ADR 0013)."""
+    event, payload = pairs[0]
     if event.s3_range is None:
-        return EventMessage(event, payload, recorded=False, request_id=request_id).encode()
-    payloads = None if payload is None else (payload,)
-    return UnitMessage((event,), payloads, request_id).encode()
+        return EventMessage(event, payload, recorded, request_id).encode()
+    events, payloads = zip(*pairs, strict=True)
+    return UnitMessage(events, payloads, request_id).encode()
 
 
 def decode_message(body: str) -> Message:
@@ -149,19 +136,24 @@ def decode_message(body: str) -> Message:
         fields = json.loads(body)
         if fields["v"] != VERSION:
             raise ForeignMessageError(f"a message of version {fields['v']!r:.20}")
-        if "replay" in fields:
-            return ReplayMessage.from_fields(fields)
-        kind = UnitMessage if "events" in fields else EventMessage
-        return kind.from_fields(fields)
+        if "replay" not in fields:
+            kind = UnitMessage if "events" in fields else EventMessage
+            return kind.from_fields(fields)
+        step = convert(fields["replay"], ReplayMessage)
+        if not is_event_id(step.replay_id):
+            raise ValueError("not a replay's id")
+        return step
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ForeignMessageError("not a message of this platform") from error
 
 
-def _repeats(events: tuple[Event, ...]) -> bool:
-    return len({event.event_id for event in events}) != len(events)
+def _dump(fields: Mapping[str, Any], payloads: Mapping[str, Any]) -> str:
+    """The fields as JSON, with the payloads if that is not too large."""
+    whole = dump_json({**fields, **payloads})
+    return whole if len(whole) <= MAX_MESSAGE_BYTES else dump_json(fields)
 
 
-def _written(payload: bytes) -> dict[str, str]:
+def _payload_field(payload: bytes) -> dict[str, str]:
     try:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:
@@ -170,9 +162,6 @@ def _written(payload: bytes) -> dict[str, str]:
 
 def _read_payload(fields: Mapping[str, Any]) -> bytes | None:
     if "payload64" in fields:
-        try:
-            return base64.b64decode(fields["payload64"], validate=True)
-        except binascii.Error as error:
-            raise ValueError("payload64") from error
+        return base64.b64decode(fields["payload64"], validate=True)
     text = fields.get("payload")
     return None if text is None else bytes(text.encode())

@@ -2,13 +2,12 @@
 
 A unit is one file in bronze, one message, and one file in silver for each event type; only the
 ledger is written for every event. Files are NDJSON; a place in one is an HTTP range (RFC 9110,
-section 14.1.2), without the line break. From the bronze file alone, with its metadata, every event
-of the unit can be made again.
+section 14.1.2), without the line break. The bronze file and its metadata are enough to make every
+event of the unit again.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 from urllib.parse import quote, unquote
 
 from msgspec import Struct
@@ -24,12 +23,12 @@ MAX_EVENTS = 100
 MAX_FACTS_BYTES = 224 * 1024
 """Room for the facts of a unit's events in its message, which SQS takes up to 256 KB."""
 _FIXED_FACTS_BYTES = 512
-"""More than what the facts of an event take that have a fixed length."""
+"""More than an event's other facts take, which have a fixed length."""
 _OWNER, _RECEIVED, _FORM, _VERSIONS = "owner", "received-at", "form", "schema-versions"
 
 
 class Unit(Struct, frozen=True):
-    """What the events of a unit share."""
+    """What the events of a unit share; `key` is that of its bronze file."""
 
     unit_id: str
     owner: str
@@ -38,7 +37,6 @@ class Unit(Struct, frozen=True):
 
     @property
     def key(self) -> str:
-        """Where its payloads lie in bronze."""
         return unit_bronze_key(self.received_at, self.unit_id)
 
 
@@ -71,9 +69,9 @@ def unpack(body: bytes) -> list[tuple[bytes, str]]:
     return list(zip(lines, pack(lines)[1], strict=True))
 
 
-def part(body: bytes, within: str) -> bytes:
-    """The bytes that a range (`bytes=0-41`) names."""
-    first, last = within.removeprefix("bytes=").split("-")
+def part(body: bytes, byte_range: str) -> bytes:
+    """The bytes of a range (`bytes=0-41`)."""
+    first, last = byte_range.removeprefix("bytes=").split("-")
     return body[int(first) : int(last) + 1]
 
 
@@ -83,8 +81,8 @@ def plan(items: Iterable[Checked]) -> list[list[Checked]]:
     room = 0
     for item in items:
         draft = item.draft
-        told = [draft.event_type, draft.source, draft.subject, draft.cloud_event]
-        size = _FIXED_FACTS_BYTES + len(dump_json(told))
+        facts = [draft.event_type, draft.source, draft.subject, draft.cloud_event]
+        size = _FIXED_FACTS_BYTES + len(dump_json(facts))
         if not units or len(units[-1]) == MAX_EVENTS or size > room:
             units.append([])
             room = MAX_FACTS_BYTES
@@ -102,20 +100,17 @@ def make_events(unit: Unit, items: Sequence[Checked]) -> list[Event]:
             unit.owner,
             unit.received_at,
             unit.key,
-            s3_range=within,
+            s3_range=byte_range,
             schema_version=item.schema_version,
         )
-        for line, (item, within) in enumerate(zip(items, ranges, strict=True))
+        for line, (item, byte_range) in enumerate(zip(items, ranges, strict=True))
     ]
 
 
 def to_metadata(unit: Unit, items: Sequence[Checked]) -> dict[str, str]:
-    """What the bronze file says of its events beside their payloads."""
-    metadata = {
-        _OWNER: quote(unit.owner, safe="/:"),
-        _RECEIVED: unit.received_at,
-        _FORM: str(unit.form),
-    }
+    """The metadata of the bronze file: what its events have beside their payloads."""
+    owner = quote(unit.owner, safe="/:")
+    metadata = {_OWNER: owner, _RECEIVED: unit.received_at, _FORM: str(unit.form)}
     versions = [item.schema_version for item in items]
     if any(versions):
         metadata[_VERSIONS] = ",".join(str(version or "") for version in versions)
@@ -124,15 +119,11 @@ def to_metadata(unit: Unit, items: Sequence[Checked]) -> dict[str, str]:
 
 def read_unit(key: str, metadata: Mapping[str, str], body: bytes) -> list[Event] | None:
     """The events of a bronze file; None when ingest did not write it."""
-    unit_id = parse_unit_key(key)
+    unit_id = parse_unit_key(key) or ""
     lines = [line for line, _ in unpack(body)]
     try:
-        unit = Unit(
-            unit_id or "",
-            unquote(metadata[_OWNER]),
-            metadata[_RECEIVED],
-            Form(metadata[_FORM]),
-        )
+        owner, form = unquote(metadata[_OWNER]), Form(metadata[_FORM])
+        unit = Unit(unit_id, owner, metadata[_RECEIVED], form)
         texts = metadata[_VERSIONS].split(",") if _VERSIONS in metadata else [""] * len(lines)
         items = [
             Checked(read_item(line, unit.form), int(text) if text else None)
@@ -150,20 +141,17 @@ def silver_file_key(event: Event) -> str:
 
 
 def read_members(body: bytes) -> dict[str, Member]:
-    """Who is in a silver file, by event id."""
-    members = {}
-    for line, within in unpack(body):
-        document: Any = json.loads(line)
-        members[document["eventId"]] = Member(document["processedAt"], within)
-    return members
+    """The members of a silver file, by event id."""
+    lines = [(json.loads(line), byte_range) for line, byte_range in unpack(body)]
+    return {line["eventId"]: Member(line["processedAt"], place) for line, place in lines}
 
 
 def may_go_alone(record: Record) -> bool:
     """Whether an event may be sent in a message of its own: it never was in a unit, it is a replay
-    (whose id is in no unit), or the ledger says that it has left its unit: an attempt at it has
-    failed, and that is noted only once the unit's silver file cannot hold it any more."""
-    has_left = record.attempts > 0 and record.last_error is not None
-    return record.event.s3_range is None or record.replay_of is not None or has_left
+    (whose id is in no unit), or it was detached from its unit: an attempt at it has failed, which
+    the ledger gets only once the unit's silver file cannot hold it any more."""
+    is_detached = record.attempts > 0 and record.last_error is not None
+    return record.event.s3_range is None or record.replay_of is not None or is_detached
 
 
 def _event_id(unit: Unit, line: int, draft: Draft) -> str:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
-from chalicelib.events.batch import MAX_ITEMS, Form, as_kept, one_line, read_item, split
+from chalicelib.events.batch import MAX_ITEMS, Form, as_stored, one_line, read_item, split
 from chalicelib.events.model import Identity
 
 WORST_SECONDS = 3.0
@@ -69,7 +69,7 @@ def test_what_nobody_could_read_alike_is_refused_alone(bad: bytes) -> None:
     assert items == [good, bad, good]
     with pytest.raises(InvalidJsonError) as caught:
         read_item(bad, Form.PLAIN)
-    assert as_kept(bad, caught.value) == bad
+    assert as_stored(bad, caught.value) == bad
 
 
 @pytest.mark.parametrize(

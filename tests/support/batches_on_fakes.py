@@ -6,8 +6,9 @@ from typing import Any
 
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import FieldError, SchemaViolationError
-from chalicelib.events.batch import Form, Verdict
-from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
+from chalicelib.events.batch import Form
+from chalicelib.events.ingest import IngestDeps
+from chalicelib.events.ingest_batch import Batch, Verdict, ingest_batch
 from chalicelib.events.message import UnitMessage, decode_message
 from tests.support.factories import Clock, unique
 from tests.support.fake_lake import FakeLake
@@ -50,11 +51,12 @@ class Platform:
     def take(self, body: bytes, form: Form = Form.PLAIN, owner: str = "alice") -> list[Verdict]:
         """What becomes of a body."""
         self.aws.calls.clear()
-        deps = BatchDeps(
+        deps = IngestDeps(
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
-            schemas=self.schemas,
+            check_schema=self.schemas.check,
+            load_schemas=self.schemas.load_many,
             max_event_bytes=LIMIT,
             now=self.clock,
             random=lambda count: next(self._numbers).to_bytes(count, "big"),

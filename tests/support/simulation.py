@@ -5,17 +5,17 @@ when all has come to rest.
 """
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
-from chalicelib.events.batch import Form, Outcome
+from chalicelib.events.batch import Form
 from chalicelib.events.finish import WorkerDeps
 from chalicelib.events.ingest import IngestDeps, Receipt, ingest
-from chalicelib.events.ingest_batch import Batch, BatchDeps, ingest_batch
+from chalicelib.events.ingest_batch import Batch, Outcome, ingest_batch
 from chalicelib.events.keys import parse_bronze_key
 from chalicelib.events.message import ReplayMessage, UnitMessage, decode_message
 from chalicelib.events.model import OPEN, Record, Status
@@ -224,11 +224,11 @@ class World:
         self.note(f"acknowledged {receipt.event_id} for {send}")
 
     def _send_batch(self, job: SendBatch) -> None:
-        deps = BatchDeps(
+        deps = IngestDeps(
             ledger=self.ledger,
             lake=self.lake,
             queue=self.queue,
-            schemas=NoSchemas(),
+            check_schema=no_schema,
             max_event_bytes=10_000,
             now=self.clock,
             random=lambda count: next(self._randoms).to_bytes(count, "big"),
@@ -317,16 +317,6 @@ class World:
             events = read_unit(place[1], file.metadata, file.body) or ()
             named += [event.event_id for event in events]
         return open_ones + [id_ for id_ in named if id_ not in self.aws.records]
-
-
-class NoSchemas:
-    """The checks of a stage that has no schemas."""
-
-    def load_many(self, event_types: Iterable[str], /) -> None:
-        """There are none."""
-
-    def check(self, event_type: str, data: object, is_json: bool, /) -> int | None:
-        return None
 
 
 def _key(body: bytes) -> str | None:
