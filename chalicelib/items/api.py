@@ -16,7 +16,7 @@ from chalicelib.items.model import (
     revisions_to_change,
 )
 from chalicelib.items.subscriptions import CONFIRMED, ENDPOINTS, PENDING, SubscriptionDeps
-from chalicelib.web.body import read_body
+from chalicelib.web.body import check_body, faults_of, refuse
 from chalicelib.web.describe import (
     ETAG,
     EVENT_ID,
@@ -113,34 +113,28 @@ _SUBSCRIPTION_EXAMPLE = {
     "createdAt": MOMENT,
 }
 _PROTOCOLS = {"type": "string", "enum": list(ENDPOINTS)}
-_ORDER = component(
-    "SubscriptionOrder",
-    order(
-        {
-            "protocol": {**_PROTOCOLS, "description": f"must be one of {', '.join(ENDPOINTS)}"},
-            "endpoint": {
-                "description": "Who gets the messages, in a form that depends on the protocol."
-            },
-        },
-        ["protocol"],
-        allOf=[
-            {
-                "if": {"required": ["protocol"], "properties": {"protocol": {"const": protocol}}},
-                "then": {
-                    "required": ["endpoint"],
-                    "properties": {
-                        "endpoint": text(
-                            f"must be {endpoint.words}",
-                            maxLength=endpoint.max_characters,
-                            pattern=endpoint.pattern,
-                        )
-                    },
-                },
-            }
-            for protocol, endpoint in ENDPOINTS.items()
-        ],
-    ),
+_ANY_ORDER = order(
+    {
+        "protocol": {**_PROTOCOLS, "description": f"must be one of {', '.join(ENDPOINTS)}"},
+        "endpoint": {},
+    },
+    ["protocol"],
 )
+_ORDERS = {
+    protocol: order(
+        {
+            "protocol": text(const=protocol),
+            "endpoint": text(
+                f"must be {endpoint.words}",
+                maxLength=endpoint.max_characters,
+                pattern=endpoint.pattern,
+            ),
+        },
+        ["protocol", "endpoint"],
+    )
+    for protocol, endpoint in ENDPOINTS.items()
+}
+_ORDER = component("SubscriptionOrder", {"oneOf": list(_ORDERS.values())})
 _SUBSCRIPTION = component(
     "Subscription",
     record(
@@ -285,9 +279,12 @@ def delete_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
 
 
 def post_subscription(request: Request, deps: SubscriptionDeps) -> Response:
-    """`POST /subscriptions`: the same endpoint again is the same subscription."""
+    """`POST /subscriptions`: the protocol says what the endpoint must look like."""
     request.check_json()
-    body = read_body(request, _ORDER.value, "the subscription cannot be made")
+    body, faults = check_body(request, _ANY_ORDER)
+    if not any(fault.pointer == "/protocol" for fault in faults):
+        faults = faults_of(body, _ORDERS[body["protocol"]])
+    refuse("the subscription cannot be made", faults)
     owner, protocol, endpoint = request.caller.owner, body["protocol"], body["endpoint"]
     made = subscriptions.subscribe(owner, protocol, endpoint, deps)
     return created(made.to_dict(), f"/subscriptions/{made.subscription_id}")
