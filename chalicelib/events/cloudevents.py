@@ -92,8 +92,8 @@ def make_draft(
     data: tuple[Any, bool],
     identity: Identity | None,
 ) -> Draft:
-    """The draft of an event whose attributes have no fault. The specification's own identity,
-    source and id, is used where the sender gave no key."""
+    """The draft of an event, from attributes without a fault. Without the sender's own key, its
+    identity is the specification's: source and id."""
     source, event_id = attributes["source"], attributes["id"]
     return Draft(
         payload=payload,
@@ -114,14 +114,14 @@ def escape(name: str) -> str:
 
 
 def read_structured(body: bytes, identity: Identity | None = None) -> Draft:
-    """One event in the JSON format; `body` is kept as its payload. Raises `InvalidJsonError`, or
+    """One event in the JSON format; `body` is its payload. Raises `InvalidJsonError`, or
     one `InvalidRequestError` with every fault."""
     return read_structured_value(parse_json(body), body, identity)
 
 
 def read_structured_value(value: Any, payload: bytes, identity: Identity | None = None) -> Draft:
-    """The same of a `value` that was parsed before, an element of a batch: pointers lead from the
-    element, `payload` is what is kept of it."""
+    """The same for a `value` that was parsed before, an element of a batch: pointers lead from the
+    element, `payload` is stored of it."""
     if not isinstance(value, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     # An attribute that is null is not set (JSON event format, section 2.2).
@@ -166,8 +166,8 @@ def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload:
     """A stored event in the JSON format (`application/cloudevents+json`).
 
     A structured event is its payload, byte for byte. JSON data are written as they were sent,
-    text in UTF-8 as a string, everything else as base64. Of an event that was no CloudEvent
-    (`cloud_event` is None), the id is ours and the time is that of receipt.
+    text in UTF-8 as a string, everything else as base64. A plain event (`cloud_event` is None) gets
+    its event id as id and the time of its receipt.
     """
     if media_type(event.content_type) == STRUCTURED:
         return payload
@@ -191,7 +191,7 @@ def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload:
 
 
 def media_type(content_type: str | None) -> str | None:
-    """`type/subtype` in lower case, without parameters; None for what is no media type."""
+    """`type/subtype` in lower case, without parameters; None for anything else."""
     match = MEDIA_TYPE.fullmatch((content_type or "").strip(" \t"))
     return match[1].lower() if match else None
 

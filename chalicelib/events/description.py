@@ -109,11 +109,7 @@ _SILVER_EXAMPLE = {
     "time": MOMENT,
     "processedAt": MOMENT,
     "schemaVersion": 1,
-    "bronze": {
-        "bucket": _EVENT_EXAMPLE["s3Bucket"],
-        "key": _BRONZE_KEY,
-        "sha256": _DIGEST,
-    },
+    "bronze": {"bucket": _EVENT_EXAMPLE["s3Bucket"], "key": _BRONZE_KEY, "sha256": _DIGEST},
     "data": _PLAIN_EXAMPLE,
 }
 
@@ -339,11 +335,8 @@ EVENT_BODY = {
 BATCH_BODY = content(_BATCH_SCHEMA, two=_BATCH_EXAMPLE)
 ACCEPTED = content(_ACCEPTED_SCHEMA, accepted=_ACCEPTED_EXAMPLE)
 RESULTS = content(_RESULTS_SCHEMA, results=_RESULTS_EXAMPLE)
-ACCEPTED_OR_RESULTS = content(
-    {"anyOf": [_ACCEPTED_SCHEMA, _RESULTS_SCHEMA]},
-    accepted=_ACCEPTED_EXAMPLE,
-    batch=_RESULTS_EXAMPLE,
-)
+_EITHER = {"anyOf": [_ACCEPTED_SCHEMA, _RESULTS_SCHEMA]}
+ACCEPTED_OR_RESULTS = content(_EITHER, accepted=_ACCEPTED_EXAMPLE, batch=_RESULTS_EXAMPLE)
 EVENT = {**content(_EVENT_SCHEMA, record=_EVENT_EXAMPLE), CLOUD_EVENT: {}}
 EVENT_PAGE = content(page_of(_EVENT_SCHEMA), page={"items": [_EVENT_EXAMPLE], "cursor": None})
 PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}

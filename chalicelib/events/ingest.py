@@ -115,9 +115,11 @@ def _ingest(submission: Submission, deps: IngestDeps) -> Receipt:
         event = _make_event(draft, submission.owner, deps)
         version = check_draft(draft, deps.check_schema)
     except InvalidRequestError as error:
-        if draft and event and draft.identity and _is_repeat(event, draft, deps):
-            # It was accepted before its schema came to refuse it.
-            return Receipt(event.event_id, replayed=True)
+        if draft and event and draft.identity:
+            before = deps.ledger.get(event.event_id)
+            if before is not None and has_content(before.event, draft):
+                # It was accepted before its schema came to refuse it.
+                return Receipt(event.event_id, replayed=True)
         now, sent_as = clock.to_text(deps.now()), submission.content_type
         rejected = rejected_event(payload, sent_as, submission.owner, draft, error, now)
         store_rejected(rejected, payload, error, deps)
@@ -182,26 +184,13 @@ def rejected_event(
 ) -> Event:
     """The event as which a payload refused with `error` is stored, by default in an object of its
     own; `draft` is None if the payload could not be read."""
-    digest = sha256(payload)
-    known_by = f"{digest}\0{error.code}\0{error.detail}"
+    known_by = f"{sha256(payload)}\0{error.code}\0{error.detail}"
     event_id = keyed_event_id(owner, known_by, kind="rejected")
-    event_type = UNREADABLE if draft is None else draft.event_type
-    key = bronze_key(event_type, now, event_id)
-    if draft is not None:
-        event = draft.to_event(event_id, owner, now, key)
-        return event if fits(event) else replace(event, subject=None, cloud_event=None)
-    return Event(
-        event_id=event_id,
-        event_type=event_type,
-        owner=owner,
-        source=DEFAULT_SOURCE,
-        subject=None,
-        received_at=now,
-        payload_sha256=digest,
-        payload_bytes=len(payload),
-        content_type=content_type,
-        s3_key=key,
-    )
+    if draft is None:
+        draft = Draft(payload, content_type, UNREADABLE, DEFAULT_SOURCE, subject=None, data=None)
+    key = bronze_key(draft.event_type, now, event_id)
+    event = draft.to_event(event_id, owner, now, key)
+    return event if fits(event) else replace(event, subject=None, cloud_event=None)
 
 
 def store_rejected(
@@ -242,11 +231,6 @@ def _make_event(draft: Draft, owner: str, deps: IngestDeps) -> Event:
     event = draft.to_event(event_id, owner, received_at, key)
     check_facts(event)
     return event
-
-
-def _is_repeat(event: Event, draft: Draft, deps: IngestDeps) -> bool:
-    before = deps.ledger.get(event.event_id)
-    return before is not None and has_content(before.event, draft)
 
 
 def _claim(event: Event, body: bytes, deps: IngestDeps) -> tuple[Event, Record | None]:

@@ -113,7 +113,7 @@ class Item(Struct):
         self.to_send = event if send else None
 
     def reject(self, errors: Sequence[FieldError], event_id: str | None = None) -> None:
-        """It is refused, for `errors` that point into the item."""
+        """It is refused; `errors` point into the item."""
         self._answer(Outcome.REJECTED, errors, event_id)
 
     def reject_as(self, refusal: Refusal) -> None:
@@ -362,9 +362,9 @@ class _BatchIngest:
         for some in (pairs[start : start + size] for start in range(0, len(pairs), size)):
             with self._attempt([item for item, _ in some]):
                 self._check_time()
-                left = self._deps.ledger.add_new([event for _, event in some])
+                unwritten = self._deps.ledger.add_new([event for _, event in some])
                 for item, event in some:
-                    if event.event_id not in left:
+                    if event.event_id not in unwritten:
                         item.accept(event)
             missed = [item for item, _ in some if item.verdict is None]
             if missed:
