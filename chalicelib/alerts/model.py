@@ -61,7 +61,7 @@ _FIELDS = {
 }
 """The fields of a CI run, and the names that senders give them; the first one found counts."""
 _KNOWN = frozenset(name for names in _FIELDS.values() for name in names)
-_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
 _SEVERITIES = {
     Severity.CRITICAL: "critical fatal emergency",
     Severity.ERROR: "error err failed failure fail timed_out timeout startup_failure",
@@ -80,14 +80,13 @@ _OUTCOMES = {
     "skipped": "was skipped",
     "action_required": "needs an action",
 }
-_VOLATILE = re.compile(
+_VOLATILE = (
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
     r"|\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b"
-    r"|#\d+",
-    re.IGNORECASE,
+    r"|#\d+"
 )
-_VOLATILE_NAME = re.compile(r".*(id|time|timestamp|date|number|attempt|sha|commit|url)")
+_VOLATILE_NAME = r".*(id|time|timestamp|date|number|attempt|sha|commit|url)"
 
 
 class Alert(Struct, frozen=True):
@@ -235,7 +234,9 @@ def _from_pipeline(value: Mapping[str, Any]) -> Alert:
         words = _OUTCOMES.get(outcome, outcome) or "sent a message"
         title, text = shorten(f"{workflow or 'Workflow'} {words}", TITLE_LIMIT), ""
     lasting = {
-        name: text for name, text in others.items() if not _VOLATILE_NAME.fullmatch(name.lower())
+        name: text
+        for name, text in others.items()
+        if not re.fullmatch(_VOLATILE_NAME, name.lower())
     }
     labels = {"Workflow": workflow, "Job": run["job"], "Actor": run["actor"]}
     return Alert(
@@ -293,7 +294,7 @@ def _text(content: Any) -> str:
 
 
 def _run_link(run: Mapping[str, str]) -> str | None:
-    if not run["run_id"].isdecimal() or not _REPOSITORY.fullmatch(run["repository"]):
+    if not run["run_id"].isdecimal() or not re.fullmatch(_REPOSITORY, run["repository"]):
         return None
     server = (run["server"] or "https://github.com").rstrip("/")
     return f"{server}/{run['repository']}/actions/runs/{run['run_id']}"
@@ -301,7 +302,7 @@ def _run_link(run: Mapping[str, str]) -> str | None:
 
 def _steady(text: str) -> str:
     """`text` without what differs between equal alerts: times, ids, hashes, `#` numbers."""
-    return _VOLATILE.sub("*", text)
+    return re.sub(_VOLATILE, "*", text, flags=re.IGNORECASE)
 
 
 def _title_and_text(text: str) -> tuple[str, str]:

@@ -48,7 +48,7 @@ _SYMBOLS = {
     Severity.CRITICAL: "🚨",
 }
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
-_UNSAFE_IN_LINK = re.compile(r"[\x00-\x20<>|\"`\x7f-\U0010ffff]")
+_UNSAFE_IN_LINK = r"[\x00-\x20<>|\"`\x7f-\U0010ffff]"
 WebhookUrl = Callable[[float | None], str | None]
 """Gives the webhook's URL, read at most so many seconds ago (None: as cached); None if not set."""
 
@@ -202,7 +202,7 @@ def escape(text: str, limit: int) -> str:
 
 def link(url: str | None, label: str) -> str | None:
     """Slack's markup for a link; None unless `url` is an http or https address."""
-    if not url or len(url) > _LINK_LIMIT or _UNSAFE_IN_LINK.search(url):
+    if not url or len(url) > _LINK_LIMIT or re.search(_UNSAFE_IN_LINK, url):
         return None
     try:
         parts = urlsplit(url)

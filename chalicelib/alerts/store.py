@@ -19,7 +19,7 @@ from chalicelib.core.paging import shard_of
 
 RETENTION = timedelta(days=30)
 _ALL = Partitions(index="by-time", key="allShard", name="all")
-_NAME = re.compile(r"#(\w+)")
+_NAME = r"#(\w+)"
 Written = tuple[bool, AlertGroup | None]
 """(whether the write was made, the group as it is now; None if there is none)."""
 
@@ -141,7 +141,7 @@ class AlertStore:
         values: Mapping[str, Any] | None = None,
         added: int = 0,
     ) -> Written:
-        names = (*changes, "count", *_NAME.findall(condition))
+        names = (*changes, "count", *re.findall(_NAME, condition))
         new = {f":{name}": value for name, value in changes.items()}
         assignments = ", ".join(f"#{name} = :{name}" for name in changes)
         return self._write(

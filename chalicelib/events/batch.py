@@ -34,16 +34,16 @@ class Form(StrEnum):
 _STRING = r'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _WS = r"[ \t\n\r]*+"
 _HEADS = {
-    Form.PLAIN: re.compile(rf"{_WS}\{{{_WS}({_STRING}){_WS}:{_WS}\[{_WS}"),
-    Form.CLOUD_EVENTS: re.compile(rf"{_WS}()\[{_WS}"),
+    Form.PLAIN: rf"{_WS}\{{{_WS}({_STRING}){_WS}:{_WS}\[{_WS}",
+    Form.CLOUD_EVENTS: rf"{_WS}()\[{_WS}",
 }
 _TAILS = {
-    Form.PLAIN: re.compile(rf"{_WS}\]{_WS}\}}{_WS}"),
-    Form.CLOUD_EVENTS: re.compile(rf"{_WS}\]{_WS}"),
+    Form.PLAIN: rf"{_WS}\]{_WS}\}}{_WS}",
+    Form.CLOUD_EVENTS: rf"{_WS}\]{_WS}",
 }
-_COMMA = re.compile(rf"{_WS},{_WS}")
+_COMMA = rf"{_WS},{_WS}"
 _PLACES = {Form.PLAIN: "/events", Form.CLOUD_EVENTS: ""}
-_BRACKETS = re.compile(rf"{_STRING}|[\[{{]++|[\]}}]++", re.DOTALL)
+_BRACKETS = rf"(?s:{_STRING}|[\[{{]++|[\]}}]++)"
 # Finds where a value ends; `parse_json` says what is wrong with it.
 _lenient = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, strict=False)
 
@@ -53,12 +53,13 @@ def split(body: bytes, form: Form) -> list[bytes]:
     a body that is not JSON or not of this form."""
     # Bytes that are not UTF-8 are passed on, so that only their item is refused.
     text = body.decode("utf-8", "surrogateescape")
-    head = _HEADS[form].match(text)
+    head = re.match(_HEADS[form], text)
     if head is None or (form is Form.PLAIN and not _is_events(head[1])):
         _refuse(body, form)
     if text.startswith("]", head.end()):
         _refuse_count(form)
     items: list[str] = []
+    comma_at = re.compile(_COMMA).match
     position, more = head.end(), True
     while more:
         end = _end_of_value(text, position)
@@ -67,9 +68,9 @@ def split(body: bytes, form: Form) -> list[bytes]:
         items.append(text[position:end])
         if len(items) > MAX_ITEMS:
             _refuse_count(form)
-        comma = _COMMA.match(text, end)
+        comma = comma_at(text, end)
         position, more = comma.end() if comma else end, comma is not None
-    if not _TAILS[form].fullmatch(text, position):
+    if not re.compile(_TAILS[form]).fullmatch(text, position):
         _refuse(body, form)
     return [item.encode("utf-8", "surrogateescape") for item in items]
 
@@ -127,7 +128,7 @@ def _end_of_value(text: str, start: int) -> int | None:
 def _end_of_brackets(text: str, start: int) -> int | None:
     """The same for a value nested too deeply to parse: where its brackets are closed."""
     depth = 0
-    for match in _BRACKETS.finditer(text, start):
+    for match in re.compile(_BRACKETS).finditer(text, start):
         length = match.end() - match.start()
         if text[match.start()] in "[{":
             depth += length

@@ -36,20 +36,20 @@ MAX_FAULTS = 20
 STRUCTURED = CLOUD_EVENT
 INT32 = 2**31
 _QUOTED_CHARACTERS = 20
-_NAME = re.compile(r"[a-z0-9]+")
+_NAME = r"[a-z0-9]+"
 _CONTEXT = ("id", "time", "datacontenttype", "dataschema")
 _DATA_MEMBERS = ("data", "data_base64")
 # Control characters, surrogates and noncharacters: the last two code points of every plane are.
 _PLANE_ENDS = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
-_FORBIDDEN = re.compile(rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]")
-_TIME = re.compile(
+_FORBIDDEN = rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]"
+_TIME = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, not a secret
 _PARAMETER = rf'{TOKEN}=(?:{TOKEN}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
 # RFC 9110, section 8.3.1.
-MEDIA_TYPE = re.compile(rf"({TOKEN}/{TOKEN})((?:[ \t]*;(?:[ \t]*{_PARAMETER})?)*[ \t]*)")
+MEDIA_TYPE = rf"({TOKEN}/{TOKEN})((?:[ \t]*;(?:[ \t]*{_PARAMETER})?)*[ \t]*)"
 # RFC 3986, appendix A.
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _NO_COLON = r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
@@ -60,8 +60,8 @@ _ROOTED = rf"//{_USER}{_HOST}(?::[0-9]*)?(?:/{_PCHAR}*)*|/(?:{_PCHAR}+(?:/{_PCHA
 _TAIL = rf"(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
 _ABSOLUTE = rf"[A-Za-z][A-Za-z0-9+.-]*:(?:{_ROOTED}|(?:{_PCHAR}+(?:/{_PCHAR}*)*)?){_TAIL}"
 _RELATIVE = rf"(?:{_ROOTED}|(?:{_NO_COLON}+(?:/{_PCHAR}*)*)?){_TAIL}"
-URI = re.compile(_ABSOLUTE)
-URI_REFERENCE = re.compile(rf"{_ABSOLUTE}|{_RELATIVE}")
+URI = _ABSOLUTE
+URI_REFERENCE = rf"{_ABSOLUTE}|{_RELATIVE}"
 _URI_CHARACTERS = ":/?#[]@!$&'()*+,;=%-._~"
 
 
@@ -192,7 +192,7 @@ def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload:
 
 def media_type(content_type: str | None) -> str | None:
     """`type/subtype` in lower case, without parameters; None for anything else."""
-    match = MEDIA_TYPE.fullmatch((content_type or "").strip(" \t"))
+    match = re.fullmatch(MEDIA_TYPE, (content_type or "").strip(" \t"))
     return match[1].lower() if match else None
 
 
@@ -225,11 +225,11 @@ def _version_fault(value: object) -> str | None:
 def _name_fault(
     value: object,
     limit: int = MAX_NAME_BYTES,
-    pattern: re.Pattern[str] | None = None,
+    pattern: str | None = None,
     what: str = "",
 ) -> str | None:
     fault = name_fault(value, limit)
-    if fault is None and pattern and not pattern.fullmatch(str(value)):
+    if fault is None and pattern and not re.fullmatch(pattern, str(value)):
         return f"must be a {what}"
     return fault
 
@@ -237,12 +237,12 @@ def _name_fault(
 def _schema_fault(value: object) -> str | None:
     # A fragment passes, though the specification's absolute URI has none: it is how one schema of
     # a document is named.
-    is_uri = isinstance(value, str) and URI.fullmatch(value)
+    is_uri = isinstance(value, str) and re.fullmatch(URI, value)
     return None if is_uri else "must be an absolute URI (RFC 3986)"
 
 
 def _time_fault(value: object) -> str | None:
-    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    match = re.fullmatch(_TIME, value) if isinstance(value, str) else None
     return None if match and _is_moment(match) else "must be a timestamp (RFC 3339)"
 
 
@@ -267,7 +267,7 @@ def _is_moment(match: re.Match[str]) -> bool:
 def _extension_name_fault(name: str) -> str | None:
     if name in _DATA_MEMBERS:
         return "is reserved for the data of an event"
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         return "an attribute's name must be of lower-case letters a-z and digits"
     if len(name) > MAX_ATTRIBUTE_NAME:
         return f"an attribute's name must have at most {MAX_ATTRIBUTE_NAME} characters"
@@ -276,7 +276,7 @@ def _extension_name_fault(name: str) -> str | None:
 
 def _extension_fault(value: object) -> str | None:
     if isinstance(value, str):
-        bad = _FORBIDDEN.search(value)
+        bad = re.search(_FORBIDDEN, value)
         return "must be Unicode text without control characters" if bad else None
     if isinstance(value, bool):
         return None
@@ -322,7 +322,7 @@ def _base64(content: bytes) -> str:
 
 def _text(content_type: str | None, content: bytes) -> str | None:
     """`content` as text if its type says so, in no other character set than UTF-8."""
-    match = MEDIA_TYPE.fullmatch((content_type or "").strip(" \t"))
+    match = re.fullmatch(MEDIA_TYPE, (content_type or "").strip(" \t"))
     if match is None or not match[1].lower().startswith("text/"):
         return None
     for parameter in match[2].lower().split(";"):
@@ -353,10 +353,10 @@ def _data_member(content_type: str, payload: bytes) -> bytes:
 
 def _uri_reference(source: str) -> str:
     """A plain event's source may be any name; a CloudEvent's is a URI reference."""
-    if URI_REFERENCE.fullmatch(source):
+    if re.fullmatch(URI_REFERENCE, source):
         return source
     partly = quote(source, safe=_URI_CHARACTERS)
-    return partly if URI_REFERENCE.fullmatch(partly) else quote(source, safe="")
+    return partly if re.fullmatch(URI_REFERENCE, partly) else quote(source, safe="")
 
 
 _CHECKS: Mapping[str, Callable[[object], str | None]] = {

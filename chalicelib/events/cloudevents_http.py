@@ -23,9 +23,9 @@ from chalicelib.events.model import JSON, Draft, Identity
 
 PREFIX = "ce-"
 _FORMATS = "application/cloudevents"
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_BAD_PERCENT = r"%(?![0-9A-Fa-f]{2})"
+_QUOTED = r'(?s)"((?:[^"\\]|\\.)*)"'
+_ESCAPED = r"(?s)\\(.)"
 
 
 def is_binary(headers: Mapping[str, str]) -> bool:
@@ -90,10 +90,10 @@ def _decode_value(value: str) -> str:
     if not value.isascii():
         raise ValueError("must be ASCII, with other characters percent-encoded as UTF-8")
     text = value.strip(" \t")
-    if '"' in _QUOTED.sub("", text):
+    if '"' in re.sub(_QUOTED, "", text):
         raise ValueError("has a double quote without its counterpart")
-    text = _QUOTED.sub(lambda quoted: _ESCAPED.sub(r"\1", quoted[1]), text)
-    if _BAD_PERCENT.search(text):
+    text = re.sub(_QUOTED, lambda quoted: re.sub(_ESCAPED, r"\1", quoted[1]), text)
+    if re.search(_BAD_PERCENT, text):
         raise ValueError("has a percent sign that two hexadecimal digits do not follow")
     try:
         return unquote_to_bytes(text).decode()

@@ -17,11 +17,11 @@ from chalicelib.events.model import Event
 
 MAX_BYTES = 2048 - 64
 """With room for the code of a refusal."""
-_BRONZE_KEY = re.compile(r"bronze/(?P<event_type>[^/]+)/\d{4}/\d{2}/\d{2}/(?P<id>[^/]+)\.json")
-_UNIT_KEY = re.compile(
+_BRONZE_KEY = r"bronze/(?P<event_type>[^/]+)/\d{4}/\d{2}/\d{2}/(?P<id>[^/]+)\.json"
+_UNIT_KEY = (
     r"bronze/units/(?P<day>\d{4}/\d{2}/\d{2})/(?P<id>[^/.]+)(?P<rejected>\.rejected)?\.ndjson"
 )
-_SILVER_KEY = re.compile(r"silver/[^/]+/dt=\d{4}-\d{2}-\d{2}/(?P<id>[^/]+)\.(?P<form>json|ndjson)")
+_SILVER_KEY = r"silver/[^/]+/dt=\d{4}-\d{2}-\d{2}/(?P<id>[^/]+)\.(?P<form>json|ndjson)"
 _TEXTS = {
     "owner": "owner",
     "source": "source",
@@ -140,8 +140,8 @@ def from_metadata(
         return None
 
 
-def _match(pattern: re.Pattern[str], key: str) -> re.Match[str] | None:
-    match = pattern.fullmatch(key)
+def _match(pattern: str, key: str) -> re.Match[str] | None:
+    match = re.fullmatch(pattern, key)
     return match if match and is_event_id(match["id"]) else None
 
 

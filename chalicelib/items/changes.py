@@ -19,7 +19,7 @@ MAX_LINES = 50
 _MAX_VALUE = 200
 _MAX_PATH = 120
 _SUBJECT_PATHS = 3
-_PLAIN_NAME = re.compile(r"\w[\w-]*")
+_PLAIN_NAME = r"\w[\w-]*"
 _ABSENT = object()
 
 
@@ -186,7 +186,7 @@ def _details(change: Change) -> list[str]:
 
 def _join(path: str, name: str) -> str:
     """`address.city`; other names than plain words are quoted: `address["post code"]`."""
-    if not _PLAIN_NAME.fullmatch(name):
+    if not re.fullmatch(_PLAIN_NAME, name):
         return f"{path}[{json.dumps(name, ensure_ascii=False)}]"
     return f"{path}.{name}" if path else name
 

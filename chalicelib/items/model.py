@@ -33,11 +33,9 @@ ENTITY_TAG_CHARACTERS = "!#-~"
 accepted, but not documented."""
 _NOT_SHOWN = ("dataSha256", "bodyKey", "firstSha256")
 _HASH_CHARACTERS = 16
-_ENTITY_TAG = re.compile(rf'(W/)?"([{ENTITY_TAG_CHARACTERS}\x80-\xff]*)"')
-_ENTITY_TAGS = re.compile(
-    rf"[ \t,]*{_ENTITY_TAG.pattern}(?:[ \t]*,[ \t,]*{_ENTITY_TAG.pattern})*[ \t,]*"
-)
-_OURS = re.compile(rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{_HASH_CHARACTERS}}})")
+_ENTITY_TAG = rf'(W/)?"([{ENTITY_TAG_CHARACTERS}\x80-\xff]*)"'
+_ENTITY_TAGS = rf"[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
+_OURS = rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{_HASH_CHARACTERS}}})"
 
 
 class Content(Struct, frozen=True):
@@ -181,7 +179,7 @@ def revisions_to_change(header: str) -> Revisions:
     tags = _entity_tags(header, "/header/If-Match")
     if tags is None:
         return None
-    ours = [_OURS.fullmatch(opaque) for weak, opaque in tags if not weak]
+    ours = [re.fullmatch(_OURS, opaque) for weak, opaque in tags if not weak]
     return tuple(Revision(int(match[1]), match[2]) for match in ours if match)
 
 
@@ -210,7 +208,7 @@ def _entity_tags(header: str, pointer: str) -> list[tuple[str, str]] | None:
     """(weak, opaque part) of each tag in a header, weak being `W/` or empty; None for `*`."""
     if header.strip() == "*":
         return None
-    tags = _ENTITY_TAG.findall(header) if _ENTITY_TAGS.fullmatch(header) else []
+    tags = re.findall(_ENTITY_TAG, header) if re.fullmatch(_ENTITY_TAGS, header) else []
     if not 1 <= len(tags) <= MAX_ENTITY_TAGS:
         detail = f"must be * or 1 to {MAX_ENTITY_TAGS} ETags in quotes"
         raise InvalidRequestError.at(pointer, detail)

@@ -33,8 +33,8 @@ _CONTROL = r"\u0000-\u001f\u007f-\u009f\u2028\u2029"
 _DECEPTIVE = r"\u202a-\u202e\u2066-\u2069\ufffe\uffff"
 FILENAME_PATTERN = rf"^[^{_CONTROL}{_DECEPTIVE}]*$"
 """For the JSON Schema of a file name, which cannot be as exact as `filename_fault`."""
-_CONTROL_CHARACTER = re.compile(rf"[{_CONTROL}\ud800-\udfff]")
-_DECEPTIVE_CHARACTER = re.compile(f"[{_DECEPTIVE}]")
+_CONTROL_CHARACTER = rf"[{_CONTROL}\ud800-\udfff]"
+_DECEPTIVE_CHARACTER = f"[{_DECEPTIVE}]"
 _NAME = "[A-Za-z0-9][A-Za-z0-9!#&^_.+-]{0,126}"
 _VALUE = r'([A-Za-z0-9!#&^_.+-]+|"[ !#%-\[\]-~]*")'
 MEDIA_TYPE_PATTERN = rf"^{_NAME}/{_NAME}([ \t]*;[ \t]*[A-Za-z0-9!#&^_.+-]+={_VALUE})*$"
@@ -137,9 +137,9 @@ def filename_fault(text: object) -> str | None:
         return "must be a string"
     if not text.strip():
         return "must not be empty"
-    if _CONTROL_CHARACTER.search(text):
+    if re.search(_CONTROL_CHARACTER, text):
         return "must hold no control characters"
-    if _DECEPTIVE_CHARACTER.search(text):
+    if re.search(_DECEPTIVE_CHARACTER, text):
         return "must hold no noncharacters or characters that change the direction of text"
     if len(text.encode()) > MAX_FILENAME_BYTES:
         return f"must be at most {MAX_FILENAME_BYTES} bytes of UTF-8"

@@ -28,10 +28,10 @@ MAX_ID_CHARACTERS = 255
 TOLERANCE = timedelta(minutes=5)
 """How old a Standard Webhook may be, and how far ahead the sender's clock."""
 _SECRET_PREFIX = "whsec_"  # noqa: S105 - what marks a secret, not one
-_SEPARATORS = re.compile(r"[\s,]+")
+_SEPARATORS = r"[\s,]+"
 # The specification forbids the full stop, which separates id, time and body where they are signed.
-_ID = re.compile(rf"[!-\-/-~]{{1,{MAX_ID_CHARACTERS}}}")
-_TIMESTAMP = re.compile(r"[0-9]{1,12}")
+_ID = rf"[!-\-/-~]{{1,{MAX_ID_CHARACTERS}}}"
+_TIMESTAMP = r"[0-9]{1,12}"
 # The key where no secret is set, so that the work is the same. It never makes a signature right.
 _NO_KEY = b"no secret is set"
 
@@ -63,7 +63,7 @@ def verify_standard(
     ]
     signed = b".".join([_ascii(message_id), _ascii(sent), body])
     right = _any_equal(keys, signed, base64.b64encode, given)
-    is_id = _ID.fullmatch(message_id) is not None
+    is_id = re.fullmatch(_ID, message_id) is not None
     return is_id & _is_fresh(sent, now) & right
 
 
@@ -85,7 +85,7 @@ def parse_secrets(text: str) -> list[str]:
         value = parse_json(text.encode("utf-8", "surrogatepass"))
     except InvalidJsonError:
         value = None
-    found = value if isinstance(value, list) else _SEPARATORS.split(text)
+    found = value if isinstance(value, list) else re.split(_SEPARATORS, text)
     return [one for one in found if isinstance(one, str) and one.strip()][-MAX_SECRETS:]
 
 
@@ -103,7 +103,7 @@ def _any_equal(
 
 
 def _is_fresh(text: str, now: datetime) -> bool:
-    if not _TIMESTAMP.fullmatch(text):
+    if not re.fullmatch(_TIMESTAMP, text):
         return False
     return abs(clock.to_millis(now) - int(text) * 1000) <= TOLERANCE // clock.MILLISECOND
 

@@ -20,14 +20,14 @@ from chalicelib.events.alerts import named
 from chalicelib.events.model import JSON, Draft, Identity
 from chalicelib.webhooks.signatures import TOLERANCE, verify_github, verify_standard
 
-_EVENT = re.compile(r"[a-z0-9_]+")
+_EVENT = r"[a-z0-9_]+"
 _EVENT_CHARACTERS = "small letters, digits and _"
 _FREE_ACTION = "repository_dispatch"
 """GitHub's event whose `action` is free text of whoever dispatched it."""
-_DELIVERY = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_TYPE = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
-_REPOSITORY = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")
-_SERVER = re.compile(r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?")
+_DELIVERY = r"[A-Za-z0-9_-]{1,128}"
+_TYPE = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
+_REPOSITORY = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
+_SERVER = r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 
 
 class Source(Struct, frozen=True):
@@ -143,20 +143,20 @@ def _word_fault(value: Any) -> str | None:
         return "is required"
     if not isinstance(value, str):
         return "must be a string"
-    return None if _EVENT.fullmatch(value) else f"must hold {_EVENT_CHARACTERS} only"
+    return None if re.fullmatch(_EVENT, value) else f"must hold {_EVENT_CHARACTERS} only"
 
 
 def _delivery_id(headers: Mapping[str, str], body: bytes) -> str:
     """`X-GitHub-Delivery`, the same for every redelivery; without a usable one, the body's hash,
     with a prefix that no delivery id can have."""
     given = headers.get("x-github-delivery", "")
-    return given if _DELIVERY.fullmatch(given) else f"sha256:{sha256(body)}"
+    return given if re.fullmatch(_DELIVERY, given) else f"sha256:{sha256(body)}"
 
 
 def _repository_name(data: Mapping[str, Any]) -> str | None:
     """`owner/name`; None for a delivery about an organization or app."""
     name = named(data.get("repository"), "full_name")
-    fits = _REPOSITORY.fullmatch(name) and not name_fault(name, MAX_NAME_BYTES)
+    fits = re.fullmatch(_REPOSITORY, name) and not name_fault(name, MAX_NAME_BYTES)
     return name if fits else None
 
 
@@ -165,7 +165,7 @@ def _repository_address(data: Mapping[str, Any], name: str | None) -> str | None
     if name is None:
         return None
     server = named(data.get("repository"), "html_url").removesuffix(f"/{name}")
-    if not _SERVER.fullmatch(server):
+    if not re.fullmatch(_SERVER, server):
         server = "https://github.com"
     address = f"{server}/{name}"
     return None if name_fault(address, MAX_NAME_BYTES) else address
@@ -175,7 +175,7 @@ def _standard_type(kind: Any) -> str:
     event_type = f"standard.{kind}"
     if not isinstance(kind, str):
         fault: str | None = "must be a string"
-    elif not _TYPE.fullmatch(kind):
+    elif not re.fullmatch(_TYPE, kind):
         fault = "must be letters, digits, _ and -, in parts divided by full stops"
     else:
         fault = name_fault(event_type, MAX_TYPE_BYTES)
