@@ -81,7 +81,7 @@ _OUTCOMES = {
     "action_required": "needs an action",
 }
 _VOLATILE = (
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"
+    r"(?i)\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d)?([.,]\d+)?(Z|[+-]\d\d:?\d\d)?"
     r"|\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
     r"|\b(?=[0-9a-f]*\d)[0-9a-f]{7,64}\b"
     r"|#\d+"
@@ -302,7 +302,7 @@ def _run_link(run: Mapping[str, str]) -> str | None:
 
 def _steady(text: str) -> str:
     """`text` without what differs between equal alerts: times, ids, hashes, `#` numbers."""
-    return re.sub(_VOLATILE, "*", text, flags=re.IGNORECASE)
+    return re.sub(_VOLATILE, "*", text)
 
 
 def _title_and_text(text: str) -> tuple[str, str]:

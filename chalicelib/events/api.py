@@ -6,6 +6,7 @@ from msgspec import to_builtins
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.core.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON, is_in_utf8, is_json_in_utf8
 from chalicelib.core.metrics import note
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.events import description, read
@@ -31,7 +32,6 @@ from chalicelib.web.describe import (
     text,
     uuid,
 )
-from chalicelib.web.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON, is_in_utf8, is_json_in_utf8
 from chalicelib.web.request import PageQuery, Request
 from chalicelib.web.responses import Response, answer, created, page, stored
 

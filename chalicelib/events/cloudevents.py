@@ -19,10 +19,10 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
+from chalicelib.core.media_types import CLOUD_EVENT
 from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
 from chalicelib.core.strict_json import dump_json, parse_json
 from chalicelib.events.model import Draft, Event, Identity
-from chalicelib.web.media_types import CLOUD_EVENT
 
 SPEC_VERSION = "1.0"
 REQUIRED = ("specversion", "id", "source", "type")
@@ -33,7 +33,6 @@ MAX_ATTRIBUTE_NAME = 64
 """The specification advises against names longer than 20 characters, but allows them."""
 MAX_FAULTS = 20
 """How many faults an answer reports, so that it does not grow with a hostile event."""
-STRUCTURED = CLOUD_EVENT
 INT32 = 2**31
 _QUOTED_CHARACTERS = 20
 _NAME = r"[a-z0-9]+"
@@ -133,7 +132,7 @@ def read_structured_value(value: Any, payload: bytes, identity: Identity | None 
     faults = context_faults(attributes, "/{}".format)
     data, data_faults = _structured_data(value)
     refuse(faults + data_faults)
-    draft = make_draft(attributes, payload, STRUCTURED, data, identity)
+    draft = make_draft(attributes, payload, CLOUD_EVENT, data, identity)
     return replace(draft, data_pointer="/data")
 
 
@@ -141,7 +140,7 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
     """The data of a stored event and whether it is base64 text: of a structured CloudEvent what
     its envelope holds, of all others the payload. Raises `InvalidRequestError` for a payload that
     is not what its content type says."""
-    if media_type(content_type) != STRUCTURED:
+    if media_type(content_type) != CLOUD_EVENT:
         return read_content(content_type, payload)
     value = parse_json(payload)
     if not isinstance(value, dict):
@@ -169,7 +168,7 @@ def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload:
     text in UTF-8 as a string, everything else as base64. A plain event (`cloud_event` is None) gets
     its event id as id and the time of its receipt.
     """
-    if media_type(event.content_type) == STRUCTURED:
+    if media_type(event.content_type) == CLOUD_EVENT:
         return payload
     if cloud_event is None:
         cloud_event = {

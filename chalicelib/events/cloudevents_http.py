@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from chalicelib.core.errors import FieldError, InvalidJsonError
+from chalicelib.core.media_types import JSON
 from chalicelib.core.strict_json import parse_json
 from chalicelib.events.cloudevents import (
     REQUIRED,
@@ -19,7 +20,7 @@ from chalicelib.events.cloudevents import (
     read_content,
     refuse,
 )
-from chalicelib.events.model import JSON, Draft, Identity
+from chalicelib.events.model import Draft, Identity
 
 PREFIX = "ce-"
 _FORMATS = "application/cloudevents"

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of events: their schemas, the headers of CloudEvents, examples."""
 
+from chalicelib.core.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES
 from chalicelib.events.batch import KEY, MAX_ITEMS
 from chalicelib.events.cloudevents import (
@@ -34,7 +35,6 @@ from chalicelib.web.describe import (
     text,
     uuid,
 )
-from chalicelib.web.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON
 
 _PARAMETER = rf'{TOKEN}=({TOKEN}|"[ !#-\[\]-~]*")'
 _MEDIA_TYPE = rf"^{TOKEN}/{TOKEN}([ \t]*;[ \t]*{_PARAMETER})*$"

@@ -24,6 +24,7 @@ from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, InvalidRequestError, UnavailableError, is_aws_fault
 from chalicelib.core.ids import keyed_event_id, new_event_id
 from chalicelib.core.log import log
+from chalicelib.core.media_types import CLOUD_EVENT, JSON
 from chalicelib.core.metrics import add, note
 from chalicelib.core.tracing import span
 from chalicelib.events.batch import Form, as_stored, item_pointer, read_item, split
@@ -38,9 +39,8 @@ from chalicelib.events.ingest import (
 )
 from chalicelib.events.keys import rejected_unit_key
 from chalicelib.events.message import message_for
-from chalicelib.events.model import JSON, Draft, Event, Record, Status, Step
+from chalicelib.events.model import Draft, Event, Record, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, plan, to_metadata
-from chalicelib.web.media_types import CLOUD_EVENT
 
 PATIENCE = timedelta(seconds=10)
 """After that no further call is begun, so that an answer comes before the gateway's time is up."""

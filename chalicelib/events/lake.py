@@ -10,8 +10,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chalicelib.core.errors import NotFoundError, UnavailableError
+from chalicelib.core.media_types import JSON
 from chalicelib.events.keys import from_metadata, parse_bronze_key, to_metadata
-from chalicelib.events.model import JSON, Event
+from chalicelib.events.model import Event
 
 NDJSON = "application/x-ndjson"
 _NOT_FOUND = ("404", "NoSuchKey", "NotFound")

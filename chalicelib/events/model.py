@@ -12,13 +12,13 @@ from msgspec import Struct, convert, field, to_builtins
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import sha256
+from chalicelib.core.media_types import JSON
 from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
 from chalicelib.core.paging import NEWEST, OLDEST
 from chalicelib.core.strict_json import parse_json
 
 DEFAULT_SOURCE = "/events"
 """The source of a plain JSON event that names none; a URI reference, as in CloudEvents."""
-JSON = "application/json"
 REDRIVEN = "redriven"
 """The detail of a redrive's step."""
 

@@ -22,9 +22,10 @@ from typing import Any
 from msgspec import Struct
 
 from chalicelib.core.errors import PermanentError, TransientError
+from chalicelib.core.media_types import JSON
 from chalicelib.core.strict_json import parse_json
 from chalicelib.events import cloudevents
-from chalicelib.events.model import JSON, Event
+from chalicelib.events.model import Event
 
 
 class Incoming(Struct, frozen=True):

@@ -30,13 +30,14 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.ids import is_event_id, keyed_event_id, new_event_id, sha256
 from chalicelib.core.log import log
+from chalicelib.core.media_types import CLOUD_EVENT, JSON
 from chalicelib.core.paging import NEWEST, OLDEST, Entry
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events import cloudevents
 from chalicelib.events.ingest import UNREADABLE, CheckSchema, Receipt
 from chalicelib.events.ledger import EventStore, EventWindow
 from chalicelib.events.message import EventMessage, ReplayMessage
-from chalicelib.events.model import JSON, OPEN, Draft, Event, Partition, Status, Step, read_plain
+from chalicelib.events.model import OPEN, Draft, Event, Partition, Status, Step, read_plain
 from chalicelib.events.processors import read_data
 from chalicelib.events.read import ReadDeps, read_event
 from chalicelib.replays.model import SCAN_LIMIT, Decision, Replay, ReplayStatus, Selection
@@ -235,7 +236,7 @@ def _send(body: str, queue: Queue, **fields: str) -> None:
 def _read_draft(content_type: str, payload: bytes) -> Draft:
     if content_type == JSON:
         return read_plain(payload)
-    if content_type == cloudevents.STRUCTURED:
+    if content_type == CLOUD_EVENT:
         return cloudevents.read_structured(payload)
     raise InvalidRequestError("the CloudEvent's attributes were refused, and are not stored")
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from chalicelib.core import clock
 from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.core.media_types import JSON, SCHEMA, is_in_utf8
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.core.paging import encode_cursor
 from chalicelib.schemas import manage
@@ -30,7 +31,6 @@ from chalicelib.web.describe import (
     shared,
     text,
 )
-from chalicelib.web.media_types import JSON, SCHEMA, is_in_utf8
 from chalicelib.web.request import Request
 from chalicelib.web.responses import Response, answer, no_content, page
 

@@ -2,7 +2,7 @@
 
 JSON Schema draft 2020-12. `format` is an annotation, as the specification's default has it. A
 schema refers to nothing outside itself, its patterns run in linear time, and its work is bounded
-(`chalicelib/domain/schema_work.py`): whoever may put a schema cannot stop the platform with one.
+(`chalicelib/schemas/bounds.py`): whoever may put a schema cannot stop the platform with one.
 """
 
 from collections.abc import Iterable, Iterator

@@ -34,6 +34,7 @@ from chalicelib.core.errors import (
     title_of,
 )
 from chalicelib.core.log import log
+from chalicelib.core.media_types import PROBLEM
 from chalicelib.core.metrics import note
 from chalicelib.core.strict_json import dump_json
 from chalicelib.web import browsers, limits
@@ -41,7 +42,6 @@ from chalicelib.web.callers import AuthConfig, Caller, caller_of
 from chalicelib.web.describe import Operation
 from chalicelib.web.direct import as_request, direct_caller, is_direct
 from chalicelib.web.limits import SMALL_BODY_BYTES
-from chalicelib.web.media_types import PROBLEM
 from chalicelib.web.middleware import observe_request, on_behalf_of
 from chalicelib.web.request import LambdaEvent, Request
 from chalicelib.web.responses import IS_BASE64, Headers, Response, problem

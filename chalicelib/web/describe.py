@@ -10,10 +10,10 @@ from typing import Any
 from msgspec import Struct
 
 from chalicelib.core import names
+from chalicelib.core.media_types import JSON
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES, MAX_TYPE_BYTES
 from chalicelib.web import problems
 from chalicelib.web.callers import SCOPES
-from chalicelib.web.media_types import JSON
 
 Json = dict[str, Any]
 EVENT_ID = "019a9d2c-6f3b-7c1e-9b6a-2f4f6d1c8e55"

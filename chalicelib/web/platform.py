@@ -5,7 +5,6 @@ from typing import Any
 
 from chalicelib import __version__
 from chalicelib.web.describe import Operation, component, content, record, response, text
-from chalicelib.web.openapi import document
 from chalicelib.web.responses import Response, answer
 
 _TAG = "Platform"
@@ -31,4 +30,6 @@ def get_health(stage: str) -> Response:
 
 def get_openapi(routes: Mapping[str, Mapping[str, Any]]) -> Response:
     """`GET /openapi.json`; no call."""
+    from chalicelib.web.openapi import document
+
     return answer(document(routes))

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from chalicelib.core.errors import title_of
-from chalicelib.web.media_types import PROBLEM
+from chalicelib.core.media_types import PROBLEM
 
 Json = dict[str, Any]
 ALWAYS = (400, 413, 429, 431, 500, 503, 504)

@@ -13,10 +13,10 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     UnsupportedMediaTypeError,
 )
+from chalicelib.core.media_types import JSON, is_json_in_utf8
 from chalicelib.core.names import is_owner, key_fault
 from chalicelib.core.paging import decode_cursor
 from chalicelib.web.callers import Caller
-from chalicelib.web.media_types import JSON, is_json_in_utf8
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
 _LONGEST_SECONDS = 30 * 86400

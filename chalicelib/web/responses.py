@@ -6,9 +6,9 @@ from typing import Any
 
 from chalice.app import Response
 
+from chalicelib.core.media_types import JSON
 from chalicelib.core.paging import encode_cursor
 from chalicelib.core.strict_json import dump_json
-from chalicelib.web.media_types import JSON
 
 __all__ = [
     "Response",

@@ -1,5 +1,6 @@
 """The route of signed webhooks, described from the table of sources."""
 
+from chalicelib.core.media_types import JSON
 from chalicelib.events.api import TAG, accepted, accepted_response
 from chalicelib.web.describe import (
     REPLAYED,
@@ -12,7 +13,6 @@ from chalicelib.web.describe import (
     text,
 )
 from chalicelib.web.limits import MAX_PARAMETER_CHARACTERS
-from chalicelib.web.media_types import JSON
 from chalicelib.web.request import Request
 from chalicelib.web.responses import Response
 from chalicelib.webhooks.receive import WebhookDeps, receive

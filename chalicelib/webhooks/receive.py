@@ -14,8 +14,8 @@ from msgspec import Struct
 from chalicelib.core import clock
 from chalicelib.core.errors import UnauthenticatedError, UnsupportedMediaTypeError
 from chalicelib.core.log import log
+from chalicelib.core.media_types import JSON, is_json_in_utf8
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
-from chalicelib.web.media_types import JSON, is_json_in_utf8
 from chalicelib.webhooks import sources
 from chalicelib.webhooks.signatures import parse_secrets
 from chalicelib.webhooks.sources import Source

@@ -14,10 +14,11 @@ from msgspec import Struct
 
 from chalicelib.core.errors import FieldError, InvalidRequestError
 from chalicelib.core.ids import sha256
+from chalicelib.core.media_types import JSON
 from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
 from chalicelib.core.strict_json import parse_json
 from chalicelib.events.alerts import named
-from chalicelib.events.model import JSON, Draft, Identity
+from chalicelib.events.model import Draft, Identity
 from chalicelib.webhooks.signatures import TOLERANCE, verify_github, verify_standard
 
 _EVENT = r"[a-z0-9_]+"

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.media_types import CLOUD_EVENT
 from chalicelib.core.strict_json import MAX_DEPTH, dump_json
 from chalicelib.events.cloudevents import (
-    STRUCTURED,
     read_data,
     read_structured,
     read_structured_value,
@@ -242,11 +242,11 @@ def test_a_stored_payload_is_read_by_its_content_type(
     ("content_type", "payload"),
     [
         ("application/json", b"{"),
-        (STRUCTURED, b"{"),
-        (STRUCTURED, b"[]"),
-        (STRUCTURED, b"null"),
-        (STRUCTURED, b'{"data_base64":"!"}'),
-        (STRUCTURED, b""),
+        (CLOUD_EVENT, b"{"),
+        (CLOUD_EVENT, b"[]"),
+        (CLOUD_EVENT, b"null"),
+        (CLOUD_EVENT, b'{"data_base64":"!"}'),
+        (CLOUD_EVENT, b""),
     ],
 )
 def test_a_stored_payload_that_is_broken_is_told(content_type: str, payload: bytes) -> None:
@@ -268,7 +268,7 @@ def test_a_plain_event_is_given_as_a_cloud_event() -> None:
     # When it is written as a CloudEvent
     written = to_cloud_event(event, None, payload)
     # Then the SDK reads it, and its data are the payload's own bytes
-    read_back = from_structured_event(HTTPMessage({"content-type": STRUCTURED}, written))
+    read_back = from_structured_event(HTTPMessage({"content-type": CLOUD_EVENT}, written))
     assert read_back.get_id() == event.event_id
     assert read_back.get_type() == "demo"
     assert read_back.get_source() == "my%20shop%20%C3%A9%20100%25"
@@ -285,7 +285,7 @@ def test_a_plain_event_is_given_as_a_cloud_event() -> None:
 @pytest.mark.parametrize("payload", [b"{", b"\xff", b'{"a":NaN}', b'{"a":1,"a":2}', b'1,"id":"2"'])
 def test_a_payload_that_was_refused_is_given_as_bytes(payload: bytes) -> None:
     written = to_cloud_event(make_event(payload=payload), None, payload)
-    event = from_structured_event(HTTPMessage({"content-type": STRUCTURED}, written))
+    event = from_structured_event(HTTPMessage({"content-type": CLOUD_EVENT}, written))
     assert event.get_data() == payload
     assert json.loads(written)["data_base64"] == encoded(payload)
 

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
+from chalicelib.core.media_types import CLOUD_EVENT
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, STRUCTURED, read_data
+from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, read_data
 from chalicelib.events.cloudevents_http import is_binary, read_binary
 from chalicelib.events.model import Draft, Identity
 from tests.support.cloudevents import TYPE, encoded, give_back, make_headers
@@ -83,7 +84,7 @@ def test_other_requests_are_not_binary(headers: dict[str, str]) -> None:
 
 
 def test_an_event_format_is_refused_in_binary_mode() -> None:
-    told = faults_of(make_headers(content_type=STRUCTURED))
+    told = faults_of(make_headers(content_type=CLOUD_EVENT))
     assert list(told) == ["/header/content-type"]
 
 

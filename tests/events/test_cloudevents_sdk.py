@@ -18,8 +18,9 @@ from cloudevents.v1.http import from_http as old_from_http
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chalicelib.core.media_types import CLOUD_EVENT
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, STRUCTURED, read_structured
+from chalicelib.events.cloudevents import MAX_CONTEXT_BYTES, read_structured
 from chalicelib.events.cloudevents_http import is_binary, read_binary
 from tests.support.cloudevents import TYPE, encoded, give_back, make_headers
 
@@ -54,7 +55,7 @@ def test_what_the_older_sdk_writes_is_read(data: object) -> None:
     event = OldCloudEvent({"type": TYPE, "source": "/shop", "id": "A-1", "ext": "\xe9"}, data)
     headers, body = old_to_structured(event)
     draft = read_structured(body)
-    assert headers["content-type"] == STRUCTURED
+    assert headers["content-type"] == CLOUD_EVENT
     assert draft.data == data
     assert draft.cloud_event is not None
     assert draft.cloud_event["extensions"] == {"ext": "\xe9"}
@@ -80,7 +81,7 @@ def test_what_the_sdk_writes_in_headers_is_read(some: dict[str, str], subject: s
         return
     # When it is read and given back
     draft = read_binary(message.headers, message.body)
-    given_back = from_structured_event(HTTPMessage({"content-type": STRUCTURED}, give_back(draft)))
+    given_back = from_structured_event(HTTPMessage({"content-type": CLOUD_EVENT}, give_back(draft)))
     # Then the SDK has the event that it sent
     assert draft.cloud_event is not None
     assert draft.cloud_event.get("extensions", {}) == some
@@ -98,7 +99,7 @@ def test_what_the_older_sdk_writes_in_headers_is_read(data: Any) -> None:
     # Then it is what it reads itself
     assert draft.data == data
     assert draft.subject == "a b"
-    given_back = old_from_http({"content-type": STRUCTURED}, give_back(draft))
+    given_back = old_from_http({"content-type": CLOUD_EVENT}, give_back(draft))
     assert given_back["time"] == event["time"]
     assert given_back.data == data
 
@@ -109,7 +110,7 @@ def test_what_the_older_sdk_writes_in_headers_is_read(data: Any) -> None:
 )
 def test_the_sdk_reads_the_bytes_that_were_sent(body: bytes, content_type: str) -> None:
     draft = read_binary(make_headers(content_type=content_type), body)
-    event = from_structured_event(HTTPMessage({"content-type": STRUCTURED}, give_back(draft)))
+    event = from_structured_event(HTTPMessage({"content-type": CLOUD_EVENT}, give_back(draft)))
     data = event.get_data()
     assert event.get_datacontenttype() == content_type
     assert (data.encode() if isinstance(data, str) else data or b"") == body

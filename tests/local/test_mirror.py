@@ -16,8 +16,8 @@ NAMED_LATER = "arn:aws:dynamodb:us-east-1:000000000000:table/eventline-local-ite
 @pytest.fixture
 def layout(tmp_path: Path) -> Layout:
     """A checkout with a module, a policy and the real configuration."""
-    (tmp_path / "chalicelib" / "domain").mkdir(parents=True)
-    (tmp_path / "chalicelib" / "domain" / "one.py").write_text("ONE = 1\n")
+    (tmp_path / "chalicelib" / "events").mkdir(parents=True)
+    (tmp_path / "chalicelib" / "events" / "one.py").write_text("ONE = 1\n")
     (tmp_path / "chalicelib" / "__pycache__").mkdir()
     (tmp_path / "chalicelib" / "__pycache__" / "one.pyc").write_text("")
     (tmp_path / "app.py").write_text("app = 1\n")
@@ -46,7 +46,7 @@ def test_the_copy_has_what_is_deployed_and_no_more(layout: Layout) -> None:
     copied = {str(path.relative_to(layout.app)) for path in layout.app.rglob("*") if path.is_file()}
     assert copied == {
         "app.py",
-        "chalicelib/domain/one.py",
+        "chalicelib/events/one.py",
         ".chalice/config.json",
         ".chalice/policies/api_handler.json",
     }
@@ -55,7 +55,7 @@ def test_the_copy_has_what_is_deployed_and_no_more(layout: Layout) -> None:
 def test_a_change_reaches_the_copy_and_a_removal_too(layout: Layout) -> None:
     refresh(layout)
     (layout.project / "app.py").write_text("app = 2\n")
-    (layout.project / "chalicelib" / "domain" / "one.py").rename(
+    (layout.project / "chalicelib" / "events" / "one.py").rename(
         layout.project / "chalicelib" / "two.py"
     )
 
@@ -63,7 +63,7 @@ def test_a_change_reaches_the_copy_and_a_removal_too(layout: Layout) -> None:
 
     assert (layout.app / "app.py").read_text() == "app = 2\n"
     assert (layout.app / "chalicelib" / "two.py").exists()
-    assert not (layout.app / "chalicelib" / "domain" / "one.py").exists()
+    assert not (layout.app / "chalicelib" / "events" / "one.py").exists()
 
 
 def test_what_was_provisioned_stays_and_other_settings_follow(layout: Layout) -> None:

@@ -9,10 +9,10 @@ from chalice.app import Response
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import FieldError, InvalidRequestError, NotFoundError, UnavailableError
+from chalicelib.core.media_types import PROBLEM
 from chalicelib.web.api import Api
 from chalicelib.web.browsers import SECURITY_HEADERS
 from chalicelib.web.callers import AuthConfig
-from chalicelib.web.media_types import PROBLEM
 from chalicelib.web.responses import answer, no_content, problem, stored
 from tests.support.faults import no_answer, refusal
 

@@ -6,11 +6,11 @@ import pytest
 from chalice.app import Rate
 
 from chalicelib.core.config import AuthMode
+from chalicelib.core.media_types import CLOUD_EVENT, is_in_utf8, is_json_in_utf8
 from chalicelib.web.api import Api
 from chalicelib.web.callers import AuthConfig
 from chalicelib.web.describe import Operation, component, content, record, response, shared, text
 from chalicelib.web.describe import path as path_parameter
-from chalicelib.web.media_types import CLOUD_EVENT, is_in_utf8, is_json_in_utf8
 from chalicelib.web.openapi import document
 from chalicelib.web.request import LambdaEvent, Request
 from chalicelib.web.responses import Response, answer, no_content
