@@ -71,30 +71,25 @@ class StoredKeys:
         self._list_keys = list_keys
         self._has = has
         self._days = tuple(days)
-        self._folders: dict[str, set[str] | None] = {}
+        self._folders: dict[str, set[str]] = {}
         self._room = room
 
     def has(self, key: str) -> bool:
         """Whether the key exists. A key that its list lacks is asked for, since it may be younger
         than the list."""
         folder, _, name = key.rpartition("/")
-        names = self._names(f"{folder}/")
-        return (names is not None and name in names) or (bool(key) and self._has(key))
-
-    def _names(self, folder: str) -> set[str] | None:
-        """The names in a folder; None for a folder that is not listed."""
-        if not folder.endswith(self._days):
-            return None
-        if folder not in self._folders:
+        folder += "/"
+        if folder.endswith(self._days) and folder not in self._folders:
             self._folders[folder] = self._list(folder)
-        return self._folders[folder]
+        return name in self._folders.get(folder, ()) or (bool(key) and self._has(key))
 
-    def _list(self, folder: str) -> set[str] | None:
+    def _list(self, folder: str) -> set[str]:
+        """The names in a folder; none if there is no room for them."""
         names: set[str] = set()
         for page in self._list_keys(folder, ""):
             names.update(key.removeprefix(folder) for key, _ in page)
             if len(names) > self._room:
-                return None
+                return set()
         self._room -= len(names)
         return names
 
