@@ -33,11 +33,10 @@ from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
-from chalicelib.recovery.compare import CompareDeps
+from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
 from chalicelib.recovery.reconcile import ReconcileDeps
-from chalicelib.recovery.remake import RemakeDeps, point_at
 from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
 from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
 from chalicelib.replays.store import ReplayStore
@@ -258,7 +257,8 @@ def compare(seconds_left: SecondsLeft) -> CompareDeps:
         index=index(),
         lake=lake(),
         checkpoints=checkpoints(),
-        remaking=RemakeDeps(lake(), partial(point_at, events_table), make_document),
+        point_at=partial(point_at, events_table),
+        make_document=make_document,
         stage=settings().stage,
         remaining=seconds_left,
     )

@@ -20,7 +20,7 @@ from chalicelib.recovery.dead_letters import (
     redrive_messages,
 )
 from chalicelib.recovery.model import ERROR_CLASSES, FOREIGN, QUEUES
-from chalicelib.web.body import read_body, refuse
+from chalicelib.web.body import faults_of, read_body, refuse
 from chalicelib.web.describe import (
     CURSOR_PATTERN,
     EVENT_ID,
@@ -47,14 +47,14 @@ from chalicelib.web.responses import Response, answer
 
 _TAG = "Recovery"
 _ERROR_CLASS = {"type": "string", "enum": list(ERROR_CLASSES)}
-_ONE_CLASS = f"must be one of {', '.join(ERROR_CLASSES)}"
 _QUEUE = {"type": "string", "enum": list(QUEUES)}
 _CHOICES = {
     "eventId": uuid("One event: must be the id of an event."),
     "eventType": event_type("FAILED events of a type."),
     "errorClass": {
         **_ERROR_CLASS,
-        "description": f"FAILED events with errors of a class: {_ONE_CLASS}.",
+        "description": "FAILED events with errors of a class: must be one of"
+        f" {', '.join(ERROR_CLASSES)}.",
     },
     "all": {"type": "boolean", "const": True, "description": "All FAILED events: must be true."},
     "queue": {
@@ -88,6 +88,7 @@ _ORDER = component(
         },
     ),
 )
+_FILTERS = order({name: _CHOICES[name] for name in ("eventType", "errorClass")}, [])
 _CHECKS = {"eventType": partial(name_fault, max_bytes=MAX_TYPE_BYTES)}
 _REASON = record(
     {
@@ -219,7 +220,9 @@ POST_REDRIVE = Operation(
 def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:
     """`GET /dead-letters`: an admin sees the messages in the queues as well."""
     asked = request.page("eventType", "errorClass")
-    refuse("the query cannot be understood", _filter_faults(asked.filters))
+    faults = faults_of(asked.filters, _FILTERS, _CHECKS)
+    at_query = [FieldError(f"/query{fault.pointer}", fault.detail) for fault in faults]
+    refuse("the query cannot be understood", at_query)
     wanted = _failed_events(request, asked.filters, asked.below, asked.limit)
     found, resume = dead_letters.list_dead_letters(wanted, request.caller, deps)
     return answer({"items": found, "cursor": None if resume is None else encode_cursor(resume)})
@@ -251,14 +254,3 @@ def _failed_events(
     )
     wanted = FailedEvents(listing, filters.get("errorClass"))
     return wanted if below is None else wanted.below(below)
-
-
-def _filter_faults(filters: Mapping[str, str]) -> list[FieldError]:
-    faults = []
-    kind, error_class = filters.get("eventType"), filters.get("errorClass")
-    fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
-    if fault:
-        faults.append(FieldError("/query/eventType", fault))
-    if error_class is not None and error_class not in ERROR_CLASSES:
-        faults.append(FieldError("/query/errorClass", _ONE_CLASS))
-    return faults

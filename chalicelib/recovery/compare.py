@@ -2,8 +2,8 @@
 
 Once after each full scan of `reconcile`, over the scan's days and up to its `until`, in three
 phases: count bronze; look for every event of the ledger in bronze and, if it is PROCESSED, in
-silver; look for every document of silver in the ledger. A lost document is made again, see
-`remake`; other differences go to a report, to metrics and to the log.
+silver; look for every document of silver in the ledger. Differences go to a report, to metrics and
+to the log. A lost document is made again from bronze, as `remake` says.
 
 A list costs one call for a thousand objects; only an object that its list lacks is asked for by
 itself. Where a run ends the comparison stops, and the next run goes on.
@@ -12,23 +12,26 @@ itself. Where a run ends the comparison stops, and the next run goes on.
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 from msgspec import Struct, field
 
+from chalicelib.aws.dynamodb import Table, to_item
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import NotFoundError
-from chalicelib.core.log import log
+from chalicelib.core.errors import NotFoundError, aws_code, is_aws_fault
+from chalicelib.core.log import log, log_context, where
+from chalicelib.events.finish import check_payload
 from chalicelib.events.keys import (
     is_rejected_unit,
     parse_bronze_key,
     parse_silver_key,
     parse_unit_key,
+    silver_key,
 )
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
-from chalicelib.events.model import Record, Status
+from chalicelib.events.model import Event, Record, Status, Step
 from chalicelib.events.unit import Member, read_members
 from chalicelib.recovery.model import (
     MADE_AGAIN,
@@ -39,12 +42,15 @@ from chalicelib.recovery.model import (
     Scan,
     report_key,
 )
-from chalicelib.recovery.remake import LONGEST_SECONDS, RemakeDeps, remake
 
 CHECKPOINT = "comparison"
 PAGE = 100
 ROOM = 400_000
 """Keys that are remembered, at some 120 bytes each; beyond that each is asked for by itself."""
+LONGEST_SECONDS = 10.0
+"""The most that a processor gets, so that one that hangs does not use up a run."""
+REMADE = "silver document made again by reconcile"
+"""The detail of the step that `point_at` adds."""
 _MAX_FILES = 64
 
 Keys = list[tuple[str, Any]]
@@ -65,42 +71,48 @@ class StoredKeys:
         self._list_keys = list_keys
         self._has = has
         self._days = tuple(days)
-        self._folders: dict[str, set[str] | None] = {}
+        self._folders: dict[str, set[str]] = {}
         self._room = room
 
     def has(self, key: str) -> bool:
         """Whether the key exists. A key that its list lacks is asked for, since it may be younger
         than the list."""
         folder, _, name = key.rpartition("/")
-        names = self._names(f"{folder}/")
-        return (names is not None and name in names) or (bool(key) and self._has(key))
-
-    def _names(self, folder: str) -> set[str] | None:
-        """The names in a folder; None for a folder that is not listed."""
-        if not folder.endswith(self._days):
-            return None
-        if folder not in self._folders:
+        folder += "/"
+        if folder.endswith(self._days) and folder not in self._folders:
             self._folders[folder] = self._list(folder)
-        return self._folders[folder]
+        return name in self._folders.get(folder, ()) or (bool(key) and self._has(key))
 
-    def _list(self, folder: str) -> set[str] | None:
+    def _list(self, folder: str) -> set[str]:
+        """The names in a folder; none if there is no room for them."""
         names: set[str] = set()
         for page in self._list_keys(folder, ""):
             names.update(key.removeprefix(folder) for key, _ in page)
             if len(names) > self._room:
-                return None
+                return set()
         self._room -= len(names)
         return names
 
 
+class MakeDocument(Protocol):
+    """Runs an event's processor for at most `seconds`; returns its silver document, or raises the
+    processor's error."""
+
+    def __call__(
+        self, event: Event, payload: bytes, attempt: int, seconds: float, processed_at: str, /
+    ) -> str: ...
+
+
 class CompareDeps(Struct, frozen=True):
-    """The collaborators of `compare`; `remaining` gives the seconds left to this run."""
+    """The collaborators of `compare` and `remake`; `point_at` is the function below, given its
+    table, `remaining` gives the seconds left to this run."""
 
     ledger: EventStore
     index: EventIndex
     lake: Lake
     checkpoints: CheckpointStore
-    remaking: RemakeDeps
+    point_at: Callable[[Record, str, str], bool]
+    make_document: MakeDocument
     stage: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
@@ -136,6 +148,65 @@ def compare(
     report = _store_report(state, deps) if state.phase is Phase.DONE else None
     deps.checkpoints.put(CHECKPOINT, state.to_state())
     return report
+
+
+def remake(record: Record, deps: CompareDeps) -> bool:
+    """Make the lost silver document of a PROCESSED event again; three calls.
+
+    The event is not published again, and no attempt is counted. The document says when it was
+    processed the first time, so it equals the lost one byte for byte if its processor still makes
+    the same of the same payload. One that was a line in the file of its unit becomes an object of
+    its own: the file decides which events are in it, and is never written again (ADR 0013).
+
+    False, with a reason in the log, when the payload is gone or changed, or the processor fails. An
+    AWS error passes through.
+    """
+    event = record.event
+    with log_context(eventId=event.event_id, owner=event.owner):
+        try:
+            payload = check_payload(event, deps.lake.get_bronze(event.s3_key, event.s3_range))
+            document = deps.make_document(
+                event, payload, max(record.attempts, 1), LONGEST_SECONDS, _processed_at(record)
+            )
+        except NotFoundError:
+            log.error("silver document not made again", extra={"code": "payload-missing"})
+            return False
+        except (Exception, SystemExit) as error:
+            if is_aws_fault(error):
+                raise
+            extra = {"code": getattr(error, "code", aws_code(error)), "where": where(error)}
+            log.error("silver document not made again", extra=extra)
+            return False
+        key = silver_key(event)
+        # False if another run was faster: then the document is there, which is all that counts.
+        deps.lake.put_silver(key, document)
+        deps.point_at(record, key, clock.to_text(deps.now()))
+        log.warning("silver document made again")
+        return True
+
+
+def point_at(ledger: Table, record: Record, key: str, at: str) -> bool:
+    """Make the ledger say that an event's document is the silver object `key`, all of it; False if
+    the event has changed since `record` was read. One call."""
+    values = {
+        ":key": key,
+        ":at": at,
+        ":steps": [Step(Status.PROCESSED, at, REMADE).to_dict()],
+        ":processed": Status.PROCESSED,
+        ":before": record.silver_key or "",
+        ":seen": record.updated_at,
+    }
+    is_unchanged = "#status = :processed AND silverKey = :before AND updatedAt = :seen"
+    outcome = ledger.write(
+        "update_item",
+        Key={"pk": {"S": f"EVENT#{record.event.event_id}"}},
+        UpdateExpression="SET silverKey = :key, updatedAt = :at,"
+        " #timeline = list_append(#timeline, :steps) REMOVE silverRange",
+        ConditionExpression=is_unchanged,
+        ExpressionAttributeNames={"#status": "status", "#timeline": "timeline"},
+        ExpressionAttributeValues=to_item(values),
+    )
+    return outcome.made
 
 
 def _store_report(state: Comparison, deps: CompareDeps) -> dict[str, Any]:
@@ -231,7 +302,7 @@ class _Run(Struct):
         state.counts[NOT_MADE] += 1
         try:
             checkpoints.put(CHECKPOINT, state.to_state())
-            is_made = remake(record, self.deps.remaking)
+            is_made = remake(record, self.deps)
         except Exception:
             checkpoints.put(CHECKPOINT, before)
             raise
@@ -327,3 +398,11 @@ def _kind_in_bronze(key: str) -> str:
     if parse_unit_key(key):
         return "units"
     return "refusedUnits" if is_rejected_unit(key) else "foreign"
+
+
+def _processed_at(record: Record) -> str:
+    """When it was processed, as its document said."""
+    for step in record.timeline:
+        if step["status"] == Status.PROCESSED:
+            return step["at"]
+    return record.updated_at

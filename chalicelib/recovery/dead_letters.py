@@ -95,8 +95,8 @@ def redrive_event(event_id: str, caller: Caller, deps: DeadLetterDeps) -> Redriv
     if record.status is Status.FAILED:
         return _redrive([record], deps)
     what = "replay it" if record.status is Status.REJECTED else "there is nothing to redrive"
-    reason = f"the event is {record.status}: {what}"
-    return Redriven(skipped=[{"eventId": event_id, "reason": reason}])
+    skipped = {"eventId": event_id, "reason": f"the event is {record.status}: {what}"}
+    return Redriven(skipped=[skipped])
 
 
 def redrive_events(wanted: FailedEvents, deps: DeadLetterDeps) -> Redriven:
@@ -151,18 +151,12 @@ def _send_back(
     reasons = {one.message_id: _why_not(one, queue) for one in messages}
     able = [one for one in messages if reasons[one.message_id] is None]
     codes = deps.sources[queue].send_many([message.body for message in able])
-    refused = {
-        one.message_id: f"SQS did not take it: {code}"
-        for one, code in zip(able, codes, strict=True)
-        if code is not None
-    }
-    reasons |= refused
+    for one, code in zip(able, codes, strict=True):
+        reasons[one.message_id] = None if code is None else f"SQS did not take it: {code}"
     done.skipped += [
-        {"messageId": message_id, "reason": reason}
-        for message_id, reason in reasons.items()
-        if reason is not None
+        {"messageId": message_id, "reason": why} for message_id, why in reasons.items() if why
     ]
-    sent = [one.handle for one in able if one.message_id not in refused]
+    sent = [one.handle for one in able if reasons[one.message_id] is None]
     done.redriven = len(sent)
     return sent
 

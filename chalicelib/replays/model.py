@@ -137,10 +137,6 @@ class Replay(Struct, frozen=True):
             return True
         return clock.from_text(self.held_at) <= now - LEASE
 
-    def taken(self, message_id: str, now: str) -> "Replay":
-        """The replay, its present step taken by a message."""
-        return replace(self, holder=message_id, held_at=now, updated_at=now)
-
     def handed_on(self, now: datetime, delay: int) -> "Replay":
         """The replay at its next step, which is due in `delay` seconds."""
         return replace(

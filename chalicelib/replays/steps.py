@@ -147,7 +147,10 @@ def _take(message: ReplayMessage, delivery: Delivery, seconds: float, deps: Step
     wait = replay.seconds_until_due(now)
     if wait:
         return wait
-    taken = deps.replays.save(replay.taken(delivery.message_id, clock.to_text(now)))
+    at = clock.to_text(now)
+    taken = deps.replays.save(
+        replace(replay, holder=delivery.message_id, held_at=at, updated_at=at)
+    )
     if taken is None:
         return _retry(delivery, deps)
     try:

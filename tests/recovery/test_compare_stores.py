@@ -9,10 +9,9 @@ from chalicelib.core.paging import Entry
 from chalicelib.events.keys import silver_key
 from chalicelib.events.model import Status
 from chalicelib.events.processors import Incoming
-from chalicelib.recovery.compare import StoredKeys
+from chalicelib.recovery.compare import LONGEST_SECONDS, StoredKeys
 from chalicelib.recovery.model import EXAMPLES, Comparison, Difference
 from chalicelib.recovery.reconcile import MARGIN_SECONDS
-from chalicelib.recovery.remake import LONGEST_SECONDS
 from tests.support.comparison_on_fakes import Stores
 from tests.support.factories import NOON
 from tests.support.fake_stores import FakeEventIndex, StoredObject

@@ -9,7 +9,7 @@ import pytest
 from chalicelib.core import clock
 from chalicelib.events import ledger
 from chalicelib.events.model import Dispatch, Record, Status, Step
-from chalicelib.recovery.remake import REMADE, point_at
+from chalicelib.recovery.compare import REMADE, point_at
 from tests.support.factories import NOON, make_event, unique
 from tests.support.fake_results import fake_point_at
 from tests.support.fake_stores import FakeEventStore

@@ -11,7 +11,6 @@ from chalicelib.events.finish import run_processor
 from chalicelib.events.model import Event
 from chalicelib.recovery.compare import CompareDeps
 from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
-from chalicelib.recovery.remake import RemakeDeps
 from tests.support.factories import make_body, make_event, make_message
 from tests.support.fake_results import fake_point_at
 from tests.support.fake_stores import FakeCheckpointStore, FakeEventIndex
@@ -36,8 +35,6 @@ class Stores(Worker):
             return seconds.pop(0) if len(seconds) > 1 else seconds[0]
 
         index, checkpoints = FakeEventIndex(self.aws), FakeCheckpointStore(self.aws)
-        point_at = fake_point_at(self.aws)
-        remaking = RemakeDeps(self.lake, point_at, self._make_document, self.clock)
         deps = ReconcileDeps(
             ledger=self.ledger,
             index=index,
@@ -56,7 +53,8 @@ class Stores(Worker):
                 index,
                 self.lake,
                 checkpoints,
-                remaking,
+                fake_point_at(self.aws),
+                self._make_document,
                 "test",
                 remaining,
                 self.clock,

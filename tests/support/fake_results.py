@@ -5,7 +5,7 @@ from collections.abc import Callable
 from msgspec.structs import replace
 
 from chalicelib.events.model import Record, Status, Step
-from chalicelib.recovery.remake import REMADE
+from chalicelib.recovery.compare import REMADE
 from tests.support.fake_stores import FakeAws
 
 
