@@ -26,7 +26,11 @@ class StackError(InfraError):
         super().__init__(f"stack {name} ended {status}{told}")
 
 
-class _Loader(yaml.SafeLoader):
+# Ten times as fast, where PyYAML was built with it.
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_SafeLoader):  # type: ignore[misc]
     """Reads `!Ref x` and `!Sub x` as `{"Ref": x}` and `{"Fn::Sub": x}`."""
 
 

@@ -115,20 +115,20 @@ def test_a_filter_that_matches_many_skips_none_of_them(
     # Given more events in a partition than a step takes
     alice = platform.sender(*SCOPES)
     for event_type in ("demo", "other", "demo"):
-        events = [{"eventType": event_type, "n": number} for number in range(80)]
+        events = [{"eventType": event_type, "n": number} for number in range(40)]
         alice.post("/events/batch", {"events": events})
     work_off(platform)
     # When those of one type are replayed, in steps that end in the middle of a page, at once
     monkeypatch.setattr(Replay, "seconds_until_due", lambda _replay, _now: 0)
     replay = work_through(platform, alice, start(alice, eventType="demo", rate=1))
     # Then all are, once
-    assert (replay["status"], replay["matched"], replay["done"]) == ("DONE", 160, 160)
+    assert (replay["status"], replay["matched"], replay["done"]) == ("DONE", 80, 80)
     records = [
         item
         for item in platform.aws("dynamodb").scan(TableName=NAMES.events_table)["Items"]
         if "replayOf" in item
     ]
-    assert len({item["replayOf"]["S"] for item in records}) == len(records) == 160
+    assert len({item["replayOf"]["S"] for item in records}) == len(records) == 80
 
 
 def test_a_replay_leaves_replays_out_unless_it_is_told_otherwise(platform: Platform) -> None:
@@ -151,19 +151,24 @@ def test_what_is_still_open_is_skipped(platform: Platform) -> None:
     platform.work(records)
 
 
-def test_a_dry_run_counts_and_makes_nothing(platform: Platform) -> None:
-    # Given more events than a page of the index
+def test_a_dry_run_counts_and_makes_nothing(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given more events than are looked at at once, and all the time that it takes
+    monkeypatch.setattr("chalicelib.replays.start.PAGE", 5)
+    monkeypatch.setattr("chalicelib.replays.start._LOOKED_AT_ONCE", 5)
+    monkeypatch.setattr("chalicelib.replays.start.COUNT_SECONDS", 600)
     alice = platform.sender(*SCOPES)
     for _ in range(3):
-        events = [{"eventType": "demo"}] * 100 + [{"eventType": PERMANENT}]
+        events = [{"eventType": "demo"}] * 20 + [{"eventType": PERMANENT}]
         alice.post("/events/batch", {"events": events})
     work_off(platform)
     # When they are counted
-    order = {"status": "PROCESSED", "dryRun": True, "rate": 100}
+    order = {"status": "PROCESSED", "dryRun": True, "rate": 20}
     response = alice.post("/replays", order)
     # Then nothing is made
     assert response.status_code == 200
-    assert response.json_body["matched"] == 300
+    assert response.json_body["matched"] == 60
     assert (response.json_body["atLeast"], response.json_body["estimatedSeconds"]) == (False, 3)
     assert response.json_body["filter"]["status"] == "PROCESSED"
     assert platform.receive() == []

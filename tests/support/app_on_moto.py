@@ -15,10 +15,10 @@ import app
 from chalicelib import wiring
 from chalicelib.aws import clients
 from chalicelib.tokens.manage import issue_token
-from tests.conftest import ACCOUNT, REGION, STAGE_VARIABLES
+from tests.conftest import STAGE_VARIABLES
 from tests.support.factories import LambdaContext, unique
-from tests.support.moto_aws import client
-from tests.support.resources import Names, make_resources
+from tests.support.moto_aws import client, make_at_once, queue_url
+from tests.support.resources import Names
 
 NAMES = Names(
     events_table=STAGE_VARIABLES["EVENTS_TABLE"],
@@ -35,7 +35,6 @@ NAMES = Names(
     alerts_table=STAGE_VARIABLES["ALERTS_TABLE"],
 )
 ISSUED_AT = "2026-01-01T00:00:00.000Z"
-_URL = f"https://sqs.{REGION}.amazonaws.com/{ACCOUNT}"
 SAMPLES = Path(__file__).parent.parent / "samples"
 _SERVICES = ("dynamodb", "s3", "sqs", "events")
 
@@ -98,7 +97,7 @@ class Platform:
     def receive(self, queue: str = NAMES.queue) -> list[dict[str, Any]]:
         """Messages as records of a Lambda event."""
         answer = self._poller.receive_message(
-            QueueUrl=f"{_URL}/{queue}",
+            QueueUrl=queue_url(queue),
             MaxNumberOfMessages=10,
             AttributeNames=["All"],
             MessageAttributeNames=["All"],
@@ -111,7 +110,7 @@ class Platform:
         self.calls.clear()
         app.process_events({"Records": list(records)}, LambdaContext(seconds))
         self._poller.delete_message_batch(
-            QueueUrl=f"{_URL}/{NAMES.queue}",
+            QueueUrl=queue_url(NAMES.queue),
             Entries=[
                 {"Id": str(number), "ReceiptHandle": record["receiptHandle"]}
                 for number, record in enumerate(records)
@@ -150,7 +149,7 @@ def platform(moto: None) -> Iterator[Platform]:
     for all tests."""
     wiring.schema_check.cache_clear()
     wiring.secrets.cache_clear()
-    make_resources(clients.aws, NAMES)
+    make_at_once(NAMES)
     platform = Platform(client("sqs"))
 
     def note(model: Any, **_: Any) -> None:

@@ -45,9 +45,30 @@ class Names:
             schemas_table=f"{prefix}-schemas",
         )
 
+    @property
+    def buckets(self) -> list[str]:
+        return [self.bronze_bucket, self.silver_bucket]
 
-def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
-    """Make them all; returns the URLs of the queue and of its dead-letter queue."""
+    @property
+    def queues(self) -> list[str]:
+        """The worker's, and all others."""
+        prefix = self.queue.removesuffix("-events")
+        dead = [f"{prefix}-{name}-dlq" for name in ("ci-events", "uploads", "notifications")]
+        return [self.queue, self.dead_letter_queue, self.alert_queue, *dead]
+
+
+def make_resources(clients: Clients, names: Names) -> str:
+    """Make them all; returns the URL of the queue."""
+    make_tables(clients, names)
+    for bucket in names.buckets:
+        clients("s3").create_bucket(Bucket=bucket)
+    urls = [clients("sqs").create_queue(QueueName=queue)["QueueUrl"] for queue in names.queues]
+    clients("events").create_event_bus(Name=names.bus)
+    return str(urls[0])
+
+
+def make_tables(clients: Clients, names: Names) -> None:
+    """Make the tables alone."""
     for table, resource in (
         (names.events_table, "EventsTable"),
         (names.tokens_table, "TokensTable"),
@@ -57,17 +78,6 @@ def make_resources(clients: Clients, names: Names) -> tuple[str, str]:
         (names.schemas_table, "SchemasTable"),
     ):
         clients("dynamodb").create_table(TableName=table, **_schema(resource))
-    for bucket in (names.bronze_bucket, names.silver_bucket):
-        clients("s3").create_bucket(Bucket=bucket)
-    create = clients("sqs").create_queue
-    url: str = create(QueueName=names.queue)["QueueUrl"]
-    dead_letter_url: str = create(QueueName=names.dead_letter_queue)["QueueUrl"]
-    create(QueueName=names.alert_queue)
-    prefix = names.queue.removesuffix("-events")
-    for name in ("ci-events-dlq", "uploads-dlq", "notifications-dlq"):
-        create(QueueName=f"{prefix}-{name}")
-    clients("events").create_event_bus(Name=names.bus)
-    return url, dead_letter_url
 
 
 def _schema(resource: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class Actor:
         self.ended = False
         self.error: BaseException | None = None
         self._job = job
+        self._alone = False
         self._my_turn = threading.Semaphore(0)
         self._handed_over = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -31,8 +32,9 @@ class Actor:
     def start(self) -> None:
         self._thread.start()
 
-    def go_on(self) -> None:
-        """Let it run up to its next call, or to its end."""
+    def go_on(self, *, alone: bool) -> None:
+        """Let it run up to its next call, or to its end; `alone`: to its end in any case."""
+        self._alone = alone
         self._my_turn.release()
         if not self._handed_over.acquire(timeout=_STUCK_SECONDS):
             raise AssertionError(f"{self.name} does not hand over")
@@ -40,7 +42,10 @@ class Actor:
             self._thread.join()
 
     def hand_over(self) -> None:
-        """Called by the job itself: wait for its next turn."""
+        """Called by the job itself: wait for its next turn, which nobody else can have if it is
+        alone."""
+        if self._alone:
+            return
         self._handed_over.release()
         self._my_turn.acquire()
 
@@ -71,7 +76,7 @@ class Stage:
         waiting = list(actors)
         while waiting:
             actor = waiting[next(order, 0) % len(waiting)]
-            actor.go_on()
+            actor.go_on(alone=len(waiting) == 1)
             waiting = [one for one in waiting if not one.ended]
 
     def enter(self, actor: Actor) -> None:

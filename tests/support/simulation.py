@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
@@ -159,7 +160,7 @@ class World:
         for place, kept in self.aws.objects.items():
             before = self._written.setdefault(place, kept.body)
             assert kept.body == before, f"{place} was overwritten"
-        sent = set().union(*map(_sent_ids, self.queue.sent))
+        sent = frozenset[str]().union(*map(_sent_ids, self.queue.sent))
         for event_id, record in self.aws.records.items():
             if record.status is Status.ENQUEUED:
                 assert event_id in sent, f"{event_id} reads ENQUEUED but was never sent"
@@ -328,9 +329,10 @@ def _key(body: bytes) -> str | None:
     return key
 
 
-def _sent_ids(body: str) -> set[str]:
+@lru_cache(maxsize=1000)
+def _sent_ids(body: str) -> frozenset[str]:
     message = decode_message(body)
     if isinstance(message, ReplayMessage):
-        return set()
+        return frozenset()
     events = message.events if isinstance(message, UnitMessage) else (message.event,)
-    return {event.event_id for event in events}
+    return frozenset(event.event_id for event in events)

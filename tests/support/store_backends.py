@@ -36,6 +36,7 @@ from tests.support.fake_stores import (
     FakeTokenStore,
     StoredObject,
 )
+from tests.support.moto_aws import make_at_once, queue_url
 from tests.support.resources import Clients, Names, make_resources
 
 MESSAGES = 10
@@ -109,10 +110,7 @@ def _clients(endpoint: str | None) -> tuple[Clients, list[str]]:
     return clients, calls
 
 
-def _real_backend(endpoint: str | None) -> Backend:
-    clients, calls = _clients(endpoint)
-    names = Names.with_prefix(f"contract-{uuid.uuid4().hex[:12]}")
-    url, _ = make_resources(clients, names)
+def _real_backend(clients: Clients, calls: list[str], names: Names, url: str) -> Backend:
 
     def receive() -> list[tuple[str, str]]:
         answer = clients("sqs").receive_message(QueueUrl=url, MaxNumberOfMessages=MESSAGES)
@@ -141,17 +139,26 @@ def _real_backend(endpoint: str | None) -> Backend:
 
 @pytest.fixture
 def moto_backend(moto: None) -> Backend:
-    return _real_backend(None)
+    clients, calls = _clients(None)
+    names = Names.with_prefix("contract")
+    make_at_once(names)
+    return _real_backend(clients, calls, names, queue_url(names.queue))
+
+
+def _emulator_backend(endpoint: str) -> Backend:
+    clients, calls = _clients(endpoint)
+    names = Names.with_prefix(f"contract-{uuid.uuid4().hex[:12]}")
+    return _real_backend(clients, calls, names, make_resources(clients, names))
 
 
 @pytest.fixture(scope="session")
 def emulator_backend(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Backend]:
     endpoint = os.environ.get("EVENTLINE_TEST_ENDPOINT")
     if endpoint:
-        yield _real_backend(endpoint)
+        yield _emulator_backend(endpoint)
         return
     with running_emulator(tmp_path_factory.mktemp("contract")) as emulator:
-        yield _real_backend(emulator.url)
+        yield _emulator_backend(emulator.url)
 
 
 @pytest.fixture(params=["fake", "moto", pytest.param("emulator", marks=pytest.mark.emulator)])
