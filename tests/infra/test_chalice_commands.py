@@ -146,6 +146,7 @@ def test_a_package_that_is_missing_is_named(own_clone: Path) -> None:
     assert line == "not-to-be-found is not installed. Type: pip install -r requirements.txt"
 
 
+@pytest.mark.enable_socket
 def test_a_port_that_is_taken_is_named(provisioned: Path, taken: int) -> None:
     line = only_line(chalice(provisioned, "local", "--port", str(taken)))
 
@@ -153,6 +154,7 @@ def test_a_port_that_is_taken_is_named(provisioned: Path, taken: int) -> None:
     assert int(line.split()[-1]) > taken
 
 
+@pytest.mark.enable_socket
 def test_local_without_its_platform_says_so_even_when_that_was_killed(own_clone: Path) -> None:
     left = own_clone / ".local" / "env"
     left.parent.mkdir()
