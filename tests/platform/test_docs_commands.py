@@ -95,9 +95,7 @@ def desk(local: Stage, tmp_path: Path, slack: SlackReceiver) -> Iterator[Desk]:
         pytest.skip("curl is not on this machine")
     for name in ("infra", "chalicelib", ".chalice"):
         (tmp_path / name).symlink_to(local.project / name)
-    (tmp_path / ".venv" / "bin").mkdir(parents=True)
-    for name in ("python", "aws"):
-        (tmp_path / ".venv" / "bin" / name).symlink_to(Path(sys.executable).parent / name)
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parent.parent)
     tools = tmp_path / "tools"
     tools.mkdir()
     _write_tool(tools / "aws", _AWS.format(python=sys.executable, endpoint=local.emulator.url))

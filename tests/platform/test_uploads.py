@@ -159,4 +159,4 @@ def test_a_malformed_record_is_set_aside_and_its_neighbours_are_recorded(stage: 
     (letter,) = mailbox_of(stage, stage.settings.uploads_dlq_arn).with_text(mark)
     assert json.loads(letter["Body"]) == bad
     assert reason_of(letter)["code"] == "malformed-record"
-    assert reason_of(letter)["reason"].startswith("the record has ")
+    assert reason_of(letter)["reason"].startswith("the record is malformed: ")
