@@ -51,13 +51,15 @@ def provisioned(name: str, what: str) -> Any:
     return row(name, None, f"{what} Written by `make provision`.")
 
 
-def number(low: int, high: int) -> Callable[[str], int]:
+def number(name: str, default: int, low: int, high: int, words: str) -> Any:
+    """A whole number from `low` to `high`."""
+
     def read(text: str) -> int:
         if not text.isdecimal() or not low <= int(text) <= high:
             raise ValueError(f"must be a whole number, {low} to {high}")
         return int(text)
 
-    return read
+    return row(name, str(default), words, read)
 
 
 def choice(*allowed: str) -> Callable[[str], str]:
@@ -160,95 +162,65 @@ class Settings(Struct, frozen=True):
     webhook_owner: str = row(
         "WEBHOOK_OWNER", "webhooks", "Owner of events that came as signed webhooks.", _owner
     )
-    max_event_bytes: int = row(
-        "MAX_EVENT_BYTES",
-        "1048576",
-        "Largest event accepted, in bytes.",
-        number(1, 4 * 1024 * 1024),
+    max_event_bytes: int = number(
+        "MAX_EVENT_BYTES", 1048576, 1, 4 * 1024 * 1024, "Largest event accepted, in bytes."
     )
-    max_attempts: int = row(
-        "MAX_ATTEMPTS",
-        "5",
-        "Deliveries before an event is FAILED; the queue's own limit.",
-        number(1, 1000),
+    max_attempts: int = number(
+        "MAX_ATTEMPTS", 5, 1, 1000, "Deliveries before an event is FAILED; the queue's own limit."
     )
-    retry_base: int = row(
-        "RETRY_BASE_SECONDS",
-        "5",
-        "Wait before the second attempt; doubles each time.",
-        number(0, 3600),
+    retry_base: int = number(
+        "RETRY_BASE_SECONDS", 5, 0, 3600, "Wait before the second attempt; doubles each time."
     )
-    batching_window: int = row(
-        "BATCHING_WINDOW_SECONDS",
-        "1",
-        "How long SQS gathers messages for one batch.",
-        number(0, 300),
+    batching_window: int = number(
+        "BATCHING_WINDOW_SECONDS", 1, 0, 300, "How long SQS gathers messages for one batch."
     )
-    ledger_shards: int = row(
-        "LEDGER_SHARDS",
-        "8",
-        "Index partitions an owner; raise, never lower. See ADR 0006.",
-        number(1, 256),
+    ledger_shards: int = number(
+        "LEDGER_SHARDS", 8, 1, 256, "Index partitions an owner; raise, never lower. See ADR 0006."
     )
-    upload_ttl: int = row(
-        "UPLOAD_TTL_SECONDS",
-        "86400",
-        "How long the record of an upload is kept.",
-        number(60, 366 * 86400),
+    upload_ttl: int = number(
+        "UPLOAD_TTL_SECONDS", 86400, 60, 366 * 86400, "How long the record of an upload is kept."
     )
-    upload_max_bytes: int = row(
-        "UPLOAD_MAX_BYTES", "104857600", "Largest upload offered, in bytes.", number(1, 5 * 1024**3)
+    upload_max_bytes: int = number(
+        "UPLOAD_MAX_BYTES", 104857600, 1, 5 * 1024**3, "Largest upload offered, in bytes."
     )
-    upload_url_seconds: int = row(
-        "UPLOAD_URL_SECONDS", "900", "How long an offered upload may be used.", number(60, 43200)
+    upload_url_seconds: int = number(
+        "UPLOAD_URL_SECONDS", 900, 60, 43200, "How long an offered upload may be used."
     )
-    alert_window: int = row(
-        "ALERT_WINDOW_SECONDS",
-        "300",
-        "Time in which equal alerts become one message.",
-        number(1, 86400),
+    alert_window: int = number(
+        "ALERT_WINDOW_SECONDS", 300, 1, 86400, "Time in which equal alerts become one message."
     )
-    alert_max_attempts: int = row(
-        "ALERT_MAX_ATTEMPTS", "50", "Deliveries before an alert is given up.", number(1, 1000)
+    alert_max_attempts: int = number(
+        "ALERT_MAX_ATTEMPTS", 50, 1, 1000, "Deliveries before an alert is given up."
     )
-    alert_retry_max: int = row(
-        "ALERT_RETRY_MAX_SECONDS",
-        "300",
-        "Longest wait before an alert is tried again.",
-        number(1, 43200),
+    alert_retry_max: int = number(
+        "ALERT_RETRY_MAX_SECONDS", 300, 1, 43200, "Longest wait before an alert is tried again."
     )
-    secret_cache: int = row(
-        "SECRET_CACHE_SECONDS", "300", "How long a secret read from SSM is used.", number(0, 86400)
+    secret_cache: int = number(
+        "SECRET_CACHE_SECONDS", 300, 0, 86400, "How long a secret read from SSM is used."
     )
-    schema_cache: int = row(
-        "SCHEMA_CACHE_SECONDS", "10", "How long a schema that was read is used.", number(0, 3600)
+    schema_cache: int = number(
+        "SCHEMA_CACHE_SECONDS", 10, 0, 3600, "How long a schema that was read is used."
     )
-    reconcile_minutes: int = row(
-        "RECONCILE_MINUTES", "5", "How often `reconcile` runs.", number(1, 1440)
-    )
-    full_sweep_minutes: int = row(
+    reconcile_minutes: int = number("RECONCILE_MINUTES", 5, 1, 1440, "How often `reconcile` runs.")
+    full_sweep_minutes: int = number(
         "FULL_SWEEP_MINUTES",
-        "1440",
+        1440,
+        0,
+        1440,
         "How often it looks up every recent payload, not only new.",
-        number(0, 1440),
     )
-    stuck_after: int = row(
+    stuck_after: int = number(
         "STUCK_AFTER_SECONDS",
-        "900",
+        900,
+        1,
+        7 * 86400,
         "Age at which an unfinished event counts as stuck.",
-        number(1, 7 * 86400),
     )
-    max_requeues: int = row(
-        "MAX_REQUEUES",
-        "3",
-        "Times `reconcile` sends an event again before it is FAILED.",
-        number(0, 100),
+    max_requeues: int = number(
+        "MAX_REQUEUES", 3, 0, 100, "Times `reconcile` sends an event again before it is FAILED."
     )
-    backlog_limit: int = row(
-        "BACKLOG_LIMIT",
-        "1000",
-        "Visible messages above which ENQUEUED events just wait.",
-        number(1, 10**9),
+    backlog_limit: int = number(
+        "BACKLOG_LIMIT", 1000, 1, 10**9, "Visible messages above which ENQUEUED events just wait."
     )
 
 
