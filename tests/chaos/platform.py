@@ -168,7 +168,7 @@ def rehearsal(home: Path, seed: int, changes: Sequence[Change] = ()) -> Iterator
             project = home / "eventline"
             copy_checkout(project)
             alter(project, [*SHORTER, *changes], STAGE)
-            clock = project / "chalicelib" / "domain" / "clock.py"
+            clock = project / "chalicelib" / "core" / "clock.py"
             clock.write_text(clock.read_text() + _STEPPING_CLOCK)
             settings = {"AWS_ENDPOINT_URL": proxy.url, CLOCK_FILE: str(home / "clock")}
             variables = deploy_stage(emulator, project, STAGE, _IMPATIENT | settings)
