@@ -156,7 +156,7 @@ def test_a_dry_run_counts_and_makes_nothing(
 ) -> None:
     # Given more events than are looked at at once, and all the time that it takes
     monkeypatch.setattr("chalicelib.replays.start.PAGE", 5)
-    monkeypatch.setattr("chalicelib.replays.start._LOOKED_AT_ONCE", 5)
+    monkeypatch.setattr("chalicelib.replays.start.SCAN_LIMIT", 5)
     monkeypatch.setattr("chalicelib.replays.start.COUNT_SECONDS", 600)
     alice = platform.sender(*SCOPES)
     for _ in range(3):
