@@ -9,7 +9,7 @@ from benchmarks.report import Figure, Section
 from infra import project
 from local.layout import STAGE, Layout
 
-AIM_MB = 3
+AIM_MB = 4
 _MEGABYTE = 1_000_000
 
 

@@ -12,7 +12,7 @@ from benchmarks.report import Figure, Section
 from benchmarks.workspace import stage_variables
 from local.layout import REGION, Layout
 
-AIM = 1.25
+AIM = 1.2
 ROUNDS = 15
 _TIMED = """
 import time

@@ -117,7 +117,7 @@ def test_the_archive_is_measured_packed_and_unpacked(tmp_path: Path) -> None:
     packed, unpacked, files = archive.measure(path).figures
 
     assert packed.value == path.stat().st_size / 1_000_000
-    assert packed.aim == 3
+    assert packed.aim == archive.AIM_MB
     assert unpacked.value == 2.0
     assert files.value == 1
 
