@@ -17,12 +17,6 @@ def test_a_block_is_well_formed(block: Block) -> None:
     assert grammar_fault(block.script) == ""
 
 
-@each_block
-def test_what_needs_aws_says_so(block: Block) -> None:
-    if block.needs_aws:
-        assert "AWS" in block.before, "say in the section that it needs AWS"
-
-
 def test_no_block_of_a_shell_is_overlooked() -> None:
     for path in documents():
         text = path.read_text(encoding="utf-8")

@@ -48,7 +48,5 @@ def test_every_test_that_is_named_exists() -> None:
 
 
 @pytest.mark.parametrize("flow", FLOWS)
-def test_a_flow_says_what_follows_at_each_step_and_what_shows_it(flow: str) -> None:
-    body = sections()[flow]
-    assert "| call | fails before | during | after |" in body
-    assert len(_NAMED.findall(body)) >= 2
+def test_a_flow_names_the_tests_that_show_it(flow: str) -> None:
+    assert len(_NAMED.findall(sections()[flow])) >= 2

@@ -256,3 +256,20 @@ def test_a_function_without_a_policy_is_refused(tmp_path: Path) -> None:
     part = {"lambda_functions": {"nobody": {"iam_policy_file": "policies/dev/nobody.json"}}}
     with pytest.raises(project.InfraError, match="nobody has no policy template"):
         policies.write_policies(tmp_path, part, HERE)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_no_function_deletes_an_object_or_an_event(function: str) -> None:
+    for action, resource in grants(function):
+        assert not action.startswith("s3:Delete")
+        assert action != "dynamodb:DeleteItem" or not resource.endswith("-events")
+
+
+def test_one_statement_alone_is_on_everything() -> None:
+    starred = [
+        (function, statement["Sid"])
+        for function in FUNCTIONS
+        for statement in template(function)["Statement"]
+        if "*" in statement["Resource"]
+    ]
+    assert starred == [("api_handler", "EndSubscriptions")]

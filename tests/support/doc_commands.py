@@ -20,11 +20,10 @@ _PROGRAM = re.compile(r"((make|aws|curl|source|git|gh|terraform|export|\.venv/bi
 
 @dataclass(frozen=True)
 class Block:
-    """One block of commands. `before` is the text from its heading to the block."""
+    """One block of commands."""
 
     document: str
     number: int
-    before: str
     script: str
 
     @property
@@ -49,9 +48,7 @@ def blocks(path: Path) -> list[Block]:
     for match in _BLOCK.finditer(text):
         script = _script(match["label"].split(" ")[0], match["body"])
         if script:
-            above = text[: match.start()]
-            before = above[above.rfind("\n#") + 1 :]
-            found.append(Block(path.name, len(found), before, script))
+            found.append(Block(path.name, len(found), script))
     return found
 
 
