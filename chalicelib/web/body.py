@@ -64,7 +64,8 @@ def refuse(refusal: str, faults: Sequence[FieldError]) -> None:
 def faults_of(
     value: Any, schema: Mapping[str, Any], checks: Checks = _NO_CHECKS
 ) -> list[FieldError]:
-    """What is wrong with `value`, in the order of the schema's members; unknown members first."""
+    """What is wrong with `value`, in the order of the schema's members; unknown members last, so
+    that they hide no other fault."""
     checked = {f"/{name}": check(value[name]) for name, check in checks.items() if name in value}
     found = {
         (pointer, words): FieldError(pointer, words) for pointer, words in checked.items() if words
@@ -77,7 +78,7 @@ def faults_of(
 
     def place(fault: FieldError) -> int:
         if fault.detail == _UNKNOWN:
-            return -1
+            return len(members) + 1
         name = fault.pointer.split("/")[1] if fault.pointer else ""
         return members.index(name) if name in members else len(members)
 

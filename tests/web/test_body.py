@@ -61,14 +61,22 @@ def test_what_the_schema_allows_has_no_fault() -> None:
 def test_every_fault_is_told_at_once_in_the_order_of_the_members() -> None:
     body = {"until": "soon", "scopes": ["a", "c", 7], "rate": 0, "owner": "A", "zz": 1, "~/": 2}
     unknown = [("/zz", "is not known here"), ("/~0~1", "is not known here")]
-    assert sorted(told(body)[:2]) == sorted(unknown)
-    assert told(body)[2:] == [
+    assert sorted(told(body)[-2:]) == sorted(unknown)
+    assert told(body)[:-2] == [
         ("/owner", "must be 1 to 3 letters"),
         ("/rate", "must be a whole number, 1 to 500"),
         ("/scopes/1", "is not a scope"),
         ("/scopes/2", "is not a scope"),
         ("/until", "must be a time"),
     ]
+
+
+def test_unknown_members_hide_no_other_fault() -> None:
+    body = {"rate": 0, **{f"unknown{number}": 1 for number in range(2 * MAX_FAULTS)}}
+    with pytest.raises(InvalidRequestError) as caught:
+        read_body(request(body), ORDER, "refused")
+    assert [fault.pointer for fault in caught.value.errors[:2]] == ["/owner", "/rate"]
+    assert len(caught.value.errors) == MAX_FAULTS
 
 
 def test_a_member_that_is_missing_is_told_in_its_own_words() -> None:
