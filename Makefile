@@ -54,12 +54,13 @@ smoke: $(UP) ## Send one of everything to what `make up` runs and follow it to i
 	@$(RUN) -m local.smoke
 
 FAST := not emulator and not slow
+LONGEST := schemathesis compare_stores recovery alerts hanging_aws reconcile
 
 # First what needs no emulator, then the rest with one for each process, the longest files first.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" tests/chaos \
-		tests/platform/test_schemathesis.py tests/platform tests $(PYTEST_ARGS)
+	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" \
+		$(patsubst %,tests/platform/test_%.py,$(LONGEST)) tests/chaos tests/platform tests $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
