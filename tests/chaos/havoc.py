@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from chalicelib.events.message import EventMessage, UnitMessage, decode_message
 from tests.chaos.platform import Rehearsal, workers
 from tests.chaos.safeguards import API_SECONDS, CLOCK_STEPS
+from tests.chaos.witness import events_in
 
 STUCK_AFTER_SECONDS = API_SECONDS + 13
 """When `reconcile` takes an event for stuck, in place of a quarter of an hour: longer than a
@@ -141,7 +141,7 @@ class Havoc:
             )
             for message in answer.get("Messages", []):
                 self.counts["visibility expired"] += 1
-                self.copied |= _events_in(message["Body"])
+                self.copied |= events_in(message["Body"])
                 for _ in range(numbers.choice((0, 0, 1, 2))):
                     sqs.send_message(
                         QueueUrl=url,
@@ -184,11 +184,3 @@ class Havoc:
             for _ in range(numbers.choice((1, 1, 2))):
                 sqs.send_message(QueueUrl=url, MessageBody=body)
             self.alerts.append(word)
-
-
-def _events_in(body: str) -> set[str]:
-    """The ids of the events that a message of the worker's brings."""
-    message = decode_message(body)
-    if isinstance(message, UnitMessage):
-        return {event.event_id for event in message.events}
-    return {message.event.event_id} if isinstance(message, EventMessage) else set()

@@ -35,12 +35,12 @@ class Repeats:
     away: tuple[float, ...] = ()
     """When Slack went."""
 
-    def of_event(self, event_id: str, times: int, sent_again: bool) -> int:
-        """Of an event that the bus was told of `times`, how many repeats nothing explains;
-        `sent_again` when there may have been two messages of it, at two workers at once."""
+    def of_event(self, event_id: str, times: int) -> int:
+        """Of an event that the bus was told of `times`, how many repeats nothing explains. Where it
+        went in two messages, two workers may have had it at once."""
         told = self.told_times(BUS, event_id)
         troubles = list(self._troubles(BUS, event_id))
-        if sent_again or event_id in self.copied:
+        if event_id in self.copied or self.witness.sent.get(event_id, 0) > 1:
             # The other worker had begun before this one was through.
             troubles += told[1:]
         noted = self.witness.noted.get(BUS, {}).get(event_id, [])

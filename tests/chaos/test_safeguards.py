@@ -1,6 +1,7 @@
 """What a rehearsal changes in the code is still there to be changed, and what it calls a repeat
 without cause is one."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import pytest
 
+from chalicelib.events.message import EventMessage
 from tests.chaos.cargo import Parcel, Sender
 from tests.chaos.repeats import Repeats, unexplained
 from tests.chaos.safeguards import SAFEGUARDS, SHORTER, Change, alter, without
 from tests.chaos.witness import BUS, NOTES_OF_OWNERS, OWNERS, Witness, name_of
+from tests.support.factories import make_event
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _ID = "0190f2a5-7a41-7cc1-8f6e-000000000001"
@@ -88,8 +91,8 @@ def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
         witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     # Then
-    assert Repeats(lost).of_event(_ID, 2, sent_again=False) == 0
-    assert Repeats(quiet).of_event(_ID, 2, sent_again=False) == 1
+    assert Repeats(lost).of_event(_ID, 2) == 0
+    assert Repeats(quiet).of_event(_ID, 2) == 1
     assert Repeats(refused).told_times(BUS, _ID) == [130.0]
 
 
@@ -114,7 +117,7 @@ def test_a_repeat_is_explained_where_the_first_was_not_noted(
     witness.see(_UPDATE, _NOTE.replace("PROCESSED", body), decision(**how), at)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
-    assert Repeats(witness).of_event(_ID, 2, sent_again=False) == (0 if is_explained else 1)
+    assert Repeats(witness).of_event(_ID, 2) == (0 if is_explained else 1)
 
 
 def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() -> None:
@@ -123,7 +126,7 @@ def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() 
     witness.see(_UPDATE, _NOTE, None, 101.0, done=False)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
-    assert Repeats(witness).of_event(_ID, 2, sent_again=False) == 0
+    assert Repeats(witness).of_event(_ID, 2) == 0
 
 
 def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
@@ -134,10 +137,29 @@ def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
         witness.see(_PUT_EVENTS, _DETAIL, None, second)
 
     copied = frozenset({_ID})
-    assert Repeats(at_once, copied=copied).of_event(_ID, 2, sent_again=False) == 0
-    assert Repeats(later, copied=copied).of_event(_ID, 2, sent_again=False) == 1
-    assert Repeats(at_once).of_event(_ID, 2, sent_again=True) == 0
-    assert Repeats(at_once).of_event(_ID, 2, sent_again=False) == 1
+    assert Repeats(at_once, copied=copied).of_event(_ID, 2) == 0
+    assert Repeats(later, copied=copied).of_event(_ID, 2) == 1
+    assert Repeats(at_once).of_event(_ID, 2) == 1
+    for witness in (at_once, later):
+        witness.sent.update([_ID, _ID])
+    assert Repeats(at_once).of_event(_ID, 2) == 0
+    assert Repeats(later).of_event(_ID, 2) == 1
+
+
+def test_a_witness_counts_the_messages_of_an_event() -> None:
+    # Given
+    witness, event = Witness(), make_event()
+    body = EventMessage(event, b'{"eventType":"demo"}', recorded=True, request_id="r").encode()
+    one = json.dumps({"QueueUrl": "http://q", "MessageBody": body})
+    two = json.dumps({"Entries": [{"Id": "0", "MessageBody": body}, {"MessageBody": "an alert"}]})
+
+    # When
+    witness.see("AmazonSQS.SendMessage", one, decision(response_fault="abort"), 100.0)
+    witness.see("AmazonSQS.SendMessage", one, decision(error="throttled"), 100.0)
+    witness.see("AmazonSQS.SendMessageBatch", two, None, 101.0)
+
+    # Then: what was refused is not among them
+    assert witness.sent == {event.event_id: 2}
 
 
 def test_a_witness_reads_what_sns_is_sent() -> None:

@@ -54,18 +54,14 @@ def judge(book: Book, held: Holdings, alerts: list[str], repeats: Repeats) -> Ve
         else:
             _judge_record(record, thing_of, held, verdict)
     for event_id, times in held.told.items():
-        if repeats.of_event(event_id, times, _was_sent_again(event_id, things, held)):
-            verdict.doubled.append(f"{event_id}: the bus was told {times} times without cause")
+        if repeats.of_event(event_id, times):
+            seen = repeats.witness.seen_of(event_id)
+            verdict.doubled.append(
+                f"{event_id}: the bus was told {times} times without cause {seen}"
+            )
     _judge_leftovers(things, held, verdict)
     _judge_posts(book, alerts, repeats, verdict)
     return verdict
-
-
-def _was_sent_again(event_id: str, things: dict[str, Thing], held: Holdings) -> bool:
-    """Whether there may have been two messages of an event: its client's, or `reconcile`'s."""
-    record = held.records.get(event_id, {})
-    thing = things.get(record.get("payloadSha256", ""))
-    return bool(record.get("requeues")) or (thing is not None and thing.tries > 1)
 
 
 def _judge_thing(

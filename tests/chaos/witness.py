@@ -4,11 +4,15 @@ docs/guarantees.md permits from one that it does not.
 """
 
 import hashlib
+import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
+
+from chalicelib.core.errors import ForeignMessageError
+from chalicelib.events.message import EventMessage, UnitMessage, decode_message
 
 _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
 _EVENT_KEY = re.compile(r"EVENT#([0-9a-f-]{36})")
@@ -33,17 +37,23 @@ class Witness:
     `noted[kind][name]`: when AWS was asked to note that it was had, and did: a process that is
     killed while it asks leaves it open whether the request still got there.
     `troubles[kind][name]`: when the answer was lost, or the note was refused. The notes of owners'
-    notifications and of alerts have no names. Times are those of `time.time`."""
+    notifications and of alerts have no names. Times are those of `time.time`.
+    `sent[event]`: in how many messages of a queue an event went; the SDK's repetitions count too.
+    """
 
     told: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     noted: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     troubles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    sent: Counter[str] = field(default_factory=Counter)
 
     def see(
         self, target: str, body: str, decision: Any, moment: float, *, done: bool = True
     ) -> None:
         """Note a request: its `X-Amz-Target` (for SNS `Publish`), what the proxy did to it, and
         whether AWS answered that it is done, to a caller who was there to hear it."""
+        if ".SendMessage" in target and gets_by(decision):
+            for text in _messages(body):
+                self.sent.update(events_in(text))
         kind, names = _subject(target, body)
         if not kind:
             return
@@ -54,6 +64,14 @@ class Witness:
             _note(self.noted, kind, names, moment)
         if disturbs(decision):
             _note(self.troubles, kind, names, moment)
+
+    def seen_of(self, event_id: str) -> dict[str, Any]:
+        """All that was seen of an event, for people."""
+        kinds = {"told": self.told, "noted": self.noted, "troubles": self.troubles}
+        seen: dict[str, Any] = {
+            name: by_kind.get(BUS, {}).get(event_id, []) for name, by_kind in kinds.items()
+        }
+        return {**seen, "messages": self.sent.get(event_id, 0)}
 
 
 def gets_by(decision: Any) -> bool:
@@ -87,6 +105,23 @@ def _subject(target: str, body: str) -> tuple[str, list[str]]:
     if operation in ("UpdateItem", "PutItem"):
         return BUS, _EVENT_KEY.findall(body)[:1]
     return "", []
+
+
+def _messages(body: str) -> list[str]:
+    """The bodies of the messages in a request of SendMessage or SendMessageBatch."""
+    request = json.loads(body)
+    return [entry["MessageBody"] for entry in request.get("Entries", [request])]
+
+
+def events_in(body: str) -> set[str]:
+    """The ids of the events that a message brings; none if it is not the worker's."""
+    try:
+        message = decode_message(body)
+    except ForeignMessageError:
+        return set()
+    if isinstance(message, UnitMessage):
+        return {event.event_id for event in message.events}
+    return {message.event.event_id} if isinstance(message, EventMessage) else set()
 
 
 def _says_done(kind: str, body: str) -> bool:
