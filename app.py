@@ -283,7 +283,7 @@ def relay_alarm(event: LambdaEvent) -> None:
 
 @app.on_sqs_message(
     queue_arn=settings.events_queue_arn,
-    batch_size=10,
+    batch_size=settings.batch_size if settings.batching_window else 10,
     maximum_batching_window_in_seconds=settings.batching_window,
 )
 def process_events(event: LambdaEvent) -> None:

@@ -21,13 +21,15 @@ from chalicelib.aws.ssm import Secrets
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url, settings
 from chalicelib.events import processors
-from chalicelib.events.bus import Bus
+from chalicelib.events.bus import Bus, document_head
 from chalicelib.events.finish import WorkerDeps, run_processor
 from chalicelib.events.ingest import IngestDeps
+from chalicelib.events.journal import Journal
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Event
+from chalicelib.events.process_unit import finish_open_units
 from chalicelib.events.read import ReadDeps
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
@@ -81,7 +83,11 @@ def alert_queue() -> Queue:
 def ledger() -> EventStore:
     config = settings()
     return EventStore(
-        aws("dynamodb"), config.events_table, config.bronze_bucket, config.ledger_shards
+        aws("dynamodb"),
+        config.events_table,
+        config.bronze_bucket,
+        config.silver_bucket,
+        config.ledger_shards,
     )
 
 
@@ -123,6 +129,7 @@ def ingest() -> IngestDeps:
         check_schema=schema_check().check,
         load_schemas=schema_check().load_many,
         max_event_bytes=settings().max_event_bytes,
+        inline_bytes=settings().inline_bytes,
     )
 
 
@@ -138,6 +145,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
 
     return WorkerDeps(
         ledger=ledger(),
+        journal=Journal(aws("dynamodb"), config.events_table),
         lake=lake(),
         queue=events_queue(),
         bus=Bus(aws("events"), config.event_bus),
@@ -240,6 +248,7 @@ def reconcile(run_id: str, seconds_left: SecondsLeft, stuck_after: int | None) -
         full_scan_every=full_scan_every if stuck_after is None else None,
         run_id=run_id,
         remaining=seconds_left,
+        finish_units=lambda: finish_open_units(worker(seconds_left)),
         comparing=compare(seconds_left),
     )
 
@@ -248,8 +257,8 @@ def compare(seconds_left: SecondsLeft) -> CompareDeps:
     def make_document(
         event: Event, payload: bytes, attempt: int, seconds: float, processed_at: str
     ) -> str:
-        deps = worker(seconds_left)
-        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
+        result = run_processor(event, payload, attempt, seconds, worker(seconds_left))
+        return result.document(document_head(event, processed_at, settings().bronze_bucket))
 
     events_table = Table(aws("dynamodb"), settings().events_table)
     return CompareDeps(

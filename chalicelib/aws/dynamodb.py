@@ -1,8 +1,8 @@
 """DynamoDB: values and attributes, the calls that stores make, and listing by a sharded index.
 
-Records hold strings, whole numbers, booleans, lists and maps; None means that the attribute is left
-out. (boto3's own converter would cost every cold start an import of all of boto3.) Source: Amazon
-DynamoDB API Reference, "AttributeValue".
+Records hold strings, whole numbers, booleans, bytes, lists and maps; None means that the attribute
+is left out. (boto3's own converter would cost every cold start an import of all of boto3.) Source:
+Amazon DynamoDB API Reference, "AttributeValue".
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +34,8 @@ def to_attribute(value: Any) -> dict[str, Any]:
         return {"BOOL": value}
     if isinstance(value, int):
         return {"N": str(value)}
+    if isinstance(value, bytes):
+        return {"B": value}
     if isinstance(value, Mapping):
         return {"M": to_item(value)}
     if isinstance(value, (list, tuple)):
@@ -45,7 +47,7 @@ def from_attribute(attribute: Mapping[str, Any]) -> Any:
     """The inverse of `to_attribute`."""
     ((kind, value),) = attribute.items()
     match kind:
-        case "S" | "BOOL":
+        case "S" | "BOOL" | "B":
             return value
         case "N":
             return int(value)

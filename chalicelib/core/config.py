@@ -165,6 +165,13 @@ class Settings(Struct, frozen=True):
     max_event_bytes: int = number(
         "MAX_EVENT_BYTES", 1048576, 1, 4 * 1024 * 1024, "Largest event accepted, in bytes."
     )
+    inline_bytes: int = number(
+        "INLINE_MAX_BYTES",
+        4096,
+        0,
+        16384,
+        "Largest payload, in bytes, that is in the ledger until the worker puts it into bronze.",
+    )
     max_attempts: int = number(
         "MAX_ATTEMPTS", 5, 1, 1000, "Deliveries before an event is FAILED; the queue's own limit."
     )
@@ -173,6 +180,9 @@ class Settings(Struct, frozen=True):
     )
     batching_window: int = number(
         "BATCHING_WINDOW_SECONDS", 1, 0, 300, "How long SQS gathers messages for one batch."
+    )
+    batch_size: int = number(
+        "BATCH_SIZE", 50, 10, 500, "Messages of a batch at most; 10 without a batching window."
     )
     ledger_shards: int = number(
         "LEDGER_SHARDS", 8, 1, 256, "Index partitions an owner; raise, never lower. See ADR 0006."

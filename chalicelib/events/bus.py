@@ -4,14 +4,14 @@ that announces the document.
 Source: Amazon EventBridge API Reference, "PutEvents": an answer of 200 may hold failed entries.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.errors import PermanentError, aws_code, is_aws_fault
+from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.model import Dispatch, Event
+from chalicelib.events.model import Event
 
 SOURCE = "eventline"
 _BATCH_LIMIT = 10
@@ -22,23 +22,6 @@ class BusEntry(Struct, frozen=True):
 
     detail_type: str
     detail: str
-
-
-class Written(Struct, frozen=True):
-    """An event whose silver document is written and not published yet."""
-
-    event: Event
-    attempt: int
-    dispatch: Dispatch
-    request_id: str
-    processed_at: str
-    """The time in the document."""
-    at: str
-    """When this attempt began: the time of its step in the timeline."""
-    silver_key: str
-    silver_range: str | None = None
-    alert: str | None = None
-    """The event's message for the queue of alerts."""
 
 
 class Bus:
@@ -77,27 +60,8 @@ class Bus:
         return [result.get("ErrorCode") for result in answer["Entries"]]
 
 
-def silver_document(
-    event: Event, data: Any, processed_at: str, bronze_bucket: str, *, is_base64: bool = False
-) -> str:
-    """The silver document as JSON; `PermanentError` if JSON cannot hold `data`. `is_base64`: `data`
-    is the base64 text of a payload that is neither JSON nor text."""
-    encoding = {"dataEncoding": "base64"} if is_base64 else {}
-    try:
-        return dump_json({**_head(event, processed_at, bronze_bucket), **encoding, "data": data})
-    except (TypeError, ValueError, RecursionError) as error:
-        raise PermanentError("the processor's result is no JSON", code="result") from error
-
-
-def bus_entry(written: Written, bronze_bucket: str, silver_bucket: str) -> BusEntry:
-    """The entry that announces a document: its `detail` is the document without its data, and where
-    the document is (`range`: in the file of its unit). Consumers find repeats by `eventId`."""
-    head = _head(written.event, written.processed_at, bronze_bucket)
-    silver = _place(silver_bucket, written.silver_key, written.silver_range)
-    return BusEntry(written.event.event_type, dump_json({**head, "silver": silver}))
-
-
-def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]:
+def document_head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]:
+    """The silver document without its data."""
     context = event.cloud_event or {}
     return {
         "eventId": event.event_id,
@@ -115,6 +79,22 @@ def _head(event: Event, processed_at: str, bronze_bucket: str) -> dict[str, Any]
             "sha256": event.payload_sha256,
         },
     }
+
+
+def silver_document(head: Mapping[str, Any], data: str, *, is_base64: bool) -> str:
+    """The silver document in JSON; `data` is JSON. `is_base64`: it is the base64 text of a payload
+    that is neither JSON nor text."""
+    encoding = ',"dataEncoding":"base64"' if is_base64 else ""
+    return f'{dump_json(head)[:-1]}{encoding},"data":{data}}}'
+
+
+def bus_entry(
+    head: Mapping[str, Any], silver_bucket: str, key: str, byte_range: str | None
+) -> BusEntry:
+    """The entry that announces a document: its `detail` is the document without its data, and where
+    the document is (`range`: in a file of many). Consumers find repeats by `eventId`."""
+    silver = _place(silver_bucket, key, byte_range)
+    return BusEntry(head["eventType"], dump_json({**head, "silver": silver}))
 
 
 def _place(bucket: str, key: str, byte_range: str | None) -> dict[str, str]:

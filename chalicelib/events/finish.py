@@ -1,13 +1,12 @@
-"""What the worker does with one event, whichever message brought it: run its processor, publish and
-record its silver document, or record why the attempt failed.
-
-Effects come before their record (ADR 0009): the bus, then the queue of alerts, then the ledger.
+"""What the worker does with one event, run its processor or record why the attempt failed, and what
+it works with.
 """
 
+import os
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -18,24 +17,27 @@ from chalicelib.core import clock, metrics
 from chalicelib.core.errors import (
     PermanentError,
     ProcessingError,
-    TransientError,
     aws_code,
     is_aws_fault,
 )
 from chalicelib.core.ids import sha256
 from chalicelib.core.log import correlation, log, log_context, where
+from chalicelib.core.strict_json import dump_json
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of, event_failed
-from chalicelib.events.bus import Bus, Written, bus_entry, silver_document
+from chalicelib.events.bus import Bus, silver_document
+from chalicelib.events.journal import Journal
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
-from chalicelib.events.message import ReplayMessage
+from chalicelib.events.message import Parcel, ReplayMessage
 from chalicelib.events.model import Dispatch, Event, Failure
 from chalicelib.events.processors import Incoming, Processor, find_processor, read_data, time_limit
 
 LONGEST_WAIT_SECONDS = 900
 BUSY_SECONDS = 30
 """How long a repeated message waits for the delivery that seems to be working on its event."""
+LEASE_MARGIN_SECONDS = 15
+"""More than clocks differ, and than a request may still be on its way when Lambda ends a run."""
 _MESSAGE_LIMIT = 500
 
 StepReplay = Callable[[ReplayMessage, Delivery, float], int | None]
@@ -54,6 +56,7 @@ class WorkerDeps(Struct, frozen=True):
     alert."""
 
     ledger: EventStore
+    journal: Journal
     lake: Lake
     bus: Bus
     queue: Queue
@@ -66,15 +69,26 @@ class WorkerDeps(Struct, frozen=True):
     webhook_owner: str
     now: Callable[[], datetime] = clock.utc_now
     jitter: Callable[[], float] = random.random
+    random: Callable[[int], bytes] = os.urandom
     each: Each = in_threads
     step_replay: StepReplay = put_off_step
 
+    def lease(self) -> timedelta:
+        """How long this run may be at work on what it begins now."""
+        return timedelta(seconds=max(self.seconds_left(), 0) + LEASE_MARGIN_SECONDS)
+
 
 class Result(Struct, frozen=True):
-    """A silver document, and the message for the queue of alerts if the event is one."""
+    """What a processor made of an event, in JSON, and the message for the queue of alerts if the
+    event is one. `is_base64`: a payload that is neither JSON nor text, unchanged."""
 
-    document: str
+    data: str
+    is_base64: bool
     alert: str | None
+
+    def document(self, head: Mapping[str, Any]) -> str:
+        """The silver document that begins with `head`."""
+        return silver_document(head, self.data, is_base64=self.is_base64)
 
 
 def check_payload(event: Event, payload: bytes | None) -> bytes:
@@ -87,67 +101,40 @@ def check_payload(event: Event, payload: bytes | None) -> bytes:
 
 
 def run_processor(
-    event: Event,
-    payload: bytes,
-    attempt: int,
-    seconds: float,
-    processed_at: str,
-    deps: WorkerDeps,
+    event: Event, payload: bytes, attempt: int, seconds: float, deps: WorkerDeps
 ) -> Result:
-    """Run the processor of an event's type for up to `seconds`; its errors pass through."""
+    """Run the processor of an event's type for up to `seconds`; its errors pass through, and
+    `PermanentError` if JSON cannot hold its result."""
     data, is_base64 = read_data(event, payload)
     with time_limit(seconds):
         result = find_processor(event.event_type, deps.processors)(Incoming(event, data, attempt))
-    unchanged = is_base64 and result is data
-    document = silver_document(
-        event, result, processed_at, deps.lake.bronze_bucket, is_base64=unchanged
-    )
+    try:
+        text = dump_json(result)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise PermanentError("the processor's result is no JSON", code="result") from error
     is_webhook = event.owner == deps.webhook_owner
-    return Result(document, alert_of(event.event_type, data) if is_webhook else None)
-
-
-def publish(written: Sequence[Written], deps: WorkerDeps) -> list[Exception | None]:
-    """Publish documents to the bus and record their events as PROCESSED; for each, in order, None
-    or the error that prevented it.
-
-    AWS calls: one for ten to the bus, one for each to the ledger, one for each alert.
-    """
-    with span("bus"):
-        lake = deps.lake
-        entries = [bus_entry(one, lake.bronze_bucket, lake.silver_bucket) for one in written]
-        codes = deps.bus.put(entries)
-
-    def record(pair: tuple[Written, str | None]) -> Exception | None:
-        one, code = pair
-        event = one.event
-        with log_context(eventId=event.event_id, owner=event.owner, requestId=one.request_id):
-            try:
-                if code is not None:
-                    raise TransientError("EventBridge did not take the entry", code=code)
-                if one.alert is not None:
-                    deps.alerts.send(one.alert, correlation())
-                _mark_processed(one, deps)
-            except Exception as error:  # noqa: BLE001 - every failure is for the caller to record
-                return error
-            return None
-
-    with span("ledger"):
-        return deps.each(record, zip(written, codes, strict=True))
+    alert = alert_of(event.event_type, data) if is_webhook else None
+    return Result(text, is_base64=is_base64 and result is data, alert=alert)
 
 
 def record_failure(
-    event: Event, dispatch: Dispatch, attempt: int, error: BaseException, deps: WorkerDeps
+    parcel: Parcel, dispatch: Dispatch, attempt: int, error: BaseException, deps: WorkerDeps
 ) -> int | None:
-    """Record a failed attempt; None if it was the last, else the seconds to wait."""
+    """Record a failed attempt; None if it was the last, else the seconds to wait. One call, three
+    for the last: an alert, and the payload, which bronze gets if it has not."""
+    event, payload = parcel.event, None if parcel.in_bronze else parcel.payload
     failure, final = classify(error), is_final(error, attempt, deps)
     log_failure("event failed" if final else "attempt failed", failure, attempt, error)
     wait = wait_after(attempt, deps)
     at = clock.to_text(deps.now())
     try:
         if final:
+            if payload is not None:
+                deps.lake.put_bronze(event, payload)
             deps.alerts.send(event_failed(event, failure, at), correlation())
         with span("ledger"):
-            noted = deps.ledger.mark_attempt_failed(event, at, failure, final, dispatch)
+            kept = None if final else payload
+            noted = deps.ledger.mark_attempt_failed(event, at, failure, final, dispatch, kept)
         if final and noted:
             metrics.add("Failed", failure_class=failure.kind)
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
@@ -185,23 +172,13 @@ def wait_after(attempt: int, deps: WorkerDeps) -> int:
     return back_off(attempt, deps.retry_base, LONGEST_WAIT_SECONDS, deps.jitter())
 
 
-def _mark_processed(one: Written, deps: WorkerDeps) -> None:
-    first = deps.ledger.mark_processed(
-        one.event,
-        one.at,
-        deps.lake.silver_bucket,
-        one.silver_key,
-        one.dispatch,
-        detail=f"published to {deps.bus.name}",
-        silver_range=one.silver_range,
-    )
-    fields: dict[str, Any] = {"eventType": one.event.event_type, "attempt": one.attempt}
-    if not first:
-        log.info("event was processed before", extra=fields)
-        return
+def log_processed(head: Mapping[str, Any], attempt: int, request_id: str, deps: WorkerDeps) -> None:
+    """Log and measure that an event became PROCESSED; `head` begins its document."""
+    fields: dict[str, Any] = {"eventType": head["eventType"], "attempt": attempt}
     metrics.add("Processed")
     with suppress(ValueError):  # A time that cannot be read fails no event.
-        took = (deps.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
+        took = (deps.now() - clock.from_text(head["receivedAt"])) / clock.MILLISECOND
         fields["latencyMs"] = max(0, round(took))
         metrics.sample("EndToEndLatency", fields["latencyMs"])
-    log.info("event processed", extra=fields)
+    with log_context(eventId=head["eventId"], owner=head["owner"], requestId=request_id):
+        log.info("event processed", extra=fields)

@@ -1,13 +1,13 @@
 """Ingest of one event: from a request's body to an event that is stored.
 
-Promise 1 rests on the order of the calls (ADR 0005). Each line is one AWS call:
+Two AWS calls, and 202 only when both have said yes (ADR 0019):
 
-    no key          bronze -> queue -> ledger (ENQUEUED)
-    idempotency key bronze -> ledger (RECEIVED: also the check for a duplicate) -> queue
+    no key          ledger (RECEIVED, with the payload) and queue at the same time
+    idempotency key ledger (also the check for a duplicate) -> queue
 
-Wherever it stops, an event is either not acknowledged, or in bronze or in the ledger, where
-`reconcile` finds it. ENQUEUED is written only after the message was sent. If the queue does not
-answer, the event is stored as RECEIVED and acknowledged: `reconcile` sends it.
+A payload over `inline_bytes` goes to bronze first. Wherever it stops, an event is not acknowledged;
+what is there of it is found: an entry by `reconcile`, a message by the worker, which makes the
+entry. The sender's repeat with a key goes on from there.
 
 A payload that is refused for its content is stored too (promise 4), as a REJECTED event with the
 reason. The same payload refused again is the same rejected event, so a sender that retries for
@@ -23,7 +23,7 @@ from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from chalicelib.aws.sqs import Queue
-from chalicelib.aws.threads import Each, in_threads
+from chalicelib.aws.threads import Each, in_threads, together
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     FieldError,
@@ -31,7 +31,6 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     PayloadTooLargeError,
     SchemaViolationError,
-    is_aws_fault,
 )
 from chalicelib.core.ids import keyed_event_id, new_event_id, sha256
 from chalicelib.core.log import log
@@ -40,7 +39,7 @@ from chalicelib.core.tracing import span
 from chalicelib.events.keys import bronze_key, fits
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
-from chalicelib.events.message import message_for
+from chalicelib.events.message import Parcel, encode_message
 from chalicelib.events.model import DEFAULT_SOURCE, Draft, Event, Record, Status, Step
 
 UNREADABLE = "eventline.unreadable"
@@ -87,6 +86,8 @@ class IngestDeps(Struct, frozen=True):
     queue: Queue
     check_schema: CheckSchema
     max_event_bytes: int
+    inline_bytes: int = 4096
+    """The largest payload that the ledger keeps until the worker puts it into bronze."""
     now: Callable[[], datetime] = clock.utc_now
     random: Callable[[int], bytes] = os.urandom
     load_schemas: Callable[[Iterable[str]], None] = _load_none
@@ -94,10 +95,10 @@ class IngestDeps(Struct, frozen=True):
 
 
 def ingest(submission: Submission, deps: IngestDeps) -> Receipt:
-    """Store one event and send it to the worker; three AWS calls.
+    """Store one event and send it to the worker; two AWS calls, three for a large payload.
 
-    A repeat of an identity costs two or three calls, one more while the first has not been
-    processed. A payload that is refused for its content is stored as REJECTED, two calls, and the
+    A repeat of an identity costs one call, two while the first has not been sent for sure. A
+    payload that is refused for its content is stored as REJECTED, two calls, and the
     `InvalidRequestError` names it. Raises `PayloadTooLargeError` and `IdempotencyConflictError`
     too; an AWS error passes through, and then nothing was acknowledged.
     """
@@ -125,19 +126,21 @@ def _ingest(submission: Submission, deps: IngestDeps) -> Receipt:
         store_rejected(rejected, payload, error, deps)
         raise
     event = replace(event, schema_version=version)
+    parcel = Parcel(event, payload, in_bronze=len(payload) > deps.inline_bytes)
     if draft.identity is None:
-        with span("bronze"):
-            deps.lake.put_bronze(event, payload)
-        sent_at = _send(event, submission, deps, recorded=True)
-        with span("ledger"):
-            deps.ledger.add(event, _steps(event, sent_at))
+        if parcel.in_bronze:
+            _put_bronze(event, payload, deps)
+        together(lambda: _add(parcel, deps), lambda: _send(parcel, submission, deps))
         return Receipt(event.event_id, replayed=False)
-    claimed, before = _claim(event, payload, deps)
+    parcel, before = _claim(parcel, draft, deps)
     if before is not None and not has_content(before.event, draft):
         raise _conflict()
-    if before is None or before.status is Status.RECEIVED:
+    if before is None:
+        _send(parcel, submission, deps)
+    elif before.status is Status.RECEIVED:
         # A first request may have died before it sent; if not, the worker drops the repeat.
-        _send(claimed, submission, deps, recorded=False)
+        again = Parcel(before.event, payload, in_bronze=before.payload is None)
+        _send(again, submission, deps)
     return Receipt(event.event_id, replayed=before is not None)
 
 
@@ -233,48 +236,41 @@ def _make_event(draft: Draft, owner: str, deps: IngestDeps) -> Event:
     return event
 
 
-def _claim(event: Event, body: bytes, deps: IngestDeps) -> tuple[Event, Record | None]:
-    """Take the id that a key stands for; (the event that has it now, its record if the ledger knew
-    it before)."""
+def _put_bronze(event: Event, payload: bytes, deps: IngestDeps) -> bool:
     with span("bronze"):
-        is_new = deps.lake.put_bronze(event, body)
-    if not is_new:
-        stored = deps.lake.bronze_event(event.s3_key)
-        if stored is None or stored.payload_sha256 != event.payload_sha256:
-            # Never point the ledger at another body than the one hashed.
-            before = deps.ledger.get(event.event_id)
-            if before is None:
-                raise _conflict()
-            return before.event, before
-        event = stored
+        return deps.lake.put_bronze(event, payload)
+
+
+def _add(parcel: Parcel, deps: IngestDeps) -> Record | None:
+    """Enter an event in the ledger, with its payload if that is not in bronze; the record that was
+    there before. One call."""
+    event, payload = parcel.event, None if parcel.in_bronze else parcel.payload
     with span("ledger"):
-        before = deps.ledger.add(event, _steps(event, sent_at=None))
-    return (event, None) if before is None else (before.event, before)
+        return deps.ledger.add(event, [Step(Status.RECEIVED, event.received_at)], payload)
 
 
-def _send(event: Event, submission: Submission, deps: IngestDeps, recorded: bool) -> str | None:
-    """Send to the worker; the time of that, None when the queue did not take it.
-
-    The time is taken before the call, since the worker may be done with the event before it ends.
-    """
-    # A repeat may be of an event that came in a batch; that one goes with its unit.
-    body = message_for([(event, submission.payload)], submission.request_id, recorded=recorded)
-    sent_at = clock.to_text(deps.now())
-    try:
-        with span("queue"):
-            deps.queue.send(body)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        log.warning("event kept but not sent", extra={"eventId": event.event_id}, exc_info=True)
-        return None
-    return sent_at
-
-
-def _steps(event: Event, sent_at: str | None) -> list[Step]:
-    received = Step(Status.RECEIVED, event.received_at)
-    return [received] if sent_at is None else [received, Step(Status.ENQUEUED, sent_at)]
+def _claim(parcel: Parcel, draft: Draft, deps: IngestDeps) -> tuple[Parcel, Record | None]:
+    """Take the id that an identity stands for: (the event to send, the record that the ledger had
+    of it)."""
+    event, payload = parcel.event, parcel.payload or b""
+    if parcel.in_bronze and not _put_bronze(event, payload, deps):
+        before = deps.ledger.get(event.event_id)
+        if before is not None:
+            return parcel, before
+        # A first request died before it wrote the ledger, or is about to. Never point the ledger at
+        # another body than the one hashed.
+        stored = deps.lake.bronze_event(event.s3_key)
+        if stored is None or not has_content(stored, draft):
+            raise _conflict()
+        parcel = replace(parcel, event=stored)
+    return parcel, _add(parcel, deps)
 
 
 def _conflict() -> IdempotencyConflictError:
     return IdempotencyConflictError("this idempotency key came before with another body")
+
+
+def _send(parcel: Parcel, submission: Submission, deps: IngestDeps) -> None:
+    """Send to the worker; one call."""
+    with span("queue"):
+        deps.queue.send(encode_message(parcel, submission.request_id))

@@ -1,13 +1,12 @@
 """Ingest of many events in one request: each item gets a verdict, in order.
 
 One bad item never refuses the others, and a batch can be sent again whole. What is accepted travels
-on in units (ADR 0013):
+on together (ADR 0019):
 
     look up known identities -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
 
 A fault of AWS fails the items of that call; the others go on. As with single events, wherever it
-stops an event is either not acknowledged, or where `reconcile` finds it; if the queue does not
-answer, events are stored as RECEIVED and acknowledged.
+stops an event is either not acknowledged, or where `reconcile` finds it.
 """
 
 from collections import Counter
@@ -38,7 +37,7 @@ from chalicelib.events.ingest import (
     store_rejected,
 )
 from chalicelib.events.keys import rejected_unit_key
-from chalicelib.events.message import message_for
+from chalicelib.events.message import Parcel, encode_messages
 from chalicelib.events.model import Draft, Event, Record, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, plan, to_metadata
 
@@ -97,7 +96,7 @@ class Item(Struct):
     """The id that its identity stands for; None without one."""
     leader: "Item | None" = None
     """The first item with the same identity and payload; this one shares what becomes of it."""
-    to_send: Event | None = None
+    to_send: Parcel | None = None
     """The event to send to the worker, which the ledger has as RECEIVED."""
     verdict: Verdict | None = None
 
@@ -106,11 +105,17 @@ class Item(Struct):
         """Whether to store it as an event."""
         return self.verdict is None and self.refusal is None and self.leader is None
 
-    def accept(self, event: Event, *, before: bool = False, send: bool = True) -> None:
-        """It is stored as `event`; `before` when an earlier request did that."""
-        outcome = Outcome.DUPLICATE if before else Outcome.ACCEPTED
-        self.verdict = Verdict(self.index, outcome, event.event_id)
-        self.to_send = event if send else None
+    def accept(self, event: Event, *, in_bronze: bool = True) -> None:
+        """It is stored as `event`, and to be sent."""
+        self.verdict = Verdict(self.index, Outcome.ACCEPTED, event.event_id)
+        self.to_send = Parcel(event, self.payload, in_bronze)
+
+    def repeat(self, record: Record) -> None:
+        """An earlier request stored it."""
+        if record.status is Status.RECEIVED:
+            # That request may have died before it sent; if not, the worker drops the repeat.
+            self.accept(record.event, in_bronze=record.payload is None)
+        self.verdict = Verdict(self.index, Outcome.DUPLICATE, record.event.event_id)
 
     def reject(self, errors: Sequence[FieldError], event_id: str | None = None) -> None:
         """It is refused; `errors` point into the item."""
@@ -127,7 +132,7 @@ class Item(Struct):
         self.reject([FieldError("", f"this {identity} came before with other content")])
 
     def fail(self) -> None:
-        """AWS did not store it."""
+        """AWS did not store it, or did not take its message."""
         detail = "was not kept, since AWS did not answer; send it again"
         self._answer(Outcome.FAILED, [FieldError("", detail)])
 
@@ -284,29 +289,21 @@ class _BatchIngest:
                 self._deps.each(record, zip(groups.values(), ranges, strict=True))
 
     def send(self) -> None:
-        """Send what the ledger has as RECEIVED, a message for each unit; one call, more where
-        messages are many or long. `reconcile` sends what the queue does not take."""
-        request_id = self._batch.request_id
-        units: dict[str, dict[str, tuple[Event, bytes]]] = {}
-        for item in self._items:
-            if item.to_send is not None:
-                unit = units.setdefault(item.to_send.s3_key, {})
-                unit[item.to_send.event_id] = item.to_send, item.payload
-        bodies = [message_for(list(unit.values()), request_id) for unit in units.values()]
-        try:
-            with span("queue"):
-                if len(bodies) == 1:
-                    self._deps.queue.send(bodies[0])
-                    return
-                codes = self._deps.queue.send_many(bodies)
-        except Exception as error:
-            if not is_aws_fault(error):
-                raise
-            log.warning("events kept but not sent", exc_info=True)
-            return
-        failed = [code for code in codes if code is not None]
-        if failed:
-            log.warning("events kept but not sent", extra={"count": len(failed), "code": failed[0]})
+        """Send what the ledger has as RECEIVED, a hundred in a message; one call, more where
+        messages are many or long. Items that the queue does not take fail."""
+        to_send = {item.to_send.event.event_id: item for item in self._items if item.to_send}
+        parcels = [item.to_send for item in to_send.values() if item.to_send]
+        messages = encode_messages(parcels, self._batch.request_id)
+        items = [[to_send[one.event.event_id] for one in group] for _, group in messages]
+        bodies = [body for body, _ in messages]
+        with self._attempt(list(to_send.values())), span("queue"):
+            if len(bodies) == 1:
+                self._deps.queue.send(bodies[0])
+                return
+            codes = self._deps.queue.send_many(bodies)
+            for code, some in zip(codes, items, strict=True):
+                if code is not None:
+                    self._fail(some, UnavailableError(f"SQS did not take a message: {code}"))
 
     def verdicts(self) -> list[Verdict]:
         """The verdicts in order, counted. Raises the first fault when nothing is stored."""
@@ -386,7 +383,6 @@ class _BatchIngest:
         """Answer an item whose identity the ledger knows. A repeat is one even if a schema that
         came later refuses it."""
         if item.draft is not None and has_content(record.event, item.draft):
-            # A first request may have died before it sent; if not, the worker drops the repeat.
-            item.accept(record.event, before=True, send=record.status is Status.RECEIVED)
+            item.repeat(record)
         elif item.refusal is None:
             item.reject_conflict()

@@ -1,7 +1,7 @@
 """The lake: bronze holds payloads as they were sent, silver the processed documents.
 
-Every write has `If-None-Match: *`, so that no object is ever overwritten. Source: Amazon S3 User
-Guide, "Conditional writes".
+Every write has `If-None-Match: *`, so that no object is overwritten, but for `withdraw`, which
+takes lines out of a silver file. Source: Amazon S3 User Guide, "Conditional writes".
 """
 
 from collections.abc import Iterator, Mapping
@@ -101,16 +101,16 @@ class Lake:
             Bucket=self.bronze_bucket, Key=key, Body=report.encode(), ContentType=JSON
         )
 
-    def put_silver(self, key: str, document: str) -> bool:
-        """Write a processed document; False if the key exists. One call."""
-        return self._create(
-            Bucket=self.silver_bucket, Key=key, Body=document.encode(), ContentType=JSON
-        )
+    def put_silver(self, key: str, body: bytes) -> bool:
+        """Write a processed document (`.json`) or a file of many; False if the key exists. One
+        call."""
+        return self._create(Bucket=self.silver_bucket, Key=key, Body=body, ContentType=_type(key))
 
-    def put_silver_unit(self, key: str, lines: bytes) -> bool:
-        """Write the silver file of a unit and type, which decides for ever which events are in it;
-        False if the key exists. One call."""
-        return self._create(Bucket=self.silver_bucket, Key=key, Body=lines, ContentType=NDJSON)
+    def withdraw(self, key: str, body: bytes) -> None:
+        """Write a silver file again, without the lines that another unit has. One call."""
+        self._client.put_object(
+            Bucket=self.silver_bucket, Key=key, Body=body, ContentType=_type(key)
+        )
 
     def get_silver(self, key: str, byte_range: str | None = None) -> bytes:
         """`get_bronze`, for silver."""
@@ -163,3 +163,7 @@ class Lake:
 
     def _pages(self, **arguments: str) -> Iterator[dict[str, Any]]:
         yield from self._client.get_paginator("list_objects_v2").paginate(**arguments)
+
+
+def _type(key: str) -> str:
+    return NDJSON if key.endswith(".ndjson") else JSON

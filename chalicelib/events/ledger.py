@@ -1,20 +1,28 @@
 """The ledger: one DynamoDB item an event, `pk` = `EVENT#<eventId>`.
 
-Each write is one conditional call, so that check and effect cannot be torn apart. An item has a
-`statusShard` and an `ownerShard`, the keys of two indexes that are split into shards, so that no
-partition takes all writes (ADR 0006). Their range key is `listKey`, `<receivedAt>#<eventId>`.
+Each write is one conditional call, so that check and effect cannot be torn apart. DynamoDB bills by
+the kilobyte, so an item leaves out what follows from the rest: the buckets, and the key of a
+payload with an object of its own. A small payload is in the item, compressed, until it is in
+bronze. An item has a `statusShard` and an `ownerShard`, the keys of two indexes that are split into
+shards, so that no partition takes all writes (ADR 0006). Their range key is `listKey`,
+`<receivedAt>#<eventId>`.
 """
 
 import heapq
 import itertools
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import Outcome, Table, from_item, to_attribute, to_item
 from chalicelib.aws.threads import in_threads
 from chalicelib.core.errors import UnavailableError
 from chalicelib.core.paging import OLDEST, Entry, Page, merge_newest, shard_of
+from chalicelib.events.keys import bronze_key
 from chalicelib.events.model import (
     REDRIVEN,
     Dispatch,
@@ -38,6 +46,18 @@ _SCAN_PAGE = 500
 _KEYS = {"by-owner": "ownerShard", "by-status": "statusShard"}
 
 
+class Done(Struct, frozen=True):
+    """A processed event: where its payload and its document are. `s3_range` only where the worker
+    put the payload into a file with others."""
+
+    event_id: str
+    at: str
+    silver_key: str
+    silver_range: str | None = None
+    s3_key: str = ""
+    s3_range: str | None = None
+
+
 class EventStore:
     """Reads and writes ledger records. `shards` is the number of index partitions an owner."""
 
@@ -49,25 +69,32 @@ class EventStore:
         client: Any,
         table: str,
         bronze_bucket: str,
+        silver_bucket: str,
         shards: int,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self._table = Table(client, table)
-        self._bronze_bucket = bronze_bucket
+        self._buckets = {"s3Bucket": bronze_bucket}
+        self._silver_bucket = silver_bucket
         self._shards = shards
         self._pause = pause
 
-    def add(self, event: Event, steps: Sequence[Step], **more: Any) -> Record | None:
-        """Write a new event that has gone through `steps`; one call.
+    def add(
+        self, event: Event, steps: Sequence[Step], payload: bytes | None = None, **more: Any
+    ) -> Record | None:
+        """Write a new event that has gone through `steps`, with its payload if that is not in
+        bronze; one call.
 
         Returns None when it was written, else the record that was there before. `more` holds
         further record fields by their contract names.
         """
+        if payload is not None:
+            more["payload"] = zlib.compress(payload, 1)
         item = self._item(event, steps, more)
         is_new = "attribute_not_exists(pk)"
         put = self._table.write("put_item", Item=item, ConditionExpression=is_new)
-        return None if put.made else Record.from_dict(from_item(put.item))
+        return None if put.made else self._record(put.item)
 
     def add_new(self, events: Sequence[Event]) -> set[str]:
         """Write up to `NEW_AT_ONCE` events as RECEIVED, without a check: their ids are new, so that
@@ -90,44 +117,47 @@ class EventStore:
     def get(self, event_id: str) -> Record | None:
         """The record, read consistently; one call."""
         item = self._table.get(_key(event_id))
-        return None if item is None else Record.from_dict(from_item(item))
+        return None if item is None else self._record(item)
 
     def get_many(self, event_ids: list[str]) -> dict[str, Record]:
         """The records that exist, by id; one call for each hundred ids."""
         items = self._table.get_many([_key(event_id) for event_id in event_ids])
-        records = [Record.from_dict(from_item(item)) for item in items]
-        return {record.event.event_id: record for record in records}
+        return {one.event.event_id: one for one in map(self._record, items)}
 
-    def mark_processed(
+    def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+        """Turn an event PROCESSED and drop its payload, which is in bronze; one call. If the ledger
+        does not have the event yet, another adds it, where it is known.
+
+        None when this call did it, else the silver key that the event has: "" for none.
+        """
+        values = {"silverKey": done.silver_key}
+        if done.silver_range is not None:
+            values["silverRange"] = done.silver_range
+        if done.s3_range is not None:
+            values |= {"s3Key": done.s3_key, "s3Range": done.s3_range}
+        step = Step(Status.PROCESSED, done.at)
+        update = self._advance(done.event_id, event, step, dispatch, values)
+        return None if update.made else update.item.get("silverKey", {}).get("S", "")
+
+    def mark_attempt_failed(
         self,
         event: Event,
         at: str,
-        silver_bucket: str,
-        silver_key: str,
+        failure: Failure,
+        final: bool,
         dispatch: Dispatch,
-        *,
-        detail: str | None = None,
-        silver_range: str | None = None,
+        payload: bytes | None = None,
     ) -> bool:
-        """Turn an event PROCESSED; one call, two if the ledger does not have it yet.
-
-        False, and nothing changes, if the event was PROCESSED before.
-        """
-        values = {"silverBucket": silver_bucket, "silverKey": silver_key}
-        if silver_range is not None:
-            values["silverRange"] = silver_range
-        return self._advance(event, Step(Status.PROCESSED, at, detail), dispatch, values)
-
-    def mark_attempt_failed(
-        self, event: Event, at: str, failure: Failure, final: bool, dispatch: Dispatch
-    ) -> bool:
-        """Record a failed attempt; `final` makes the event FAILED. One call, rarely two.
+        """Record a failed attempt; `final` makes the event FAILED, and drops its payload, which is
+        in bronze. One call, rarely two; if the ledger does not have the event yet, it gets it with
+        `payload`.
 
         False, and nothing changes, if the event was finished before.
         """
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        return self._advance(event, step, dispatch, {"lastError": failure.to_dict()})
+        values = {"lastError": failure.to_dict()}
+        return self._advance(event.event_id, event, step, dispatch, values, payload).made
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         """Record that a stuck event was sent again; False if it has changed since it was read. One
@@ -135,7 +165,8 @@ class EventStore:
         return self._update_seen(record, Step(Status.ENQUEUED, at, detail), {}, "requeues")
 
     def mark_given_up(self, record: Record, at: str, failure: Failure) -> bool:
-        """Turn a stuck event FAILED; False if it has changed since it was read. One call."""
+        """Turn a stuck event FAILED, its payload being in bronze; False if it has changed since it
+        was read. One call."""
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
         return self._update_seen(record, step, {"lastError": failure.to_dict()})
 
@@ -146,13 +177,15 @@ class EventStore:
 
     def _item(self, event: Event, steps: Sequence[Step], more: Mapping[str, Any]) -> dict[str, Any]:
         shard = shard_of(event.event_id, self._shards)
+        facts = event.to_dict()
+        if event.s3_key == bronze_key(event.event_type, event.received_at, event.event_id):
+            del facts["s3Key"]
         return to_item(
             {
                 "pk": _pk(event.event_id),
-                **event.to_dict(),
+                **facts,
                 "status": steps[-1].status,
                 "updatedAt": steps[-1].at,
-                "s3Bucket": self._bronze_bucket,
                 "attempts": 0,
                 "timeline": [step.to_dict() for step in steps],
                 "ownerShard": f"{event.owner}#{shard}",
@@ -162,28 +195,50 @@ class EventStore:
             }
         )
 
+    def _record(self, item: Mapping[str, Any]) -> Record:
+        """The record of an item, with what the item leaves out."""
+        fields = from_item(item)
+        named = (fields["eventType"], fields["receivedAt"], fields["eventId"])
+        silver = {"silverBucket": self._silver_bucket} if "silverKey" in fields else {}
+        record = Record.from_dict(
+            {"s3Key": bronze_key(*named), **self._buckets, **silver, **fields}
+        )
+        if record.payload is None:
+            return record
+        return replace(record, payload=zlib.decompress(record.payload))
+
     def _advance(
-        self, event: Event, step: Step, dispatch: Dispatch, values: dict[str, Any]
-    ) -> bool:
-        """Record an attempt at an event; False if it was finished before."""
+        self,
+        event_id: str,
+        event: Event | None,
+        step: Step,
+        dispatch: Dispatch,
+        values: dict[str, Any],
+        payload: bytes | None = None,
+    ) -> Outcome:
+        """Record an attempt at an event; not made if it was finished before, or if neither the
+        ledger nor the caller has it."""
         enqueued = Step(Status.ENQUEUED, dispatch.sent_at)
         noted = dispatch.noted
         for _ in range(_RACE_ROUNDS):
             steps = [step] if noted else [enqueued, step]
             allowed = may_become(step.status) if noted else (Status.RECEIVED,)
-            update = self._update(event.event_id, steps, values, allowed, "attempts")
+            update = self._update(event_id, steps, values, allowed, "attempts")
             if update.made:
-                return True
+                return update
             if update.item:
                 if Status(update.item["status"]["S"]) not in may_become(step.status):
-                    return False
+                    return update
                 # `reconcile` or another delivery has recorded since that it was sent.
                 noted = True
                 continue
+            if event is None:
+                return update
             # The ledger does not have it: the API died, or is slower than the worker.
             received = Step(Status.RECEIVED, event.received_at)
-            if self.add(event, [received, enqueued, step], **values, attempts=1) is None:
-                return True
+            steps = [received, enqueued, step]
+            if self.add(event, steps, payload, **values, attempts=1) is None:
+                return Outcome(made=True, item={})
         raise UnavailableError("the ledger keeps changing under the worker")
 
     def _update_seen(
@@ -226,10 +281,13 @@ class EventStore:
         if seen_at is not None:
             condition += " AND #updatedAt = :seen"
             bound[":seen"] = seen_at
+        expression = "SET " + ", ".join(assignments)
+        if status in (Status.PROCESSED, Status.FAILED):
+            expression += " REMOVE payload"
         return self._table.write(
             "update_item",
             Key=_key(event_id),
-            UpdateExpression="SET " + ", ".join(assignments),
+            UpdateExpression=expression,
             ConditionExpression=condition,
             ExpressionAttributeNames=names,
             ExpressionAttributeValues=to_item(bound),

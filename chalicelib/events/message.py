@@ -1,15 +1,16 @@
-"""The messages of the events queue: an event's facts, and its payload when that is small.
+"""The messages of the events queue: events with their payloads, or the next step of a replay.
 
-One event is `{"v":1,"event":{...},"payload":"...","recorded":true,"requestId":"..."}`, a unit of
-many `{"v":1,"events":[{...}],"payloads":["..."],"requestId":"..."}`, the next step of a bulk replay
-`{"v":1,"replay":{"id":"...","step":3}}`. A message stays below 64 KB, the unit in which SQS counts
-requests (Amazon SQS pricing), if it can: beyond it, reading payloads from bronze costs less than
-sending them along.
+`{"v":2,"shared":{...},"events":[{...,"payload":"..."}],"requestId":"..."}`: what all events share
+is written once. A payload that is not UTF-8 is `payload64`; a payload that is not in bronze yet has
+`"inBronze":false` beside it. `{"v":2,"replay":{"id":"...","step":3}}` is a step of a bulk replay.
+
+A message stays below 64 KB, the unit in which SQS counts requests (Amazon SQS pricing): beyond it,
+reading payloads from bronze costs less than sending them along.
 """
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta, Struct, convert, to_builtins
@@ -17,91 +18,31 @@ from msgspec import Meta, Struct, convert, to_builtins
 from chalicelib.core.errors import ForeignMessageError
 from chalicelib.core.ids import is_event_id, sha256
 from chalicelib.core.strict_json import dump_json
-from chalicelib.events.keys import parse_unit_key
 from chalicelib.events.model import Event
 
-VERSION = 1
+VERSION = 2
 MAX_MESSAGE_BYTES = 64 * 1024
+MAX_EVENTS = 100
+MAX_FACTS_BYTES = 224 * 1024
+"""Room for the facts of a message's events; SQS takes up to 256 KB."""
 _SHARED = ("owner", "receivedAt", "contentType", "s3Key")
 
 
-class EventMessage(Struct, frozen=True):
-    """One event to process. `payload` None means: read it from bronze. `recorded` says whether the
-    ledger had the ENQUEUED step when this was sent; if not, the worker adds it. `attempts` counts
-    those made before this message, in the unit that the event was detached from."""
+class Parcel(Struct, frozen=True):
+    """An event to process. `payload` None means: read it from bronze; one that is not `in_bronze`
+    is put there by the worker."""
 
     event: Event
-    payload: bytes | None
-    recorded: bool
+    payload: bytes | None = None
+    in_bronze: bool = True
+
+
+class EventsMessage(Struct, frozen=True):
+    """Events to process, each id once. `attempts` counts those made before this message."""
+
+    parcels: tuple[Parcel, ...]
     request_id: str
     attempts: int = 0
-
-    def encode(self) -> str:
-        """The message's body; without the payload if that would make it too large."""
-        fields = {
-            "v": VERSION,
-            "event": self.event.to_dict(),
-            "recorded": self.recorded,
-            "requestId": self.request_id,
-            **({"attempts": self.attempts} if self.attempts else {}),
-        }
-        if self.payload is None or len(self.payload) > MAX_MESSAGE_BYTES:
-            return dump_json(fields)
-        return _dump(fields, _payload_field(self.payload))
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> "EventMessage":
-        """The message of an event. Raises as `decode_message` says, or what a lookup raises."""
-        event = Event.from_dict(fields["event"])
-        payload = _read_payload(fields)
-        if payload is not None and sha256(payload) != event.payload_sha256:
-            raise ForeignMessageError("the payload is not the one that was received")
-        attempts = fields.get("attempts", 0)
-        if not isinstance(attempts, int):
-            raise TypeError("attempts")
-        recorded = fields["recorded"] is True
-        return cls(event, payload, recorded, str(fields["requestId"]), attempts)
-
-
-class UnitMessage(Struct, frozen=True):
-    """Events of one unit to process together, in the order of its lines. `payloads` None means:
-    read them from the unit's file. The ledger has them all, and none of them as ENQUEUED."""
-
-    events: tuple[Event, ...]
-    payloads: tuple[bytes, ...] | None
-    request_id: str
-
-    def encode(self) -> str:
-        """The message's body; without the payloads if that would make it too large. What all
-        events share is written once."""
-        first = self.events[0].to_dict()
-        shared = {name: first[name] for name in _SHARED}
-        facts = [
-            {name: value for name, value in event.to_dict().items() if shared.get(name) != value}
-            for event in self.events
-        ]
-        fields = {"v": VERSION, "shared": shared, "events": facts, "requestId": self.request_id}
-        payloads = self.payloads
-        if payloads is None or sum(map(len, payloads)) > MAX_MESSAGE_BYTES:
-            return dump_json(fields)
-        return _dump(fields, {"payloads": [payload.decode() for payload in payloads]})
-
-    @classmethod
-    def from_fields(cls, fields: Mapping[str, Any]) -> "UnitMessage":
-        """The message of a unit. Raises as `decode_message` says, or what a lookup raises."""
-        shared = fields["shared"]
-        events = tuple(Event.from_dict({**shared, **facts}) for facts in fields["events"])
-        texts = fields.get("payloads")
-        payloads = None if texts is None else tuple(text.encode() for text in texts)
-        ids, keys = {event.event_id for event in events}, {event.s3_key for event in events}
-        if len(ids) != len(events) or any(event.s3_range is None for event in events):
-            raise ValueError("not the events of a unit")
-        if len(keys) != 1 or parse_unit_key(events[0].s3_key) is None:
-            raise ValueError("not the events of one unit")
-        hashes = [event.payload_sha256 for event in events]
-        if payloads is not None and [sha256(payload) for payload in payloads] != hashes:
-            raise ForeignMessageError("the payloads are not those that were received")
-        return cls(events, payloads, str(fields["requestId"]))
 
 
 class ReplayMessage(Struct, frozen=True, rename={"replay_id": "id"}):
@@ -115,30 +56,42 @@ class ReplayMessage(Struct, frozen=True, rename={"replay_id": "id"}):
         return dump_json({"v": VERSION, "replay": to_builtins(self)})
 
 
-Message = EventMessage | UnitMessage | ReplayMessage
+Message = EventsMessage | ReplayMessage
 
 
-def message_for(
-    pairs: Sequence[tuple[Event, bytes]], request_id: str, *, recorded: bool = False
-) -> str:
-    """The body that sends new events, with their payloads, to the worker: one event, or some of one
-    unit. An event of a unit is never sent alone (ADR 0013)."""
-    event, payload = pairs[0]
-    if event.s3_range is None:
-        return EventMessage(event, payload, recorded, request_id).encode()
-    events, payloads = zip(*pairs, strict=True)
-    return UnitMessage(events, payloads, request_id).encode()
+def encode_messages(
+    parcels: Iterable[Parcel], request_id: str, attempts: int = 0, most: int = MAX_EVENTS
+) -> list[tuple[str, list[Parcel]]]:
+    """(body, its parcels) of each message that sends `parcels` to the worker: in their order, at
+    most `most` in one. Payloads that are in bronze are left out where they would not fit."""
+    groups: list[list[Parcel]] = []
+    facts_room = room = 0
+    for parcel in parcels:
+        facts, payload = len(dump_json(parcel.event.to_dict())), len(parcel.payload or b"")
+        is_full = bool(groups) and len(groups[-1]) == most
+        # A payload that the ledger has may not be left out, so it begins another message.
+        if not groups or is_full or facts > facts_room or (not parcel.in_bronze and payload > room):
+            groups.append([])
+            facts_room, room = MAX_FACTS_BYTES, MAX_MESSAGE_BYTES // 2
+        groups[-1].append(parcel)
+        facts_room -= facts
+        room -= facts + payload
+    return [(_encode(group, request_id, attempts), group) for group in groups]
+
+
+def encode_message(parcel: Parcel, request_id: str, attempts: int = 0) -> str:
+    """The body that sends one event to the worker."""
+    return _encode([parcel], request_id, attempts)
 
 
 def decode_message(body: str) -> Message:
-    """Read a message's body; `ForeignMessageError` for anything that `encode` did not write."""
+    """Read a message's body; `ForeignMessageError` for anything that was not written here."""
     try:
         fields = json.loads(body)
         if fields["v"] != VERSION:
             raise ForeignMessageError(f"a message of version {fields['v']!r:.20}")
         if "replay" not in fields:
-            kind = UnitMessage if "events" in fields else EventMessage
-            return kind.from_fields(fields)
+            return _read_events(fields)
         step = convert(fields["replay"], ReplayMessage)
         if not is_event_id(step.replay_id):
             raise ValueError("not a replay's id")
@@ -147,17 +100,55 @@ def decode_message(body: str) -> Message:
         raise ForeignMessageError("not a message of this platform") from error
 
 
-def _dump(fields: Mapping[str, Any], payloads: Mapping[str, Any]) -> str:
-    """The fields as JSON, with the payloads if that is not too large."""
-    whole = dump_json({**fields, **payloads})
-    return whole if len(whole) <= MAX_MESSAGE_BYTES else dump_json(fields)
+def _encode(parcels: list[Parcel], request_id: str, attempts: int) -> str:
+    first = parcels[0].event.to_dict()
+    shared = {name: first[name] for name in _SHARED}
+    events = [
+        {name: value for name, value in parcel.event.to_dict().items() if shared.get(name) != value}
+        for parcel in parcels
+    ]
+    fields: dict[str, Any] = {"v": VERSION, "shared": shared, "events": events}
+    fields |= {"requestId": request_id, **({"attempts": attempts} if attempts else {})}
+    bare = dump_json(fields)
+    size = sum(len(parcel.payload or b"") for parcel in parcels)
+    if len(bare) + size <= MAX_MESSAGE_BYTES or not all(one.in_bronze for one in parcels):
+        for fact, parcel in zip(events, parcels, strict=True):
+            fact.update(_payload_fields(parcel))
+        whole = dump_json(fields)
+        if len(whole) <= MAX_MESSAGE_BYTES or not all(one.in_bronze for one in parcels):
+            return whole
+    return bare
 
 
-def _payload_field(payload: bytes) -> dict[str, str]:
+def _payload_fields(parcel: Parcel) -> dict[str, Any]:
+    if parcel.payload is None:
+        return {}
+    place = {} if parcel.in_bronze else {"inBronze": False}
     try:
-        return {"payload": payload.decode()}
+        return {"payload": parcel.payload.decode(), **place}
     except UnicodeDecodeError:
-        return {"payload64": base64.b64encode(payload).decode()}
+        return {"payload64": base64.b64encode(parcel.payload).decode(), **place}
+
+
+def _read_events(fields: Mapping[str, Any]) -> EventsMessage:
+    parcels = tuple(_read_parcel({**fields["shared"], **facts}) for facts in fields["events"])
+    if len({parcel.event.event_id for parcel in parcels}) != len(parcels) or not parcels:
+        raise ValueError("not the events of a message")
+    attempts = fields.get("attempts", 0)
+    if not isinstance(attempts, int):
+        raise TypeError("attempts")
+    return EventsMessage(parcels, str(fields["requestId"]), attempts)
+
+
+def _read_parcel(facts: Mapping[str, Any]) -> Parcel:
+    event = Event.from_dict(facts)
+    payload = _read_payload(facts)
+    if payload is not None and sha256(payload) != event.payload_sha256:
+        raise ForeignMessageError("the payload is not the one that was received")
+    in_bronze = facts.get("inBronze", True) is True
+    if payload is None and not in_bronze:
+        raise ValueError("a payload that is nowhere")
+    return Parcel(event, payload, in_bronze)
 
 
 def _read_payload(fields: Mapping[str, Any]) -> bytes | None:

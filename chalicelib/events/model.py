@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, convert, field, to_builtins
+from msgspec.structs import replace
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import sha256
@@ -121,6 +122,8 @@ class Record(Struct, frozen=True, rename="camel"):
     silver_range: str | None = None
     replay_of: str | None = None
     timeline: tuple[Mapping[str, str], ...] = ()
+    payload: bytes | None = None
+    """The payload while it is not in bronze."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "Record":
@@ -129,8 +132,8 @@ class Record(Struct, frozen=True, rename="camel"):
 
     def to_dict(self) -> dict[str, Any]:
         """The record as `GET /events/{id}` shows it."""
-        fields: dict[str, Any] = to_builtins(self)
-        del fields["requeues"]
+        fields: dict[str, Any] = to_builtins(replace(self, payload=None))
+        del fields["requeues"], fields["payload"]
         if self.silver_range is None:
             del fields["silverRange"]
         return {**fields.pop("event"), "subject": self.event.subject, **fields}

@@ -37,15 +37,20 @@ def read_cloud_event(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:
     record = read_event(event_id, caller, deps)
     if record.status is Status.REJECTED:
         raise ConflictError("the event was rejected: see its record and its payload")
-    event = record.event
-    payload = deps.lake.get_bronze(event.s3_key, event.s3_range)
-    return to_cloud_event(event, event.cloud_event, payload)
+    return to_cloud_event(record.event, record.event.cloud_event, payload_of(record, deps.lake))
 
 
 def read_payload(event_id: str, caller: Caller, deps: ReadDeps) -> tuple[bytes, str]:
-    """(bytes, content type) as they were sent; two calls."""
-    event = read_event(event_id, caller, deps).event
-    return deps.lake.get_bronze(event.s3_key, event.s3_range), event.content_type
+    """(bytes, content type) as they were sent; two calls, one while the ledger has them."""
+    record = read_event(event_id, caller, deps)
+    return payload_of(record, deps.lake), record.event.content_type
+
+
+def payload_of(record: Record, lake: Lake) -> bytes:
+    """The payload of an event; one call unless the ledger has it. `NotFoundError` if it is gone."""
+    if record.payload is not None:
+        return record.payload
+    return lake.get_bronze(record.event.s3_key, record.event.s3_range)
 
 
 def read_result(event_id: str, caller: Caller, deps: ReadDeps) -> bytes:

@@ -1,34 +1,38 @@
-"""Units: events of one batch that travel together (ADR 0013).
+"""Files of many events: the payloads of a unit in bronze, its documents in silver.
 
-A unit is one file in bronze, one message, and one file in silver for each event type; only the
-ledger is written for every event. Files are NDJSON; a place in one is an HTTP range (RFC 9110,
-section 14.1.2), without the line break. The bronze file and its metadata are enough to make every
-event of the unit again.
+A file is NDJSON; a place in one is an HTTP range (RFC 9110, section 14.1.2), without the line
+break. A bronze file comes in one of two forms. That of a batch is written at ingest: its lines are the
+items, and its metadata are enough to make every event again. That of the worker gathers single
+events: a line is the event's facts with the payload in it, letter by letter, and the range is that
+of the payload.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote, unquote
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import keyed_event_id, unit_event_id
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events.batch import Form, read_item
-from chalicelib.events.keys import parse_unit, parse_unit_key, unit_bronze_key, unit_silver_key
-from chalicelib.events.model import Draft, Event, Record
+from chalicelib.events.keys import parse_unit_key, unit_bronze_key
+from chalicelib.events.message import MAX_EVENTS, MAX_FACTS_BYTES
+from chalicelib.events.model import Draft, Event
 
-MAX_EVENTS = 100
-MAX_FACTS_BYTES = 224 * 1024
-"""Room for the facts of a unit's events in its message, which SQS takes up to 256 KB."""
 _FIXED_FACTS_BYTES = 512
 """More than an event's other facts take, which have a fixed length."""
 _OWNER, _RECEIVED, _FORM, _VERSIONS = "owner", "received-at", "form", "schema-versions"
+_GATHERED = "gathered"
+"""The form of the worker's files."""
+_PAYLOAD = ',"payload":'
 
 
 class Unit(Struct, frozen=True):
-    """What the events of a unit share; `key` is that of its bronze file."""
+    """What the events of a batch share; `key` is that of its bronze file."""
 
     unit_id: str
     owner: str
@@ -47,32 +51,58 @@ class Checked(Struct, frozen=True):
     schema_version: int | None = None
 
 
-class Member(Struct, frozen=True):
-    """An event's line in the silver file of a unit: when it was processed, and its range."""
-
-    processed_at: str
-    within: str
-
-
 def pack(lines: Sequence[bytes]) -> tuple[bytes, list[str]]:
     """(a file of these lines, the range of each)."""
     ranges, position = [], 0
     for line in lines:
-        ranges.append(f"bytes={position}-{position + len(line) - 1}")
+        ranges.append(_range(position, len(line)))
         position += len(line) + 1
     return b"".join(line + b"\n" for line in lines), ranges
 
 
 def unpack(body: bytes) -> list[tuple[bytes, str]]:
-    """The lines of a file, each with its range."""
-    lines = body.split(b"\n")[:-1]
-    return list(zip(lines, pack(lines)[1], strict=True))
+    """The lines of a file, each with its range; without the spaces of lines that were withdrawn."""
+    found, position = [], 0
+    for line in body.split(b"\n"):
+        text = line.lstrip(b" ")
+        if text:
+            found.append((text, _range(position + len(line) - len(text), len(text))))
+        position += len(line) + 1
+    return found
 
 
 def part(body: bytes, byte_range: str) -> bytes:
     """The bytes of a range (`bytes=0-41`)."""
     first, last = byte_range.removeprefix("bytes=").split("-")
     return body[int(first) : int(last) + 1]
+
+
+def blank(body: bytes, ranges: Iterable[str]) -> bytes:
+    """The file without the lines of `ranges`; all others keep their place."""
+    left = bytearray(body)
+    for byte_range in ranges:
+        first, last = (int(text) for text in byte_range.removeprefix("bytes=").split("-"))
+        end = min(last + 2, len(left))
+        left[first:end] = b" " * (end - first)
+    return bytes(left.rstrip(b" "))
+
+
+def gather(events: Sequence[Event], payloads: Sequence[bytes]) -> tuple[bytes, list[str]]:
+    """(the worker's bronze file, the range of each payload). Payloads are JSON in a line."""
+    lines, ranges, position = [], [], 0
+    for event, payload in zip(events, payloads, strict=True):
+        facts = event.to_dict()
+        del facts["s3Key"]
+        head = dump_json(facts)[:-1].encode() + _PAYLOAD.encode()
+        ranges.append(_range(position + len(head), len(payload)))
+        lines.append(head + payload + b"}\n")
+        position += len(lines[-1])
+    return b"".join(lines), ranges
+
+
+def gathered_metadata() -> dict[str, str]:
+    """The metadata of the worker's bronze file."""
+    return {_FORM: _GATHERED}
 
 
 def plan(items: Iterable[Checked]) -> list[list[Checked]]:
@@ -108,7 +138,7 @@ def make_events(unit: Unit, items: Sequence[Checked]) -> list[Event]:
 
 
 def to_metadata(unit: Unit, items: Sequence[Checked]) -> dict[str, str]:
-    """The metadata of the bronze file: what its events have beside their payloads."""
+    """The metadata of the bronze file of a batch: what its events have beside their payloads."""
     owner = quote(unit.owner, safe="/:")
     metadata = {_OWNER: owner, _RECEIVED: unit.received_at, _FORM: str(unit.form)}
     versions = [item.schema_version for item in items]
@@ -118,7 +148,9 @@ def to_metadata(unit: Unit, items: Sequence[Checked]) -> dict[str, str]:
 
 
 def read_unit(key: str, metadata: Mapping[str, str], body: bytes) -> list[Event] | None:
-    """The events of a bronze file; None when ingest did not write it."""
+    """The events of a bronze file; None when neither ingest nor the worker wrote it."""
+    if metadata.get(_FORM) == _GATHERED:
+        return _read_gathered(key, body)
     unit_id = parse_unit_key(key) or ""
     lines = [line for line, _ in unpack(body)]
     try:
@@ -134,24 +166,23 @@ def read_unit(key: str, metadata: Mapping[str, str], body: bytes) -> list[Event]
     return make_events(unit, items) if items and unit.key == key else None
 
 
-def silver_file_key(event: Event) -> str:
-    """The silver file of the event's unit and type. Its day is that of the unit's bronze file."""
-    unit_id, day = parse_unit(event.s3_key)
-    return unit_silver_key(event.event_type, day, unit_id)
+def read_documents(body: bytes) -> list[tuple[dict[str, Any], str]]:
+    """The documents of a silver file, each with its range. `ValueError` for a spoilt file."""
+    return [(json.loads(line), byte_range) for line, byte_range in unpack(body)]
 
 
-def read_members(body: bytes) -> dict[str, Member]:
-    """The members of a silver file, by event id."""
-    lines = [(json.loads(line), byte_range) for line, byte_range in unpack(body)]
-    return {line["eventId"]: Member(line["processedAt"], place) for line, place in lines}
-
-
-def may_go_alone(record: Record) -> bool:
-    """Whether an event may be sent in a message of its own: it never was in a unit, it is a replay
-    (whose id is in no unit), or it was detached from its unit: an attempt at it has failed, which
-    the ledger gets only once the unit's silver file cannot hold it any more."""
-    is_detached = record.attempts > 0 and record.last_error is not None
-    return record.event.s3_range is None or record.replay_of is not None or is_detached
+def _read_gathered(key: str, body: bytes) -> list[Event] | None:
+    try:
+        events = []
+        for line, byte_range in unpack(body):
+            facts = {**json.loads(line), "s3Key": key}
+            event = Event.from_dict(facts)
+            first = int(byte_range.removeprefix("bytes=").split("-")[0])
+            place = _range(first + len(line) - 1 - event.payload_bytes, event.payload_bytes)
+            events.append(replace(event, s3_range=place))
+    except (ValueError, KeyError, TypeError):
+        return None
+    return events or None
 
 
 def _event_id(unit: Unit, line: int, draft: Draft) -> str:
@@ -159,3 +190,7 @@ def _event_id(unit: Unit, line: int, draft: Draft) -> str:
     if identity is None:
         return unit_event_id(unit.unit_id, line)
     return keyed_event_id(unit.owner, identity.key, identity.kind)
+
+
+def _range(first: int, size: int) -> str:
+    return f"bytes={first}-{first + size - 1}"

@@ -1,14 +1,16 @@
 """Process queue messages: one silver document an event, whatever comes how often.
 
-An event takes three steps: its silver document is written, it is published to the bus, and the
-ledger says PROCESSED. A message ends in one of three ways: done, to be retried, or set aside on the
-dead-letter queue (a foreign message). If all are done the batch returns and SQS deletes it.
-Otherwise the worker deletes those that are done, puts the others off with back-off, and raises:
-right whether or not the event source reports partial batches (ADR 0003).
+What comes for the first time is processed together, as one unit, whichever messages brought it.
+What comes again may have killed a run, so it comes last and by itself: first the units that dead
+runs left are finished, then what is still open is processed.
+
+A message ends in one of three ways: done, to be retried, or set aside on the dead-letter queue (a
+foreign message). If all are done the batch returns and SQS deletes it. Otherwise the worker deletes
+those that are done, puts the others off with back-off, and raises: right whether or not the event
+source reports partial batches (ADR 0003).
 """
 
 from collections.abc import Sequence
-from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -17,49 +19,43 @@ from chalicelib.core import clock, metrics
 from chalicelib.core.errors import (
     BatchIncompleteError,
     ForeignMessageError,
-    NotFoundError,
+    TransientError,
+    UnavailableError,
     aws_code,
+    is_aws_fault,
 )
-from chalicelib.core.log import log, log_context
-from chalicelib.core.tracing import span
-from chalicelib.events.bus import Written
+from chalicelib.core.log import log, log_context, where
 from chalicelib.events.finish import (
     BUSY_SECONDS,
     WorkerDeps,
-    check_payload,
-    publish,
+    classify,
+    is_final,
+    log_failure,
     record_failure,
-    run_processor,
     wait_after,
 )
-from chalicelib.events.keys import silver_key
 from chalicelib.events.message import (
-    EventMessage,
+    EventsMessage,
     Message,
     ReplayMessage,
-    UnitMessage,
     decode_message,
+    encode_message,
 )
-from chalicelib.events.model import Dispatch, Event, Status
-from chalicelib.events.process_unit import process_unit
+from chalicelib.events.model import Dispatch, Status
+from chalicelib.events.process_unit import End, Task, finish_unit, process_unit
 
 MARGIN_SECONDS = 4.0
 """Time left at the end of an invocation for deleting and putting off messages."""
+BREAK_UP_AT = 3
+"""The delivery at which the events of a message go on in messages of their own, since one of them
+may kill the worker."""
 
-
-class _Open(Struct, frozen=True):
-    """An event that is written and not published yet, and the message that brought it."""
-
-    delivery: Delivery
-    written: Written
-    repeats: list[Delivery] = field(default_factory=list)
-    """Other messages of the batch for the same event: they end as this one does."""
+_Pair = tuple[Delivery, EventsMessage]
 
 
 class _Batch(Struct):
     """How far a batch has come; `done` and `retries` hold receipt handles."""
 
-    written: list[_Open] = field(default_factory=list)
     done: list[str] = field(default_factory=list)
     retries: list[tuple[str, int]] = field(default_factory=list)
 
@@ -70,38 +66,49 @@ class _Batch(Struct):
         else:
             self.retries.append((delivery.receipt_handle, wait))
 
+    def delete_done(self, deps: WorkerDeps) -> None:
+        """Delete what is done, so that nothing that comes later brings it back."""
+        deps.queue.delete(self.done)
+        self.done.clear()
+
 
 def process_batch(deliveries: Sequence[Delivery], deps: WorkerDeps) -> None:
-    """Process a batch; two AWS calls for an event (silver, ledger) and one for ten (bus); none to
-    finish when all went well, else one to delete and one to put off. For the calls of a unit, see
-    `process_unit`.
+    """Process a batch. AWS calls: those of `process_unit`, and none to finish when all went well,
+    else one to delete and one to put off.
 
-    Messages that were delivered before come last, one by one, after the others have been finished
-    and deleted: should one of them kill the process, it kills no neighbour. Steps of replays come
-    after all events. Raises `BatchIncompleteError` when some are to be retried.
+    Messages that were delivered before come last, one by one, after the others have been deleted:
+    should one of them kill the process, it kills no neighbour. Steps of replays come after all
+    events. Raises `BatchIncompleteError` when some are to be retried.
     """
     metrics.sample("BatchSize", len(deliveries))
     batch = _Batch()
-    in_order = sorted(deliveries, key=lambda one: one.attempt)
-    messages = [(delivery, _read(delivery)) for delivery in in_order]
-    events = [(one, message) for one, message in messages if not isinstance(message, ReplayMessage)]
-    steps = [(one, message) for one, message in messages if isinstance(message, ReplayMessage)]
-    left = sum(_size(message) for _, message in events)
-    for delivery, message in events:
-        if delivery.attempt > 1:
-            _finish(batch, deps)
-            _delete_done(batch, deps)
+    pairs: list[_Pair] = []
+    steps: list[tuple[Delivery, ReplayMessage]] = []
+    for delivery in sorted(deliveries, key=lambda one: one.attempt):
+        message = _read(delivery)
+        if isinstance(message, EventsMessage):
+            pairs.append((delivery, message))
+        elif isinstance(message, ReplayMessage):
+            steps.append((delivery, message))
+        else:
+            batch.settle(delivery, _set_aside(delivery, message, deps))
+    new = [pair for pair in pairs if pair[0].attempt == 1]
+    again = [pair for pair in pairs if pair[0].attempt > 1]
+    left = sum(len(message.parcels) for _, message in pairs)
+    for number, group in enumerate([new, *([pair] for pair in again)]):
+        if number:
+            batch.delete_done(deps)
         # A fair share of the time left, so that one event that hangs leaves some to the others.
-        share = (deps.seconds_left() - MARGIN_SECONDS) * _size(message) / left
-        left -= _size(message)
-        _begin(delivery, message, share, batch, deps)
-    _finish(batch, deps)
+        size = sum(len(message.parcels) for _, message in group)
+        share = (deps.seconds_left() - MARGIN_SECONDS) * size / max(left, 1)
+        left -= size
+        _process(group, share, batch, deps)
     for number, (delivery, step) in enumerate(steps):
-        _delete_done(batch, deps)
+        batch.delete_done(deps)
         share = (deps.seconds_left() - MARGIN_SECONDS) / (len(steps) - number)
         batch.settle(delivery, 0 if share <= 0 else deps.step_replay(step, delivery, share))
     if batch.retries:
-        _delete_done(batch, deps)
+        batch.delete_done(deps)
         deps.queue.put_off(batch.retries)
         raise BatchIncompleteError(f"{len(batch.retries)} of {len(deliveries)} messages to retry")
 
@@ -113,100 +120,154 @@ def _read(delivery: Delivery) -> Message | ForeignMessageError:
         return error
 
 
-def _size(message: Message | ForeignMessageError) -> int:
-    return len(message.events) if isinstance(message, UnitMessage) else 1
+def _process(pairs: Sequence[_Pair], seconds: float, batch: _Batch, deps: WorkerDeps) -> None:
+    """Take messages to their end, together."""
+    tasks: dict[str, Task] = {}
+    for delivery, message in pairs:
+        attempt = message.attempts + delivery.attempt
+        # The first attempt notes that the event was sent.
+        dispatch = Dispatch(delivery.sent_at, noted=attempt > 1)
+        for parcel in message.parcels:
+            task = Task(parcel, attempt, dispatch, message.request_id)
+            tasks.setdefault(parcel.event.event_id, task)
+    ends: dict[str, End] = {}
+    try:
+        if pairs and seconds <= 0:
+            ends = dict.fromkeys(tasks, 0)
+        elif pairs and pairs[0][0].attempt > 1:
+            ends = _look_up(tasks, deps)
+        open_tasks = [task for event_id, task in tasks.items() if event_id not in ends]
+        if open_tasks and _breaks_up(*pairs[0], deps):
+            apart = TransientError("it goes on in a message of its own", code="left-message")
+            ends |= {task.event.event_id: apart for task in open_tasks}
+        elif open_tasks:
+            ends |= process_unit(open_tasks, seconds, deps)
+    except Exception as error:  # noqa: BLE001 - SQS delivers it again
+        extra = {"code": aws_code(error), "where": where(error)}
+        log.warning("messages not finished", extra=extra)
+        ends |= {one: wait_after(tasks[one].attempt, deps) for one in tasks if one not in ends}
+    for delivery, message in pairs:
+        batch.settle(delivery, _wait(delivery, message, tasks, ends, deps))
+        # A failed attempt is noted once; other messages of the event wait as AWS's refusals do.
+        failed = [one for one in ends if isinstance(ends[one], BaseException)]
+        mine = {parcel.event.event_id for parcel in message.parcels}
+        ends |= {one: wait_after(tasks[one].attempt, deps) for one in failed if one in mine}
 
 
-def _delete_done(batch: _Batch, deps: WorkerDeps) -> None:
-    deps.queue.delete(batch.done)
-    batch.done.clear()
+def _look_up(tasks: dict[str, Task], deps: WorkerDeps) -> dict[str, End]:
+    """How those events ended that earlier deliveries have brought to an end, or are still at.
+
+    AWS calls: one for a hundred events, those to look for open units, and those to finish them.
+    """
+    ids, now = set(tasks), deps.now()
+    ends: dict[str, End] = {}
+    for unit in deps.journal.open_units():
+        if not unit.event_ids & ids or (unit.is_over(now) and finish_unit(unit, deps)):
+            continue
+        ends |= dict.fromkeys(unit.event_ids & ids, BUSY_SECONDS)
+    for event_id, record in deps.ledger.get_many(sorted(ids - set(ends))).items():
+        if record.status is Status.PROCESSED:
+            with log_context(eventId=event_id, owner=record.event.owner):
+                log.info("event was processed before", extra={"attempt": tasks[event_id].attempt})
+            ends[event_id] = None
+    return ends
 
 
-def _begin(
+def _breaks_up(delivery: Delivery, message: EventsMessage, deps: WorkerDeps) -> bool:
+    """Whether to run no more processors for a message of many events."""
+    attempt = delivery.attempt
+    is_last = 1 < attempt >= deps.max_attempts
+    return len(message.parcels) > 1 and (attempt >= BREAK_UP_AT or is_last)
+
+
+def _wait(
     delivery: Delivery,
-    message: EventMessage | UnitMessage | ForeignMessageError,
-    seconds: float,
-    batch: _Batch,
+    message: EventsMessage,
+    tasks: dict[str, Task],
+    ends: dict[str, End],
     deps: WorkerDeps,
-) -> None:
-    """Take a message as far as its silver document, or to its end."""
-    if seconds <= 0:
-        batch.settle(delivery, wait=0)
-    elif isinstance(message, ForeignMessageError):
-        batch.settle(delivery, _set_aside(delivery, message, deps))
-    elif isinstance(message, UnitMessage):
-        batch.settle(delivery, process_unit(message, delivery, seconds, deps))
+) -> int | None:
+    """What becomes of a message: done (None), or the seconds to wait."""
+    mine = [tasks[parcel.event.event_id] for parcel in message.parcels]
+    waits: list[int] = []
+    failed: list[tuple[Task, BaseException]] = []
+    for task in mine:
+        end = ends[task.event.event_id]
+        if isinstance(end, int):
+            waits.append(end)
+        elif end is not None and len(mine) > 1 and _is_ours(end):
+            waits.append(wait_after(delivery.attempt, deps))
+        elif end is not None:
+            failed.append((task, end))
+    if len(mine) == 1:
+        waits += [wait for task, end in failed if (wait := _fail(task, end, deps)) is not None]
     else:
-        _begin_one(delivery, message, seconds, batch, deps)
+        waits += _detach(failed, deps)
+    return max(waits, default=None)
 
 
-def _begin_one(
-    delivery: Delivery, message: EventMessage, seconds: float, batch: _Batch, deps: WorkerDeps
-) -> None:
-    event, key = message.event, silver_key(message.event)
-    leader = next((one for one in batch.written if one.written.event == event), None)
-    if leader is not None:
-        leader.repeats.append(delivery)
-        return
-    attempt = message.attempts + delivery.attempt
-    # If the API did not record that the message was sent, the first attempt does.
-    dispatch = Dispatch(delivery.sent_at, noted=message.recorded or delivery.attempt > 1)
-    with log_context(eventId=event.event_id, owner=event.owner, requestId=message.request_id):
+def _is_ours(error: BaseException) -> bool:
+    """Whether not the event failed but AWS, which concerns its whole message."""
+    return is_aws_fault(error) or isinstance(error, UnavailableError)
+
+
+def _fail(task: Task, error: BaseException, deps: WorkerDeps) -> int | None:
+    event = task.event
+    fields = {"eventId": event.event_id, "owner": event.owner, "requestId": task.request_id}
+    with log_context(**fields):
+        return record_failure(task.parcel, task.dispatch, task.attempt, error, deps)
+
+
+def _detach(failed: Sequence[tuple[Task, BaseException]], deps: WorkerDeps) -> list[int]:
+    """Send events on in messages of their own, or end those as FAILED that another attempt cannot
+    help; the seconds to wait where that could not be done. AWS calls: one for ten to the queue, one
+    for each to the ledger, an alert for each that ends."""
+    ended = [(task, error) for task, error in failed if is_final(error, task.attempt, deps)]
+    alone = [(task, error) for task, error in failed if not is_final(error, task.attempt, deps)]
+    waits = deps.each(lambda pair: _fail(*pair, deps), ended)
+    if alone:
+        delays = [
+            0 if classify(error).code == "left-message" else wait_after(task.attempt, deps)
+            for task, error in alone
+        ]
+        bodies = [
+            encode_message(task.parcel, task.request_id, _attempts(task, error, deps))
+            for task, error in alone
+        ]
+        codes = deps.queue.send_many(bodies, delays)
+        waits += deps.each(lambda one: _note_apart(*one, deps), zip(alone, codes, strict=True))
+    return [wait for wait in waits if wait is not None]
+
+
+def _attempts(task: Task, error: BaseException, deps: WorkerDeps) -> int:
+    """Of the deliveries that did not finish an event one counts as an attempt at it, unless its own
+    processor failed: they failed at others, or died."""
+    if classify(error).code == "left-message":
+        return min(1, deps.max_attempts - 1)
+    return task.attempt
+
+
+def _note_apart(
+    failed: tuple[Task, BaseException], code: str | None, deps: WorkerDeps
+) -> int | None:
+    task, error = failed
+    event, failure = task.event, classify(error)
+    if code is not None:
+        return wait_after(task.attempt, deps)
+    with log_context(eventId=event.event_id, owner=event.owner, requestId=task.request_id):
+        log_failure("event left its message", failure, task.attempt, error)
+        at = clock.to_text(deps.now())
+        payload = None if task.parcel.in_bronze else task.parcel.payload
         try:
-            now = clock.to_text(deps.now())
-            payload = _payload(message, deps)
-            with span("processor", namespace=None):
-                result = run_processor(event, payload, attempt, seconds, now, deps)
-            with span("silver"):
-                is_new = deps.lake.put_silver(key, result.document)
-            if not is_new and _is_processed(event, deps):
-                log.info("event was processed before", extra={"attempt": attempt})
-                batch.settle(delivery, wait=None)
-            elif not is_new and delivery.attempt == 1:
-                # Another delivery is at work on it, or died; in that case the next attempt goes on.
-                batch.settle(delivery, wait=BUSY_SECONDS)
-            else:
-                written = Written(
-                    event=event,
-                    attempt=attempt,
-                    dispatch=dispatch,
-                    request_id=message.request_id,
-                    processed_at=now,
-                    at=now,
-                    silver_key=key,
-                    alert=result.alert,
-                )
-                batch.written.append(_Open(delivery, written))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - every failure is recorded
-            batch.settle(delivery, record_failure(event, dispatch, attempt, error, deps))
-
-
-def _is_processed(event: Event, deps: WorkerDeps) -> bool:
-    record = deps.ledger.get(event.event_id)
-    return record is not None and record.status is Status.PROCESSED
-
-
-def _payload(message: EventMessage, deps: WorkerDeps) -> bytes:
-    event, payload = message.event, message.payload
-    if payload is None:
-        with suppress(NotFoundError), span("bronze"):
-            payload = deps.lake.get_bronze(event.s3_key, event.s3_range)
-    return check_payload(event, payload)
-
-
-def _finish(batch: _Batch, deps: WorkerDeps) -> None:
-    """Publish and record what is written; what AWS refuses is retried."""
-    open_ones, batch.written = batch.written, []
-    errors = publish([one.written for one in open_ones], deps)
-    for one, error in zip(open_ones, errors, strict=True):
-        wait = None
-        if error is not None:
-            written, event = one.written, one.written.event
-            fields = {"eventId": event.event_id, "owner": event.owner}
-            with log_context(**fields, requestId=written.request_id):
-                wait = record_failure(event, written.dispatch, written.attempt, error, deps)
-        for delivery in (one.delivery, *one.repeats):
-            batch.settle(delivery, wait)
+            deps.ledger.mark_attempt_failed(
+                event, at, failure, final=False, dispatch=task.dispatch, payload=payload
+            )
+        except Exception as fault:  # noqa: BLE001 - the message comes again
+            log.error(
+                "failure not recorded", extra={"code": aws_code(fault), "where": where(fault)}
+            )
+            return wait_after(task.attempt, deps)
+    return None
 
 
 def _set_aside(delivery: Delivery, error: ForeignMessageError, deps: WorkerDeps) -> int | None:

@@ -5,12 +5,12 @@ phases: count bronze; look for every event of the ledger in bronze and, if it is
 silver; look for every document of silver in the ledger. Differences go to a report, to metrics and
 to the log. A lost document is made again from bronze, as `remake` says.
 
-A list costs one call for a thousand objects; only an object that its list lacks is asked for by
-itself. Where a run ends the comparison stops, and the next run goes on.
+A list costs one call for a thousand objects; an object that the ledger points to is asked for once
+a page of events. Where a run's step ends the comparison stops, and the next run goes on.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from msgspec import Struct, field
 
 from chalicelib.aws.dynamodb import Table, to_item
 from chalicelib.aws.effects import CheckpointStore
+from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
 from chalicelib.core.errors import NotFoundError, aws_code, is_aws_fault
 from chalicelib.core.log import log, log_context, where
@@ -32,7 +33,8 @@ from chalicelib.events.keys import (
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.model import Event, Record, Status, Step
-from chalicelib.events.unit import Member, read_members
+from chalicelib.events.read import payload_of
+from chalicelib.events.unit import read_documents
 from chalicelib.recovery.model import (
     MADE_AGAIN,
     NOT_MADE,
@@ -45,8 +47,6 @@ from chalicelib.recovery.model import (
 
 CHECKPOINT = "comparison"
 PAGE = 100
-ROOM = 400_000
-"""Keys that are remembered, at some 120 bytes each; beyond that each is asked for by itself."""
 LONGEST_SECONDS = 10.0
 """The most that a processor gets, so that one that hangs does not use up a run."""
 REMADE = "silver document made again by reconcile"
@@ -55,43 +55,6 @@ _MAX_FILES = 64
 
 Keys = list[tuple[str, Any]]
 """Keys, and when each was last modified."""
-
-
-class StoredKeys:
-    """Answers whether a bucket has a key. `list_keys(folder, after)` lists a folder, `has` asks for
-    one key. Only folders whose name ends with one of `days` are listed: few keys are in others."""
-
-    def __init__(
-        self,
-        list_keys: Callable[[str, str], Iterator[Keys]],
-        has: Callable[[str], bool],
-        days: Sequence[str],
-        room: int = ROOM,
-    ) -> None:
-        self._list_keys = list_keys
-        self._has = has
-        self._days = tuple(days)
-        self._folders: dict[str, set[str]] = {}
-        self._room = room
-
-    def has(self, key: str) -> bool:
-        """Whether the key exists. A key that its list lacks is asked for, since it may be younger
-        than the list."""
-        folder, _, name = key.rpartition("/")
-        folder += "/"
-        if folder.endswith(self._days) and folder not in self._folders:
-            self._folders[folder] = self._list(folder)
-        return name in self._folders.get(folder, ()) or (bool(key) and self._has(key))
-
-    def _list(self, folder: str) -> set[str]:
-        """The names in a folder; none if there is no room for them."""
-        names: set[str] = set()
-        for page in self._list_keys(folder, ""):
-            names.update(key.removeprefix(folder) for key, _ in page)
-            if len(names) > self._room:
-                return set()
-        self._room -= len(names)
-        return names
 
 
 class MakeDocument(Protocol):
@@ -116,6 +79,7 @@ class CompareDeps(Struct, frozen=True):
     stage: str
     remaining: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
+    each: Each = in_threads
 
 
 def compare(
@@ -136,7 +100,7 @@ def compare(
     state.counts["runs"] += 1
     for event_id in orphans:
         state.differ(Difference.BRONZE_WITHOUT_LEDGER, event_id)
-    run = _Run(state, deps, margin + LONGEST_SECONDS)
+    run = _Run(state, deps, margin)
     phases = {
         Phase.BRONZE: run.count_bronze,
         Phase.LEDGER: run.check_ledger,
@@ -164,7 +128,7 @@ def remake(record: Record, deps: CompareDeps) -> bool:
     event = record.event
     with log_context(eventId=event.event_id, owner=event.owner):
         try:
-            payload = check_payload(event, deps.lake.get_bronze(event.s3_key, event.s3_range))
+            payload = check_payload(event, payload_of(record, deps.lake))
             document = deps.make_document(
                 event, payload, max(record.attempts, 1), LONGEST_SECONDS, _processed_at(record)
             )
@@ -179,7 +143,7 @@ def remake(record: Record, deps: CompareDeps) -> bool:
             return False
         key = silver_key(event)
         # False if another run was faster: then the document is there, which is all that counts.
-        deps.lake.put_silver(key, document)
+        deps.lake.put_silver(key, document.encode())
         deps.point_at(record, key, clock.to_text(deps.now()))
         log.warning("silver document made again")
         return True
@@ -229,8 +193,8 @@ class _Run(Struct):
     state: Comparison
     deps: CompareDeps
     margin: float
-    _members: dict[str, dict[str, Member]] = field(default_factory=dict)
-    """The members of the unit files that were read last, by key."""
+    _members: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The events of the files that were read last, by key: the range of each."""
 
     def count_bronze(self) -> bool:
         """Phase one: how much there is."""
@@ -250,19 +214,32 @@ class _Run(Struct):
     def check_ledger(self) -> bool:
         """Phase two: look for the ledger's events in bronze and silver."""
         deps, state = self.deps, self.state
-        bronze = StoredKeys(deps.lake.bronze_keys, deps.lake.has_bronze, self._folder_days())
-        silver = StoredKeys(deps.lake.silver_keys, deps.lake.has_silver, self._folder_days())
         # `until` sorts before the keys of its moment, which are left to the next comparison.
         for page in deps.index.between(state.position or state.since, state.until, PAGE):
             keys = {entry.event_id: entry.list_key for entry in page}
             records = deps.ledger.get_many(list(keys))
+            gone = self._missing(records.values())
             for event_id, list_key in keys.items():
                 if event_id in records and list_key > state.position:
-                    self._check_record(records[event_id], list_key, bronze, silver)
+                    self._check_record(records[event_id], list_key, gone)
                 state.position = max(state.position, list_key)
                 if self._is_over():
                     return False
         return True
+
+    def _missing(self, records: Iterable[Record]) -> set[str]:
+        """The keys that records point to and that are not there; a call for each key."""
+        lake = self.deps.lake
+        bronze = {one.event.s3_key for one in records if one.payload is None}
+        silver = {one.silver_key for one in records if one.silver_key}
+
+        def ask(key: str) -> bool:
+            return lake.has_bronze(key) if key in bronze else lake.has_silver(key)
+
+        wanted = sorted(bronze | silver)
+        return {
+            key for key, found in zip(wanted, self.deps.each(ask, wanted), strict=True) if not found
+        }
 
     def check_silver(self) -> bool:
         """Phase three: look for silver's documents in the ledger."""
@@ -279,12 +256,10 @@ class _Run(Struct):
                     return False
         return True
 
-    def _check_record(
-        self, record: Record, list_key: str, bronze: StoredKeys, silver: StoredKeys
-    ) -> None:
+    def _check_record(self, record: Record, list_key: str, gone: set[str]) -> None:
         state, event = self.state, record.event
-        has_payload = bronze.has(event.s3_key)
-        is_missing = record.status is Status.PROCESSED and not self._has_document(record, silver)
+        has_payload = event.s3_key not in gone
+        is_missing = record.status is Status.PROCESSED and not self._has_document(record, gone)
         before = state.to_state() if is_missing else {}
         state.counts[f"ledger.{record.status}"] += 1
         if not has_payload:
@@ -310,14 +285,13 @@ class _Run(Struct):
             state.counts[NOT_MADE] -= 1
             state.counts[MADE_AGAIN] += 1
 
-    def _has_document(self, record: Record, silver: StoredKeys) -> bool:
+    def _has_document(self, record: Record, gone: set[str]) -> bool:
         key = record.silver_key or ""
-        if not silver.has(key):
+        if not key or key in gone:
             return False
         if record.silver_range is None:
             return True
-        member = self._members_of(key).get(record.event.event_id)
-        return member is not None and member.within == record.silver_range
+        return self._members_of(key).get(record.event.event_id) == record.silver_range
 
     def _check_documents(self, objects: Keys) -> None:
         """Look up the events of some silver objects."""
@@ -357,22 +331,19 @@ class _Run(Struct):
         if difference is not None:
             self._differ(difference, event_id)
 
-    def _members_of(self, key: str) -> dict[str, Member]:
+    def _members_of(self, key: str) -> dict[str, str]:
         """The members of a unit's file, none if it is gone or spoilt. One call, none if it was read
         lately."""
         if key not in self._members:
             try:
-                members = read_members(self.deps.lake.get_silver(key))
+                documents = read_documents(self.deps.lake.get_silver(key))
+                members = {document["eventId"]: place for document, place in documents}
             except (NotFoundError, ValueError, KeyError, TypeError):
                 members = {}
             while len(self._members) >= _MAX_FILES:
                 del self._members[next(iter(self._members))]
             self._members[key] = members
         return self._members[key]
-
-    def _folder_days(self) -> list[str]:
-        days = self.state.days()
-        return [f"/{day:%Y/%m/%d}/" for day in days] + [f"/dt={day:%Y-%m-%d}/" for day in days]
 
     def _differ(self, difference: Difference, event_id: str) -> None:
         self.state.differ(difference, event_id)

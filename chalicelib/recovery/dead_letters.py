@@ -20,10 +20,9 @@ from chalicelib.core import clock
 from chalicelib.core.errors import ForeignMessageError, NotFoundError
 from chalicelib.core.log import log
 from chalicelib.core.paging import NEWEST, encode_cursor, just_below
-from chalicelib.events.message import EventMessage, UnitMessage, decode_message
+from chalicelib.events.message import Parcel, decode_message, encode_messages
 from chalicelib.events.model import Listing, Record, Status
 from chalicelib.events.read import ReadDeps, read_event
-from chalicelib.events.unit import may_go_alone
 from chalicelib.recovery.model import EVENTS_QUEUE, FOREIGN, WHY_NOT
 from chalicelib.web.callers import Caller
 
@@ -193,8 +192,10 @@ def _page(
 
 
 def _redrive(records: Sequence[Record], deps: DeadLetterDeps) -> Redriven:
-    bodies = [_message(record) for record in records]
-    codes = deps.queue.send_many(bodies, [SETTLE_SECONDS] * len(bodies))
+    parcels = [Parcel(one.event, one.payload, in_bronze=one.payload is None) for one in records]
+    messages = encode_messages(parcels, "redrive")
+    answers = deps.queue.send_many([body for body, _ in messages], [SETTLE_SECONDS] * len(messages))
+    codes = [code for code, (_, group) in zip(answers, messages, strict=True) for _ in group]
     at = clock.to_text(deps.now())
 
     def note(pair: tuple[Record, str | None]) -> str | None:
@@ -214,13 +215,6 @@ def _redrive(records: Sequence[Record], deps: DeadLetterDeps) -> Redriven:
         else:
             done.skipped.append({"eventId": event_id, "reason": reason})
     return done
-
-
-def _message(record: Record) -> str:
-    """The message for an event: alone, or as part of its unit if it never left it (ADR 0013)."""
-    if may_go_alone(record):
-        return EventMessage(record.event, None, recorded=True, request_id="redrive").encode()
-    return UnitMessage((record.event,), None, "redrive").encode()
 
 
 def _show_event(record: Record, now: datetime) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct, convert, field, to_builtins
-from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.events.model import Status
@@ -29,8 +28,6 @@ FOREIGN = "it is a foreign message, which no worker can read"
 EXAMPLES = 50
 """How many events of each difference a report names; all are counted, and logged."""
 MADE_AGAIN, NOT_MADE = "silverMadeAgain", "silverNotMade"
-_OVERLAP = timedelta(minutes=1)
-"""How much of the last scan is looked at again: S3 gives whole seconds, and clocks differ."""
 
 
 class Phase(StrEnum):
@@ -140,33 +137,25 @@ class Comparison(Struct, rename={"scan": "sweep"}):
 
 class Scan(Struct, frozen=True):
     """A scan of bronze for orphans. `position` is the last key seen, empty between scans. It looks
-    at objects last modified after `since` (empty: all, a full scan) and up to `until`. `full_at` is
-    when the last full scan began. Times are ISO 8601 texts."""
+    at objects last modified up to `until`. `full_at` is when it began. Times are ISO 8601 texts."""
 
     position: str = ""
-    since: str = ""
     until: str = ""
     full_at: str = ""
 
     def started(self, now: datetime, settled_for: timedelta, every: timedelta | None) -> "Scan":
-        """The scan to go on with: this one if it stopped half-way, else the next.
-
-        It leaves out objects younger than `settled_for`. Objects that the last scan saw are looked
-        up again only in a full scan, due `every` so often; None starts a full scan now,
-        whatever is under way.
+        """The scan to go on with: this one, or the next if that is due, `every` so often; None
+        starts one now, whatever is under way. It leaves out objects younger than `settled_for`.
         """
-        if self.position and every is not None:
+        is_due = not self.full_at or every is None
+        is_due = is_due or (every is not None and clock.from_text(self.full_at) <= now - every)
+        if every is not None and (self.position or not is_due):
             return self
-        until = clock.to_text(now - settled_for)
-        last_full = clock.from_text(self.full_at) if self.full_at else None
-        if every is None or last_full is None or last_full <= now - every:
-            return Scan(until=until, full_at=clock.to_text(now))
-        since = clock.to_text(clock.from_text(self.until) - _OVERLAP)
-        return replace(self, since=since, until=until)
+        return Scan(until=clock.to_text(now - settled_for), full_at=clock.to_text(now))
 
     def covers(self, modified: datetime) -> bool:
         """Whether the scan looks at an object last modified then."""
-        return self.since < clock.to_text(modified) <= self.until
+        return clock.to_text(modified) <= self.until
 
 
 def report_key(ended: str) -> str:

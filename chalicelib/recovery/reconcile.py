@@ -4,11 +4,12 @@ Both show after `stuck_after` seconds. A stuck event is RECEIVED or ENQUEUED in 
 not move on: the process died before it sent, or the message was lost. A lost event, an orphan, is a
 payload in bronze without an entry in the ledger: the process died after its first write. Stuck
 events are sent again at most `max_requeues` times, with doubling waits, and then are FAILED, where
-people look. Repeats are harmless: the worker's effects happen once.
+people look. Units that a dead run of the worker left are finished. Repeats are harmless: the
+worker's effects happen once.
 
-Events of a unit are not sent alone before they have left it (ADR 0013), so the stuck events of a
-unit are sent together, and so are its orphans. After a full scan of bronze the stores are compared
-with each other, see `compare`.
+That costs what is new, not what is there. The scan of bronze, after which the stores are compared
+with each other (see `compare`), goes through everything of the last days, so it takes small steps:
+`SCAN_SECONDS` a run, while nothing waits.
 """
 
 from collections import Counter
@@ -29,15 +30,17 @@ from chalicelib.events.alerts import event_failed
 from chalicelib.events.keys import is_rejected_unit, parse_bronze_key, parse_unit_key
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
-from chalicelib.events.message import EventMessage, UnitMessage
+from chalicelib.events.message import Parcel, encode_messages
 from chalicelib.events.model import OPEN, Event, Failure, Record, Status, Step
-from chalicelib.events.unit import may_go_alone, read_unit
-from chalicelib.recovery.compare import CompareDeps, compare
+from chalicelib.events.unit import read_unit
+from chalicelib.recovery.compare import LONGEST_SECONDS, CompareDeps, compare
 from chalicelib.recovery.model import Scan
 
 PAGE = 100
 MARGIN_SECONDS = 5.0
 """A run looks at nothing new with less time than this."""
+SCAN_SECONDS = 2.0
+"""A run's share of a scan, and of a comparison, unless an operator asked for it."""
 CHECKPOINT = "bronze"
 WINDOW_DAYS = 2
 """Days of bronze that a scan goes through: today and those before."""
@@ -61,6 +64,7 @@ class ReconcileDeps(Struct, frozen=True):
     full_scan_every: timedelta | None
     run_id: str
     remaining: Callable[[], float]
+    finish_units: Callable[[], int] = lambda: 0
     comparing: CompareDeps | None = None
     now: Callable[[], datetime] = clock.utc_now
     each: Each = in_threads
@@ -77,7 +81,10 @@ class Report(Struct):
 
     def to_dict(self) -> dict[str, Any]:
         """The counts, 0 included, and the rest as the function returns it."""
-        names = ("stuck", "waiting", "requeued", "failed", "orphans", "recovered", "foreign")
+        names = (
+            *("stuck", "waiting", "requeued", "failed", "unitsFinished"),
+            *("orphans", "recovered", "foreign"),
+        )
         counts = {name: self.counts[name] for name in names}
         compared = {} if self.comparison is None else {"comparison": self.comparison}
         return {**counts, "complete": self.complete, **compared}
@@ -86,19 +93,21 @@ class Report(Struct):
 def reconcile(deps: ReconcileDeps) -> Report:
     """Run once, until `MARGIN_SECONDS` before the time is up; the next run goes on.
 
-    Calls: one for each ledger shard and open status, one for a hundred events found there, two to
-    send one again; one for a thousand bronze objects of the window, and ten to look up those that
-    are new since the last scan (all of them in a full scan).
+    Calls: one for each ledger shard and open status and one for each shard of open units, one for a
+    hundred events found there, two to send one again. A step of a scan: one for a thousand bronze
+    objects of the window, ten to look them up, two for each file of many; a pass begins each
+    `full_scan_every`.
     """
     # One moment for the whole run, so that what it sends again is not stuck again to it.
     report = Report()
     run = _Run(deps, report, deps.now())
+    run.finish_units()
     run.requeue_stuck()
     scan = run.recover_orphans()
     # While a scan is under way it may still repair what differs.
-    if deps.comparing is not None and not scan.position:
+    if deps.comparing is not None and scan is not None and not scan.position:
         report.comparison = compare(
-            scan, WINDOW_DAYS, report.orphans, MARGIN_SECONDS, deps.comparing
+            scan, WINDOW_DAYS, report.orphans, run.step_end(), deps.comparing
         )
     log.info("reconciled", extra=report.to_dict())
     metrics.add("StuckEvents", report.counts["stuck"] + report.counts["orphans"])
@@ -124,67 +133,60 @@ class _Run(Struct):
                     self.report.complete = False
                     return
 
-    def recover_orphans(self) -> Scan:
-        """Go on with the scan of recent bronze from where the last run stopped; the scan as it
-        stands now."""
+    def finish_units(self) -> None:
+        """Finish what dead runs of the worker left."""
+        self.report.counts["unitsFinished"] += self.deps.finish_units()
+
+    def recover_orphans(self) -> Scan | None:
+        """Go on with the scan of recent bronze from where the last run stopped, or begin one that
+        is due; the scan as it stands now, None while traffic goes first."""
         deps = self.deps
+        if deps.full_scan_every is not None and self._backlog() > deps.backlog_limit:
+            return None
         saved = convert(deps.checkpoints.get(CHECKPOINT), Scan)
         settled_for = timedelta(seconds=deps.stuck_after)
         scan = saved.started(deps.now(), settled_for, deps.full_scan_every)
+        if scan == saved and not scan.position:
+            return scan
         scan = replace(scan, position=self._scan_bronze(scan))
         self.report.complete = self.report.complete and not scan.position
         deps.checkpoints.put(CHECKPOINT, asdict(scan))
         return scan
 
+    def step_end(self) -> float:
+        """The seconds that this run has left when a step that begins now is to end."""
+        step = 0.0 if self.deps.full_scan_every is None else self.deps.remaining() - SCAN_SECONDS
+        return max(MARGIN_SECONDS + LONGEST_SECONDS, step)
+
     def _repair_page(self, records: Mapping[str, Record]) -> None:
-        repaired: set[str] = set()
-        for event_id, record in records.items():
-            if event_id in repaired or not self._is_stuck(record):
-                continue
-            if not self._is_due(record):
-                self.report.counts.update(("stuck", "waiting"))
-                continue
-            stuck = [record] if may_go_alone(record) else self._stuck_in_unit(record)
-            repaired |= {one.event.event_id for one in stuck}
-            self.report.counts["stuck"] += len(stuck)
-            self._repair(stuck)
+        stuck = [record for record in records.values() if self._is_stuck(record)]
+        due = [record for record in stuck if self._is_due(record)]
+        self.report.counts["stuck"] += len(stuck)
+        self.report.counts["waiting"] += len(stuck) - len(due)
+        self._repair(due)
 
     def _is_stuck(self, record: Record) -> bool:
         if record.status not in OPEN:
             return False
-        if not may_go_alone(record) and not self._is_settled(record.event):
-            return False
         wait = timedelta(seconds=self.deps.stuck_after * 2**record.requeues)
         return clock.from_text(record.updated_at) <= self.begun - wait
 
-    def _is_due(self, record: Record) -> bool:
-        """Whether to send it now: with a backlog, an ENQUEUED event just waits in the queue."""
+    def _is_due(self, _record: Record) -> bool:
+        """Whether to send it now: with a backlog it just waits in the queue."""
+        return self._backlog() <= self.deps.backlog_limit
+
+    def _backlog(self) -> int:
         if self.backlog is None:
             self.backlog = self.deps.queue.visible()
-        return record.status is not Status.ENQUEUED or self.backlog <= self.deps.backlog_limit
+        return self.backlog
 
     def _is_settled(self, event: Event) -> bool:
-        """Whether no request can still be at work on the event's unit."""
+        """Whether no request can still be at work on the event's batch."""
         return clock.from_text(event.received_at) <= self.deps.now() - UNIT_SETTLED
 
-    def _stuck_in_unit(self, record: Record) -> list[Record]:
-        """An event and all others of its unit that are stuck and due, so that they stay one
-        message. The scan finds those without an entry in the ledger."""
-        _, known = self._read_unit(record.event.s3_key) or ((), {})
-        due = [
-            one
-            for one in known.values()
-            if one.event.s3_key == record.event.s3_key
-            and not may_go_alone(one)
-            and self._is_stuck(one)
-            and self._is_due(one)
-        ]
-        is_among = record.event.event_id in {one.event.event_id for one in due}
-        return due if is_among else [record, *due]
-
     def _repair(self, records: Sequence[Record]) -> None:
-        """Send events again, those of a unit together, or give them up. Sent first, then noted:
-        an ENQUEUED event must have been sent."""
+        """Send events again, or give them up. Sent first, then noted: an ENQUEUED event must have
+        been sent."""
         again = []
         for record in records:
             if record.requeues < self.deps.max_requeues:
@@ -193,23 +195,23 @@ class _Run(Struct):
                 self._give_up(record)
         if not again:
             return
-        is_enqueued = again[0].status is Status.ENQUEUED
-        events = [record.event for record in again]
-        self._send(events, alone=may_go_alone(again[0]), recorded=is_enqueued)
+        self._send([Parcel(one.event, one.payload, one.payload is None) for one in again])
         now = clock.to_text(self.deps.now())
 
         def note(record: Record) -> bool:
             return self.deps.ledger.mark_requeued(record, now, "sent again by reconcile")
 
         self.report.counts["requeued"] += sum(self.deps.each(note, again))
-        for event in events:
-            log.warning("stuck event sent again", extra={"eventId": event.event_id})
+        for record in again:
+            log.warning("stuck event sent again", extra={"eventId": record.event.event_id})
 
     def _give_up(self, record: Record) -> None:
         now = clock.to_text(self.deps.now())
         message = f"not processed after being sent again {record.requeues} times"
         failure = Failure("stuck", "requeue-limit", message)
         with log_context(eventId=record.event.event_id, owner=record.event.owner):
+            if record.payload is not None:
+                self.deps.lake.put_bronze(record.event, record.payload)
             self.deps.alerts.send(event_failed(record.event, failure, now), correlation())
             if self.deps.ledger.mark_given_up(record, now, failure):
                 self.report.counts["failed"] += 1
@@ -218,15 +220,16 @@ class _Run(Struct):
 
     def _scan_bronze(self, scan: Scan) -> str:
         """Scan while there is time; the key where it stopped, "" when it is through."""
+        end = self.step_end()
         for prefix in self._day_prefixes(after=scan.position):
-            start = scan.position if scan.position.startswith(prefix) else ""
-            for page in self.deps.lake.bronze_keys(prefix, after=start):
-                covered = [key for key, modified in page if scan.covers(modified)]
-                for first in range(0, len(covered), PAGE):
-                    self._recover_missing(covered[first : first + PAGE])
-                if page and self._is_over():
-                    return page[-1][0]
-            if self._is_over():
+            position = scan.position if scan.position.startswith(prefix) else ""
+            for page in self.deps.lake.bronze_keys(prefix, after=position):
+                for first in range(0, len(page), PAGE):
+                    some = page[first : first + PAGE]
+                    self._recover_missing([key for key, at in some if scan.covers(at)])
+                    if self.deps.remaining() < end:
+                        return some[-1][0]
+            if self.deps.remaining() < end:
                 return f"{prefix}{NEWEST}"
         return ""
 
@@ -251,25 +254,27 @@ class _Run(Struct):
         for event_id, key in single.items():
             if event_id not in known:
                 event = self.deps.lake.bronze_event(key)
-                self._recover(None if event is None else [event], alone=True)
-        for key in units:
-            self._recover(self._orphans_in_unit(key), alone=False)
+                self._recover(None if event is None else [event])
+        for orphans in self.deps.each(self._orphans_in_unit, units):
+            self._recover(orphans)
 
     def _orphans_in_unit(self, key: str) -> list[Event] | None:
-        """None for a foreign file. Of lines with the same identity the first counts."""
-        found = self._read_unit(key)
-        if found is None:
+        """The events of a file that the ledger does not have, two calls; None for a foreign file.
+        Of lines with the same identity the first counts."""
+        stored = self.deps.lake.get_unit(key)
+        events = None if stored is None else read_unit(key, *stored)
+        if events is None:
             return None
-        events, known = found
+        known = self.deps.ledger.get_many(sorted({event.event_id for event in events}))
         lost: dict[str, Event] = {}
         for event in events:
-            if event.event_id not in known:
+            if event.event_id not in known and self._is_settled(event):
                 lost.setdefault(event.event_id, event)
-        return list(lost.values()) if self._is_settled(events[0]) else []
+        return list(lost.values())
 
-    def _recover(self, events: Sequence[Event] | None, *, alone: bool) -> None:
-        """Add orphans to the ledger as RECEIVED, one call each, and send those that are new to it:
-        alone, or as one unit. None counts as a foreign object."""
+    def _recover(self, events: Sequence[Event] | None) -> None:
+        """Add orphans to the ledger as RECEIVED, one call each, and send those that are new to it.
+        None counts as a foreign object."""
         if events is None:
             self.report.counts["foreign"] += 1
             return
@@ -283,29 +288,15 @@ class _Run(Struct):
         added = [event for event, new in zip(events, is_new, strict=True) if new]
         self.report.counts["orphans"] += len(events)
         self.report.counts["recovered"] += len(added)
-        if added:
-            self._send(added, alone=alone)
+        self._send([Parcel(event) for event in added])
         for event in added:
             self.report.orphans.append(event.event_id)
             log.warning("orphan recovered", extra={"eventId": event.event_id})
 
-    def _read_unit(self, key: str) -> tuple[Sequence[Event], Mapping[str, Record]] | None:
-        """(the events of a unit's bronze file, the records of those that the ledger has); None if
-        the file is gone or foreign. Two calls."""
-        stored = self.deps.lake.get_unit(key)
-        events = None if stored is None else read_unit(key, *stored)
-        if events is None:
-            return None
-        return events, self.deps.ledger.get_many(sorted({event.event_id for event in events}))
-
-    def _send(self, events: Sequence[Event], *, alone: bool, recorded: bool = False) -> None:
-        """Send one event, or events of one unit; one call."""
-        run_id = self.deps.run_id
-        if alone:
-            message = EventMessage(events[0], None, recorded=recorded, request_id=run_id).encode()
-        else:
-            message = UnitMessage(tuple(events), None, run_id).encode()
-        self.deps.queue.send(message)
+    def _send(self, parcels: Sequence[Parcel]) -> None:
+        """Send events to the worker; one call for a hundred."""
+        for body, _ in encode_messages(parcels, self.deps.run_id):
+            self.deps.queue.send(body)
 
     def _is_over(self) -> bool:
         return self.deps.remaining() < MARGIN_SECONDS

@@ -36,10 +36,10 @@ from chalicelib.core.strict_json import dump_json
 from chalicelib.events import cloudevents
 from chalicelib.events.ingest import UNREADABLE, CheckSchema, Receipt
 from chalicelib.events.ledger import EventStore, EventWindow
-from chalicelib.events.message import EventMessage, ReplayMessage
+from chalicelib.events.message import Parcel, ReplayMessage, encode_message
 from chalicelib.events.model import OPEN, Draft, Event, Partition, Status, Step, read_plain
 from chalicelib.events.processors import read_data
-from chalicelib.events.read import ReadDeps, read_event
+from chalicelib.events.read import ReadDeps, payload_of, read_event
 from chalicelib.replays.model import SCAN_LIMIT, Decision, Replay, ReplayStatus, Selection
 from chalicelib.replays.store import ReplayStore
 from chalicelib.web.callers import Caller
@@ -97,7 +97,7 @@ def replay(event_id: str, caller: Caller, request_id: str, deps: ReplayDeps) -> 
         raise ConflictError(f"the event is {record.status}: it is still to be processed")
     before = record.event
     try:
-        payload = deps.reading.lake.get_bronze(before.s3_key, before.s3_range)
+        payload = payload_of(record, deps.reading.lake)
     except NotFoundError as error:
         raise ConflictError("the payload is no longer stored, so it cannot be replayed") from error
     now = deps.now()
@@ -107,8 +107,7 @@ def replay(event_id: str, caller: Caller, request_id: str, deps: ReplayDeps) -> 
     event = replace(before, event_id=new_id, received_at=clock.to_text(now))
     received = Step(Status.RECEIVED, event.received_at, f"replay of {event_id}")
     deps.reading.ledger.add(event, [received], replayOf=event_id)
-    message = EventMessage(event, payload, recorded=False, request_id=request_id)
-    _send(message.encode(), deps.queue, eventId=new_id)
+    _send(encode_message(Parcel(event, payload), request_id), deps.queue, eventId=new_id)
     return Receipt(new_id, replayed=False)
 
 

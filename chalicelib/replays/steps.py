@@ -29,7 +29,7 @@ from chalicelib.core.paging import OLDEST, Entry
 from chalicelib.events.ingest import CheckSchema
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore, EventWindow
-from chalicelib.events.message import EventMessage, ReplayMessage
+from chalicelib.events.message import Parcel, ReplayMessage, encode_messages
 from chalicelib.events.model import Event, Partition, Record, Status, Step
 from chalicelib.replays.model import (
     LEASE,
@@ -48,7 +48,7 @@ STEP_SECONDS = 10
 """A step takes as many events as the rate allows in this time."""
 WAIT_SECONDS = 60
 """How long a replay waits while live traffic has a backlog."""
-CHUNK = 50
+CHUNK = 100
 """Events between two saves of the progress."""
 MARGIN_SECONDS = 3.0
 """A step begins no chunk with less time than this."""
@@ -101,7 +101,7 @@ def take_step(
     """Take one step within about `seconds`; returns None when the message can be deleted, else the
     seconds to wait before it is delivered again.
 
-    AWS calls: four, and for each chunk of `CHUNK` events two, one for each event, and one for ten.
+    AWS calls: four, and for each chunk of `CHUNK` events three and one for each event.
     """
     with log_context(replayId=message.replay_id):
         try:
@@ -252,11 +252,8 @@ def _replay_entries(
         return _Result(ReplayTally(skipped=int(decision is Decision.SKIP)))
 
     results = deps.each(replay_one, records.values())
-    bodies = [
-        EventMessage(one.event, None, recorded=False, request_id=replay.replay_id).encode()
-        for one in results
-        if one.event is not None
-    ]
+    parcels = [Parcel(one.event) for one in results if one.event is not None]
+    bodies = [body for body, _ in encode_messages(parcels, replay.replay_id)]
     refused = [code for code in deps.queue.send_many(bodies) if code is not None]
     if refused:
         raise UnavailableError(f"SQS did not take {len(refused)} messages: {refused[0]}")
