@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from threading import Thread
 from typing import Protocol, TypeVar
 
 THREADS = 16
@@ -28,28 +27,6 @@ def in_threads(work: Callable[[A], B], values: Iterable[A]) -> list[B]:
     with ThreadPoolExecutor(min(THREADS, len(all_values))) as pool:
         futures = [pool.submit(copy_context().run, work, value) for value in all_values]
     return [future.result() for future in futures]
-
-
-def together(first: Callable[[], A], second: Callable[[], B]) -> tuple[A, B]:
-    """What both give, the second in a thread of its own. Both come to their end; then the first
-    error is raised."""
-    from concurrent.futures import Future
-
-    future: Future[B] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(second())
-        except BaseException as error:  # noqa: BLE001 - raised where the result is asked for
-            future.set_exception(error)
-
-    thread = Thread(target=copy_context().run, args=(work,))
-    thread.start()
-    try:
-        done = first()
-    finally:
-        thread.join()
-    return done, future.result()
 
 
 def in_turn(work: Callable[[A], B], values: Iterable[A]) -> list[B]:

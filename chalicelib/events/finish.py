@@ -130,7 +130,7 @@ def record_failure(
     try:
         if final:
             if payload is not None:
-                deps.lake.put_bronze(event, payload)
+                event = deps.lake.store(event, payload)
             deps.alerts.send(event_failed(event, failure, at), correlation())
         with span("ledger"):
             kept = None if final else payload

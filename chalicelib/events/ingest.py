@@ -17,13 +17,14 @@ ever fills nothing. A refusal does not use up an idempotency key.
 import os
 from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import partial
 from typing import Protocol
 
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
 from chalicelib.aws.sqs import Queue
-from chalicelib.aws.threads import Each, in_threads, together
+from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     FieldError,
@@ -79,7 +80,7 @@ def _load_none(_event_types: Iterable[str]) -> None:
 
 class IngestDeps(Struct, frozen=True):
     """The collaborators of `ingest` and `ingest_batch`. `load_schemas` reads the schemas of many
-    types in one call, `each` makes many calls at a time; a batch alone needs them."""
+    types in one call, for a batch; `each` makes many calls at a time."""
 
     ledger: EventStore
     lake: Lake
@@ -130,7 +131,11 @@ def _ingest(submission: Submission, deps: IngestDeps) -> Receipt:
     if draft.identity is None:
         if parcel.in_bronze:
             _put_bronze(event, payload, deps)
-        together(lambda: _add(parcel, deps), lambda: _send(parcel, submission, deps))
+        writes: tuple[Callable[[IngestDeps], object], ...] = (
+            partial(_add, parcel),
+            partial(_send, parcel, submission),
+        )
+        deps.each(lambda write: write(deps), writes)
         return Receipt(event.event_id, replayed=False)
     parcel, before = _claim(parcel, draft, deps)
     if before is not None and not has_content(before.event, draft):

@@ -8,11 +8,18 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
+from msgspec.structs import replace
 
 from chalicelib.core.errors import NotFoundError, UnavailableError
 from chalicelib.core.media_types import JSON
-from chalicelib.events.keys import from_metadata, parse_bronze_key, to_metadata
+from chalicelib.events.keys import (
+    from_metadata,
+    parse_bronze_key,
+    to_metadata,
+    unit_bronze_key,
+)
 from chalicelib.events.model import Event
+from chalicelib.events.unit import gather, gathered_metadata
 
 NDJSON = "application/x-ndjson"
 _NOT_FOUND = ("404", "NoSuchKey", "NotFound")
@@ -37,6 +44,20 @@ class Lake:
             ContentType=event.content_type,
             Metadata=to_metadata(event, rejected),
         )
+
+    def store(self, event: Event, payload: bytes) -> Event:
+        """Put a payload into bronze that waited in the ledger; the event with its place there. One
+        call, two if its object exists: with another payload, whose request was refused as a
+        conflict after it had stored it, this one goes into a file."""
+        if self.put_bronze(event, payload):
+            return event
+        stored = self.bronze_event(event.s3_key)
+        if stored is not None and stored.payload_sha256 == event.payload_sha256:
+            return event
+        key = unit_bronze_key(event.received_at, event.event_id)
+        body, (place,) = gather([event], [payload])
+        self.put_unit(key, body, gathered_metadata())
+        return replace(event, s3_key=key, s3_range=place)
 
     def get_bronze(self, key: str, byte_range: str | None = None) -> bytes:
         """A payload: the object, or a range of it (`bytes=0-41`). `NotFoundError` if the object is

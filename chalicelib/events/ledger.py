@@ -128,7 +128,7 @@ class EventStore:
         """Turn an event PROCESSED and drop its payload, which is in bronze; one call. If the ledger
         does not have the event yet, another adds it, where it is known.
 
-        None when this call did it, else the silver key that the event has: "" for none.
+        None when this call did it, else the silver key that the event has, "" for none.
         """
         values = {"silverKey": done.silver_key}
         if done.silver_range is not None:
@@ -137,7 +137,11 @@ class EventStore:
             values |= {"s3Key": done.s3_key, "s3Range": done.s3_range}
         step = Step(Status.PROCESSED, done.at)
         update = self._advance(done.event_id, event, step, dispatch, values)
-        return None if update.made else update.item.get("silverKey", {}).get("S", "")
+        if update.made:
+            return None
+        key: str = update.item.get("silverKey", {}).get("S", "")
+        # What stands against a repetition by the SDK may be its own work.
+        return None if update.is_repeat and key == done.silver_key else key
 
     def mark_attempt_failed(
         self,
@@ -156,7 +160,9 @@ class EventStore:
         """
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        values = {"lastError": failure.to_dict()}
+        values: dict[str, Any] = {"lastError": failure.to_dict()}
+        if final and event.s3_range is not None:
+            values |= {"s3Key": event.s3_key, "s3Range": event.s3_range}
         return self._advance(event.event_id, event, step, dispatch, values, payload).made
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
@@ -164,11 +170,14 @@ class EventStore:
         call."""
         return self._update_seen(record, Step(Status.ENQUEUED, at, detail), {}, "requeues")
 
-    def mark_given_up(self, record: Record, at: str, failure: Failure) -> bool:
-        """Turn a stuck event FAILED, its payload being in bronze; False if it has changed since it
-        was read. One call."""
+    def mark_given_up(self, record: Record, event: Event, at: str, failure: Failure) -> bool:
+        """Turn a stuck event FAILED whose payload is in bronze, as `event` says; False if it has
+        changed since it was read. One call."""
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
-        return self._update_seen(record, step, {"lastError": failure.to_dict()})
+        values: dict[str, Any] = {"lastError": failure.to_dict()}
+        if event.s3_range is not None:
+            values |= {"s3Key": event.s3_key, "s3Range": event.s3_range}
+        return self._update_seen(record, step, values)
 
     def mark_redriven(self, record: Record, at: str) -> bool:
         """Reopen a FAILED event, with a new count of requeues; False if it has changed since it was

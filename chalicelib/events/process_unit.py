@@ -1,6 +1,6 @@
 """Process a unit: the events that one run of the worker takes together (ADR 0019).
 
-    run the processors -> journal -> bronze -> silver -> ledger -> bus -> close the journal
+    run the processors -> bronze -> journal -> silver -> ledger -> bus -> close the journal
 
 **The ledger decides.** An event that two units hold is of the one whose write made it PROCESSED;
 the other takes its line out of its silver file again. Only who won publishes to the bus. So an
@@ -44,12 +44,14 @@ from chalicelib.events.unit import blank, gather, gathered_metadata, pack, part,
 
 
 class Task(Struct, frozen=True):
-    """An event to process. `attempt` counts from 1."""
+    """An event to process. `attempt` counts from 1. `is_known_open`: an earlier delivery of its
+    message has ended, and it was looked up that nobody is at work on the event."""
 
     parcel: Parcel
     attempt: int
     dispatch: Dispatch
     request_id: str
+    is_known_open: bool = False
 
     @property
     def event(self) -> Event:
@@ -62,15 +64,17 @@ with, or the seconds after which its message is to come again."""
 
 
 class _Line(Struct, frozen=True):
-    """An event's document, and where it is. `head` is the document without its data. `event` and
-    `alert` are not known of a unit that somebody else began."""
+    """An event's document, and where it is. `head` is the document without its data, `at` the time
+    in the ledger. The event is not known of a unit that another run began."""
 
     head: Mapping[str, Any]
+    at: str
     key: str
     byte_range: str | None
     attempt: int
     dispatch: Dispatch
     request_id: str = ""
+    is_known_open: bool = False
     event: Event | None = None
     alert: str | None = None
 
@@ -86,6 +90,11 @@ class _Made(Struct, frozen=True):
     event: Event
     result: Result
 
+    @property
+    def payload(self) -> bytes:
+        """The payload that the message brought."""
+        return self.task.parcel.payload or b""
+
 
 def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dict[str, End]:
     """Process events together within `seconds`; how each ended, by id.
@@ -100,24 +109,24 @@ def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dic
     if not made:
         return ends
     unit_id = new_event_id(deps.now(), deps.random(10))
-    placed, put_bronze = _place(made, unit_id, now, deps)
-    files = _documents(placed, unit_id, now, deps)
-    over = clock.to_text(deps.now() + deps.lease())
-    unit = OpenUnit(
-        unit_id, frozenset(one.event.event_id for one in placed), tuple(files), now, over
-    )
     try:
+        placed = _store(made, unit_id, now, deps)
+        files = _documents(placed, unit_id, now, deps)
+        over = clock.to_text(deps.now() + deps.lease())
+        ids = frozenset(one.event.event_id for one in placed)
+        unit = OpenUnit(unit_id, ids, tuple(files), now, over)
         deps.journal.put(unit)
-        with span("bronze"):
-            deps.each(lambda put: put(), put_bronze)
-    except Exception as error:  # noqa: BLE001 - nothing can be in silver yet
-        _end(unit, [error], deps)
-        return ends | dict.fromkeys(unit.event_ids, error)
+    except Exception as error:  # noqa: BLE001 - nothing is in silver yet
+        return ends | {one.event.event_id: error for one in made}
     lines, unwritten = _write(files, deps)
-    ends |= unwritten | _settle(lines, deps, is_ours=True)
-    if not _end(unit, [ends[event_id] for event_id in unit.event_ids], deps):
-        for event_id in unit.event_ids:
-            ends[event_id] = ends[event_id] or BUSY_SECONDS
+    # A document that another run wrote is not this unit's to finish.
+    own = tuple(key for key in files if unwritten.get(key) != BUSY_SECONDS)
+    for key, end in unwritten.items():
+        ends |= {line.event_id: end for line in files[key][1]}
+    ends |= _settle(lines, deps)
+    mine = [line.event_id for key in own for line in files[key][1]]
+    if not _end(replace(unit, silver_keys=own), [ends[event_id] for event_id in mine], deps):
+        ends |= {event_id: ends[event_id] or BUSY_SECONDS for event_id in mine}
     return ends
 
 
@@ -136,7 +145,7 @@ def finish_unit(unit: OpenUnit, deps: WorkerDeps) -> bool:
         except NotFoundError:
             continue
         lines += [_found(document, key, place, deps) for document, place in documents]
-    ends = _settle(lines, deps, is_ours=False)
+    ends = _settle(lines, deps)
     log.warning("unit finished", extra={"unit": unit.unit_id, "number": len(lines)})
     return _end(unit, list(ends.values()), deps)
 
@@ -189,34 +198,26 @@ def _payload(parcel: Parcel, files: dict[str, bytes], deps: WorkerDeps) -> bytes
     return check_payload(event, payload or None)
 
 
-def _place(
-    made: Sequence[_Made], unit_id: str, now: str, deps: WorkerDeps
-) -> tuple[list[_Made], list[Any]]:
-    """(the events with the place of their payloads, the calls that put those into bronze)."""
+def _store(made: Sequence[_Made], unit_id: str, now: str, deps: WorkerDeps) -> list[_Made]:
+    """Put payloads into bronze that are not there; the events with the places of their payloads."""
     new = [one for one in made if not one.task.parcel.in_bronze]
     gathered = [one for one in new if _is_line(one.task)]
-    if len(gathered) < 2:  # noqa: PLR2004 - one event is not a file of many
+    if len(gathered) < 2:  # noqa: PLR2004 - one payload is an object by itself
         gathered = []
-    key = unit_bronze_key(now, unit_id)
-    payloads = [one.task.parcel.payload or b"" for one in gathered]
-    body, ranges = gather([one.event for one in gathered], payloads)
-    places = dict(zip((one.event.event_id for one in gathered), ranges, strict=True))
-    calls: list[Any] = []
+    places: dict[str, Event] = {}
     if gathered:
-        calls.append(lambda: deps.lake.put_unit(key, body, gathered_metadata()))
-    for one in new:
-        if one.event.event_id not in places:
-            payload = one.task.parcel.payload or b""
-            calls.append(
-                lambda event=one.event, payload=payload: deps.lake.put_bronze(event, payload)
-            )
-    placed = [
-        replace(one, event=replace(one.event, s3_key=key, s3_range=places[one.event.event_id]))
-        if one.event.event_id in places
-        else one
-        for one in made
-    ]
-    return placed, calls
+        key = unit_bronze_key(now, unit_id)
+        events = [one.event for one in gathered]
+        body, ranges = gather(events, [one.payload for one in gathered])
+        for event, place in zip(events, ranges, strict=True):
+            places[event.event_id] = replace(event, s3_key=key, s3_range=place)
+        with span("bronze"):
+            deps.lake.put_unit(key, body, gathered_metadata())
+    single = [one for one in new if one.event.event_id not in places]
+    with span("bronze"):
+        stored = deps.each(lambda one: deps.lake.store(one.event, one.payload), single)
+    places |= {event.event_id: event for event in stored}
+    return [replace(one, event=places.get(one.event.event_id, one.event)) for one in made]
 
 
 def _is_line(task: Task) -> bool:
@@ -248,11 +249,13 @@ def _documents(
         lines = [
             _Line(
                 head=head,
+                at=now,
                 key=name,
                 byte_range=place,
                 attempt=one.task.attempt,
                 dispatch=one.task.dispatch,
                 request_id=one.task.request_id,
+                is_known_open=one.task.is_known_open,
                 event=one.event,
                 alert=one.result.alert,
             )
@@ -265,7 +268,7 @@ def _documents(
 def _write(
     files: Mapping[str, tuple[bytes, list[_Line]]], deps: WorkerDeps
 ) -> tuple[list[_Line], dict[str, End]]:
-    """Write the silver files: (the lines that are there, how the other events ended)."""
+    """Write the silver files: (the lines that are there, how it ended for other files, by key)."""
 
     def write(key: str) -> list[_Line] | BaseException:
         body, lines = files[key]
@@ -283,32 +286,31 @@ def _write(
     ends: dict[str, End] = {}
     for key, answer in answers.items():
         if isinstance(answer, BaseException):
-            ends |= {line.event_id: answer for line in files[key][1]}
-        else:
+            ends[key] = answer
+        elif answer:
             written += answer
-            ends |= {line.event_id: BUSY_SECONDS for line in files[key][1] if not answer}
+        else:
+            ends[key] = BUSY_SECONDS
     return written, ends
 
 
 def _take_over(line: _Line, deps: WorkerDeps) -> list[_Line]:
-    """Go on with the document that an earlier delivery wrote. None at a first attempt, since that
-    delivery may be at work, and where it was withdrawn, since another unit has the event."""
-    if line.attempt == 1:
+    """Go on with the document that an earlier delivery wrote. Not at the first, since another may
+    be at work; and not where it was withdrawn, since another unit has the event."""
+    if not line.is_known_open:
         return []
     documents = read_documents(deps.lake.get_silver(line.key))
     return [replace(line, head=_without_data(document)) for document, _ in documents]
 
 
-def _settle(lines: Sequence[_Line], deps: WorkerDeps, *, is_ours: bool) -> dict[str, End]:
-    """Make events PROCESSED whose documents are written, and publish them; how each ended.
-    `is_ours`: this run wrote the documents; else it finishes a unit of a run that is over, which
-    may have noted events and not published them."""
+def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
+    """Make events PROCESSED whose documents are written, and publish them; how each ended."""
 
     def note(line: _Line) -> str | BaseException | None:
         place = line.head["bronze"]
         done = Done(
             line.event_id,
-            str(line.head["processedAt"]),
+            line.at,
             line.key,
             line.byte_range,
             place["key"],
@@ -327,8 +329,8 @@ def _settle(lines: Sequence[_Line], deps: WorkerDeps, *, is_ours: bool) -> dict[
     won = [one for one in lines if noted[one.event_id] is None]
     for line in won:
         log_processed(line.head, line.attempt, line.request_id, deps)
-    if not is_ours:
-        won += [one for one in lines if noted[one.event_id] == one.key]
+    # What a dead run noted and did not live to publish is published now.
+    won += [one for one in lines if one.event is None and noted[one.event_id] == one.key]
     lost = [
         one for one in lines if isinstance(found := noted[one.event_id], str) and found != one.key
     ]
@@ -408,6 +410,7 @@ def _found(document: dict[str, Any], key: str, place: str, deps: WorkerDeps) -> 
         alert = alert_of(document["eventType"], document.get("data"))
     return _Line(
         head=_without_data(document),
+        at=clock.to_text(deps.now()),
         key=key,
         byte_range=place if key.endswith(".ndjson") else None,
         attempt=1,

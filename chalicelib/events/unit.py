@@ -1,8 +1,8 @@
 """Files of many events: the payloads of a unit in bronze, its documents in silver.
 
 A file is NDJSON; a place in one is an HTTP range (RFC 9110, section 14.1.2), without the line
-break. A bronze file comes in one of two forms. That of a batch is written at ingest: its lines are the
-items, and its metadata are enough to make every event again. That of the worker gathers single
+break. A bronze file comes in one of two forms. That of a batch is written at ingest: its lines are
+the items, and its metadata are enough to make every event again. That of the worker gathers single
 events: a line is the event's facts with the payload in it, letter by letter, and the range is that
 of the payload.
 """

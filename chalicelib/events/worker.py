@@ -128,7 +128,8 @@ def _process(pairs: Sequence[_Pair], seconds: float, batch: _Batch, deps: Worker
         # The first attempt notes that the event was sent.
         dispatch = Dispatch(delivery.sent_at, noted=attempt > 1)
         for parcel in message.parcels:
-            task = Task(parcel, attempt, dispatch, message.request_id)
+            known = delivery.attempt > 1
+            task = Task(parcel, attempt, dispatch, message.request_id, is_known_open=known)
             tasks.setdefault(parcel.event.event_id, task)
     ends: dict[str, End] = {}
     try:

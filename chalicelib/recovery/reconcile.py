@@ -210,10 +210,11 @@ class _Run(Struct):
         message = f"not processed after being sent again {record.requeues} times"
         failure = Failure("stuck", "requeue-limit", message)
         with log_context(eventId=record.event.event_id, owner=record.event.owner):
+            event = record.event
             if record.payload is not None:
-                self.deps.lake.put_bronze(record.event, record.payload)
+                event = self.deps.lake.store(event, record.payload)
             self.deps.alerts.send(event_failed(record.event, failure, now), correlation())
-            if self.deps.ledger.mark_given_up(record, now, failure):
+            if self.deps.ledger.mark_given_up(record, event, now, failure):
                 self.report.counts["failed"] += 1
                 metrics.add("Failed", failure_class=failure.kind)
                 log.error("stuck event given up")

@@ -5,6 +5,7 @@ import itertools
 import json
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -19,11 +20,20 @@ from chalicelib.events.batch import one_line
 from chalicelib.events.model import TRANSITIONS, Record, Status
 from tests.support.factories import NOON
 from tests.support.faults import Fault
-from tests.support.simulation import Job, Reconcile, Send, SendBatch, Together, Wait, Work, World
+from tests.support.simulation import (
+    OTHER_BODY,
+    Job,
+    Reconcile,
+    Send,
+    SendBatch,
+    Together,
+    Wait,
+    Work,
+    World,
+)
 
 BEFORE_MIDNIGHT = datetime(2026, 3, 14, 23, 59, 59, 990000, tzinfo=UTC)
 DEMO = b'{"eventType":"demo","n":1}'
-OTHER_BODY = b'{"eventType":"demo","n":2}'
 OTHER_TYPE = b'{"eventType":"demo.other","n":1}'
 PERMANENT = b'{"eventType":"eventline.drill.permanent"}'
 TRANSIENT = b'{"eventType":"eventline.drill.transient","failures":1}'
@@ -34,6 +44,7 @@ KEYED_TRANSIENT = b'{"eventType":"eventline.drill.transient","failures":1,"idemp
 NO_TYPE = b'{"n":1}'
 TWICE = b'{"eventType":"demo","eventType":"demo"}'
 LINES = b'{\n "eventType":\r\n "demo"\n}'
+SAME_TYPE = b'{"eventType":"demo","n":3}'
 ITEMS = (*BODIES, KEYED, KEYED_OTHER, KEYED_TRANSIENT, NO_TYPE, TWICE, LINES)
 UNIT = (DEMO, OTHER_TYPE, KEYED, PERMANENT, TRANSIENT)
 """One of everything: two types that succeed, an event with a key, and one that leaves each way."""
@@ -103,11 +114,14 @@ def calm(story: list[Together | Wait]) -> list[Together | Wait]:
     return calmer
 
 
-def check_end(world: World, *, in_turn: bool) -> None:
-    """What holds when nothing is open any more."""
+def check_end(world: World, *, in_turn: bool, is_calm: bool) -> None:
+    """What holds when nothing is open any more. Where nothing went wrong (`is_calm`), the bus was
+    told once of each event, however often its message came."""
     for send, receipt in world.receipts:
         record = world.aws.records[receipt.event_id]
-        body = send.body if record.event.s3_range is None else one_line(send.body)
+        body = (
+            send.body if record.event.payload_sha256 == sha256(send.body) else one_line(send.body)
+        )
         assert record.event.payload_sha256 == sha256(body)
         assert record.event.owner == send.owner
         assert payload_of(world, record) == body
@@ -130,8 +144,9 @@ def check_end(world: World, *, in_turn: bool) -> None:
     processed = [r for r in world.aws.records.values() if r.status is Status.PROCESSED]
     ids = sorted(record.event.event_id for record in processed)
     assert sorted(silver_ids(world)) == ids
-    told = {json.loads(entry.detail)["eventId"] for entry in world.bus.entries}
-    assert told >= set(ids)
+    told = Counter(json.loads(entry.detail)["eventId"] for entry in world.bus.entries)
+    assert set(told) == set(ids)
+    assert not is_calm or set(told.values()) <= {1}, told
 
 
 def payload_of(world: World, record: Record) -> bytes:
@@ -145,7 +160,7 @@ def silver_ids(world: World) -> list[str]:
     for (bucket, key), kept in world.aws.objects.items():
         if bucket == "silver":
             lines = kept.body.splitlines() if key.endswith(".ndjson") else [kept.body]
-            ids += [json.loads(line)["eventId"] for line in lines]
+            ids += [json.loads(line)["eventId"] for line in lines if line.strip()]
     return ids
 
 
@@ -175,11 +190,12 @@ def live(story: Sequence[Together | Wait], start: datetime = NOON) -> World:
     """Let a story happen and everything come to rest; checks all promises on the way."""
     world = World(start)
     in_turn = all(isinstance(part, Wait) or len(part.jobs) == 1 for part in story)
+    is_calm = all(isinstance(part, Wait) or not part.faults for part in story)
     try:
         for part in story:
             world.play(part)
         world.come_to_rest()
-        check_end(world, in_turn=in_turn)
+        check_end(world, in_turn=in_turn, is_calm=is_calm)
     except AssertionError as error:
         told = ["The story:", *(f"  {part}" for part in story), "What happened:", *world.trace]
         error.add_note("\n".join(told))
@@ -230,13 +246,54 @@ def test_an_ingest_may_fail_at_any_call(
 
 @pytest.mark.parametrize("key", [None, "k"])
 @pytest.mark.parametrize("fault", Fault)
-@pytest.mark.parametrize("call", [1, 2])
-@pytest.mark.parametrize("body", [DEMO, PERMANENT, TRANSIENT])
+@pytest.mark.parametrize("call", range(1, 8))
+@pytest.mark.parametrize("body", [DEMO, OTHER_BODY, PERMANENT, TRANSIENT])
 def test_a_processing_may_fail_at_any_call(
     key: str | None, fault: Fault, call: int, body: bytes
 ) -> None:
     world = live([Together([Send(body, key=key)]), Together([Work()], faults=[(0, call, fault)])])
     assert len(world.receipts) == len(world.aws.records) == 1
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("call", range(1, MOST_CALLS_OF_UNITS + 1))
+@pytest.mark.parametrize("again", [False, True])
+def test_a_processing_of_many_messages_may_fail_at_any_call(
+    fault: Fault, call: int, *, again: bool
+) -> None:
+    # Given single events that one run takes, of two types, and one that has a document of its own
+    sent = [Together([Send(body, key=body.decode())]) for body in (*BODIES, LINES, SAME_TYPE)]
+    # When the run fails at one of its calls, alone or beside a run that has the same messages
+    jobs: list[Job] = [Work(), Work(again=True)] if again else [Work()]
+    world = live([*sent, Together(jobs, [0, 1] * 12, [(0, call, fault)])])
+    # Then every event ends as it would have
+    assert len(world.receipts) == len(world.aws.records) == len(sent)
+
+
+@pytest.mark.parametrize("fault", Fault)
+@pytest.mark.parametrize("call", range(1, 8))
+@pytest.mark.parametrize("later", [Reconcile(), Work()])
+def test_the_end_of_a_dead_run_may_fail_at_any_call(fault: Fault, call: int, later: Job) -> None:
+    # Given a run that died after its events were noted, and before they were published
+    sent = [Together([Send(body)]) for body in (DEMO, DEMO, OTHER_TYPE)]
+    dead = Together([Work()], faults=[(0, 8, Fault.KILLED_AFTER)])
+    # When those who finish its unit fail at one of their calls
+    failing = Together([later], faults=[(0, call, fault)])
+    world = live([*sent, dead, Wait(400), failing])
+    # Then all is published
+    assert [r.status for r in world.aws.records.values()] == [Status.PROCESSED] * 3
+
+
+@pytest.mark.parametrize("seed", range(300))
+def test_messages_at_two_workers_at_once_have_one_effect(seed: int) -> None:
+    # Given messages, one of them sent twice
+    sent = [Together([Send(body, key=body.decode())]) for body in (*BODIES, LINES, SAME_TYPE)]
+    numbers = random.Random(seed)
+    # When two runs take them, in any order of their calls
+    jobs = [Work(numbers.choice((10, 3))), Work(again=numbers.random() < 0.7)]
+    world = live([*sent, Together(jobs, [0, *numbers.choices([0, 1], k=80)])])
+    # Then each is told once, and its document is there once
+    assert len(world.aws.records) == len(sent)
 
 
 @pytest.mark.parametrize("fault", Fault)

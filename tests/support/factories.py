@@ -10,7 +10,7 @@ from chalicelib.core import clock
 from chalicelib.core.ids import new_event_id, sha256
 from chalicelib.events.ingest import Submission
 from chalicelib.events.keys import bronze_key
-from chalicelib.events.message import EventMessage, decode_message
+from chalicelib.events.message import EventsMessage, Parcel, decode_message, encode_message
 from chalicelib.events.model import Event, Identity, Record, Status, Step, read_plain
 from chalicelib.tokens.model import Token, hash_secret
 
@@ -117,16 +117,22 @@ def no_schema(event_type: str, data: object, is_json: bool) -> int | None:
     return None
 
 
-def make_message(event: Event, payload: bytes | None, recorded: bool = True) -> str:
-    """The body of a queue message."""
-    return EventMessage(event, payload, recorded, unique("request")).encode()
+def make_message(event: Event, payload: bytes | None, *, in_bronze: bool = True) -> str:
+    """The body of the message of one event."""
+    return encode_message(Parcel(event, payload, in_bronze), unique("request"))
 
 
-def decode_event(body: str) -> EventMessage:
-    """The message of one event."""
+def decode_events(body: str) -> EventsMessage:
+    """The message of some events."""
     message = decode_message(body)
-    assert isinstance(message, EventMessage)
+    assert isinstance(message, EventsMessage)
     return message
+
+
+def decode_event(body: str) -> Parcel:
+    """The one event of a message."""
+    (parcel,) = decode_events(body).parcels
+    return parcel
 
 
 def make_delivery(body: str, attempt: int = 1, sent_at: datetime = NOON) -> Delivery:

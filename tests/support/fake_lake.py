@@ -34,6 +34,12 @@ class FakeLake(Lake):
         metadata = arguments.get("Metadata", {})
         return self._put(arguments["Bucket"], arguments["Key"], arguments["Body"], None, metadata)
 
+    def withdraw(self, key: str, body: bytes) -> None:
+        def effect() -> None:
+            self._aws.objects[self.silver_bucket, key].body = body
+
+        self._aws.call("PutObject", effect)
+
     def _put(
         self,
         bucket: str,

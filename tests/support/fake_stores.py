@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from chalicelib.aws.effects import CheckpointStore
 from chalicelib.core.errors import ConflictError, UnavailableError
 from chalicelib.core.paging import Entry, Page, shard_of
-from chalicelib.events.ledger import EventIndex, EventStore
+from chalicelib.events.journal import Journal, OpenUnit
+from chalicelib.events.ledger import Done, EventIndex, EventStore
 from chalicelib.events.model import (
     REDRIVEN,
     Dispatch,
@@ -62,6 +63,7 @@ class FakeAws:
     tokens: dict[str, Token] = field(default_factory=dict)
     replays: dict[str, Replay] = field(default_factory=dict)
     running: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    units: dict[str, OpenUnit] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     gate: Callable[[str, Callable[[], Any]], Any] | None = None
@@ -87,9 +89,12 @@ class FakeEventStore(EventStore):
     def __init__(self, aws: FakeAws, bronze_bucket: str = "bronze") -> None:
         self._aws = aws
         self._bronze = bronze_bucket
+        self._repeated = False
 
-    def add(self, event: Event, steps: Iterable[Step], **more: Any) -> Record | None:
-        record = self._new(event, steps, more)
+    def add(
+        self, event: Event, steps: Iterable[Step], payload: bytes | None = None, **more: Any
+    ) -> Record | None:
+        record = self._new(event, steps, {**more, "payload": payload})
 
         def effect() -> Record | None:
             before = self._aws.records.get(event.event_id)
@@ -123,38 +128,42 @@ class FakeEventStore(EventStore):
             found |= self._aws.call("BatchGetItem", partial(self._known, some))
         return found
 
-    def mark_processed(
+    def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+        values = {"silverBucket": "silver", "silverKey": done.silver_key}
+        if done.silver_range is not None:
+            values["silverRange"] = done.silver_range
+        if done.s3_range is not None:
+            values |= {"s3Key": done.s3_key, "s3Range": done.s3_range}
+        step = Step(Status.PROCESSED, done.at)
+        if self._go_on(done.event_id, event, step, dispatch, values):
+            return None
+        record = self._aws.records.get(done.event_id)
+        key = (record.silver_key or "") if record else ""
+        return None if self._repeated and key == done.silver_key else key
+
+    def mark_attempt_failed(
         self,
         event: Event,
         at: str,
-        silver_bucket: str,
-        silver_key: str,
+        failure: Failure,
+        final: bool,
         dispatch: Dispatch,
-        *,
-        detail: str | None = None,
-        silver_range: str | None = None,
-    ) -> bool:
-        silver = {
-            "silverBucket": silver_bucket,
-            "silverKey": silver_key,
-            **({} if silver_range is None else {"silverRange": silver_range}),
-        }
-        return self._go_on(event, Step(Status.PROCESSED, at, detail), dispatch, silver)
-
-    def mark_attempt_failed(
-        self, event: Event, at: str, failure: Failure, final: bool, dispatch: Dispatch
+        payload: bytes | None = None,
     ) -> bool:
         status = Status.FAILED if final else Status.ENQUEUED
         step = Step(status, at, f"attempt failed: {failure.kind} {failure.code}")
-        return self._go_on(event, step, dispatch, {"lastError": failure.to_dict()})
+        values: dict[str, Any] = {"lastError": failure.to_dict()}
+        if final and event.s3_range is not None:
+            values |= {"s3Key": event.s3_key, "s3Range": event.s3_range}
+        return self._go_on(event.event_id, event, step, dispatch, values, payload)
 
     def mark_requeued(self, record: Record, at: str, detail: str) -> bool:
         step = Step(Status.ENQUEUED, at, detail)
         return self._change_seen(record, step, requeues=record.requeues + 1)
 
-    def mark_given_up(self, record: Record, at: str, failure: Failure) -> bool:
+    def mark_given_up(self, record: Record, event: Event, at: str, failure: Failure) -> bool:
         step = Step(Status.FAILED, at, f"gave up: {failure.code}")
-        return self._change_seen(record, step, last_error=failure.to_dict())
+        return self._change_seen(record, step, event=event, last_error=failure.to_dict())
 
     def mark_redriven(self, record: Record, at: str) -> bool:
         return self._change_seen(record, Step(Status.ENQUEUED, at, REDRIVEN), requeues=0)
@@ -168,7 +177,15 @@ class FakeEventStore(EventStore):
     def _known(self, event_ids: list[str]) -> dict[str, Record]:
         return {id_: self._aws.records[id_] for id_ in event_ids if id_ in self._aws.records}
 
-    def _go_on(self, event: Event, step: Step, dispatch: Dispatch, values: dict[str, Any]) -> bool:
+    def _go_on(
+        self,
+        event_id: str,
+        event: Event | None,
+        step: Step,
+        dispatch: Dispatch,
+        values: dict[str, Any],
+        payload: bytes | None = None,
+    ) -> bool:
         enqueued = Step(Status.ENQUEUED, dispatch.sent_at)
         if dispatch.noted:
             ways = [([step], may_become(step.status))]
@@ -177,14 +194,19 @@ class FakeEventStore(EventStore):
             ways = [([enqueued, step], (Status.RECEIVED,)), ([step], may_become(step.status))]
         for _ in range(_RACE_ROUNDS):
             for steps, allowed in ways:
-                advance = partial(self._advance_from, event.event_id, allowed, steps, values)
+                sent: list[None] = []
+                advance = partial(self._advance_from, event_id, allowed, steps, values, sent)
                 changed, old = self._aws.call("UpdateItem", advance)
+                self._repeated = len(sent) > 1
                 if changed or old is None or old.status not in may_become(step.status):
                     break
             if old is not None:
                 return changed
+            if event is None:
+                return False
             received = Step(Status.RECEIVED, event.received_at)
-            if self.add(event, [received, enqueued, step], **values, attempts=1) is None:
+            steps = [received, enqueued, step]
+            if self.add(event, steps, payload, **values, attempts=1) is None:
                 return True
         raise UnavailableError("the ledger keeps changing under the worker")
 
@@ -194,13 +216,19 @@ class FakeEventStore(EventStore):
         allowed: tuple[Status, ...],
         steps: Sequence[Step],
         values: dict[str, Any],
+        sent: list[None],
     ) -> tuple[bool, Record | None]:
-        """(was it changed, the record before)"""
+        """(was it changed, the record before); `sent` counts how often the SDK sent it."""
+        sent.append(None)
         old = self._aws.records.get(event_id)
         if old is None or old.status not in allowed:
             return False, old
+        moved = _moved(old, steps, attempts=old.attempts + 1)
+        key, place = values.get("s3Key"), values.get("s3Range")
+        if key is not None:
+            moved = replace(moved, event=replace(old.event, s3_key=key, s3_range=place))
         self._aws.records[event_id] = replace(
-            _moved(old, steps, attempts=old.attempts + 1),
+            moved,
             silver_bucket=values.get("silverBucket", old.silver_bucket),
             silver_key=values.get("silverKey", old.silver_key),
             silver_range=values.get("silverRange", old.silver_range),
@@ -222,10 +250,38 @@ class FakeEventStore(EventStore):
 def _moved(record: Record, steps: Sequence[Step], **changes: Any) -> Record:
     timeline = (*record.timeline, *(step.to_dict() for step in steps))
     last = steps[-1]
+    if last.status in (Status.PROCESSED, Status.FAILED):
+        changes["payload"] = None
     moved: Record = replace(
         record, status=last.status, updated_at=last.at, timeline=timeline, **changes
     )
     return moved
+
+
+class FakeJournal(Journal):
+    """The journal of open units. Unlike the real one it never trails what is written."""
+
+    def __init__(self, aws: FakeAws) -> None:
+        self._aws = aws
+
+    def put(self, unit: OpenUnit) -> None:
+        self._aws.call("PutItem", lambda: self._aws.units.update({unit.unit_id: unit}))
+
+    def take(self, unit: OpenUnit, until: str) -> bool:
+        def effect() -> bool:
+            now = self._aws.units.get(unit.unit_id)
+            if now is None or now.until != unit.until:
+                return False
+            self._aws.units[unit.unit_id] = replace(unit, until=until)
+            return True
+
+        return self._aws.call("UpdateItem", effect)
+
+    def close(self, unit_id: str) -> None:
+        self._aws.call("DeleteItem", lambda: self._aws.units.pop(unit_id, None))
+
+    def open_units(self) -> list[OpenUnit]:
+        return self._aws.call("Query", lambda: list(self._aws.units.values()))
 
 
 class FakeEventIndex(EventIndex):
