@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.events.message import EventMessage
+from chalicelib.events.message import Parcel, encode_message
 from tests.chaos.cargo import Parcel, Sender
 from tests.chaos.repeats import Repeats, unexplained
 from tests.chaos.safeguards import SAFEGUARDS, SHORTER, Change, alter, without
@@ -149,7 +149,7 @@ def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
 def test_a_witness_counts_the_messages_of_an_event() -> None:
     # Given
     witness, event = Witness(), make_event()
-    body = EventMessage(event, b'{"eventType":"demo"}', recorded=True, request_id="r").encode()
+    body = encode_message(Parcel(event, b'{"eventType":"demo"}'), "r")
     one = json.dumps({"QueueUrl": "http://q", "MessageBody": body})
     two = json.dumps({"Entries": [{"Id": "0", "MessageBody": body}, {"MessageBody": "an alert"}]})
 

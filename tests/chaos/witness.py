@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from chalicelib.core.errors import ForeignMessageError
-from chalicelib.events.message import EventMessage, UnitMessage, decode_message
+from chalicelib.events.message import EventsMessage, decode_message
 
 _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
 _EVENT_KEY = re.compile(r"EVENT#([0-9a-f-]{36})")
@@ -119,9 +119,9 @@ def events_in(body: str) -> set[str]:
         message = decode_message(body)
     except ForeignMessageError:
         return set()
-    if isinstance(message, UnitMessage):
-        return {event.event_id for event in message.events}
-    return {message.event.event_id} if isinstance(message, EventMessage) else set()
+    if not isinstance(message, EventsMessage):
+        return set()
+    return {parcel.event.event_id for parcel in message.parcels}
 
 
 def _says_done(kind: str, body: str) -> bool:

@@ -119,8 +119,8 @@ def test_a_unit_that_is_gone_is_none(aws_backends: Backend) -> None:
 @pytest.mark.parametrize("lines", [b"", b'{"a":1}\n'])
 def test_the_silver_file_of_a_unit_is_decided_once(aws_backends: Backend, lines: bytes) -> None:
     key = f"silver/{unique('type')}/dt=2026-03-14/unit.ndjson"
-    assert aws_backends.lake.put_silver_unit(key, lines)
-    assert not aws_backends.lake.put_silver_unit(key, b"other\n")
+    assert aws_backends.lake.put_silver(key, lines)
+    assert not aws_backends.lake.put_silver(key, b"other\n")
     assert aws_backends.lake.get_silver(key) == lines
 
 

@@ -32,7 +32,7 @@ class ThrottledDynamoDB:
 
 
 def _store(client: Any) -> EventStore:
-    return EventStore(client, "table", "bronze", 4)
+    return EventStore(client, "table", "bronze", "silver", 4)
 
 
 def _items(count: int) -> dict[str, Any]:
@@ -151,7 +151,7 @@ class ThrottlingWrites:
 def test_what_was_left_over_of_a_batch_is_written_again_after_a_pause() -> None:
     client = ThrottlingWrites(taken=10)
     events = [make_event() for _ in range(25)]
-    ledger = EventStore(client, "table", "bronze", 4, pause=client.pauses.append)
+    ledger = EventStore(client, "table", "bronze", "silver", 4, pause=client.pauses.append)
     assert ledger.add_new(events) == set()
     assert client.written == [event.event_id for event in events]
     assert client.pauses == [0.05, 0.1]
@@ -161,7 +161,7 @@ def test_what_a_batch_did_not_write_is_returned() -> None:
     # Given a table that takes one item a call
     client = ThrottlingWrites(taken=1)
     events = [make_event() for _ in range(25)]
-    ledger = EventStore(client, "table", "bronze", 4, pause=client.pauses.append)
+    ledger = EventStore(client, "table", "bronze", "silver", 4, pause=client.pauses.append)
     # When a batch is written
     left = ledger.add_new(events)
     # Then it is tried a bounded number of times, and nothing is said to be written that is not

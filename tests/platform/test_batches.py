@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chalicelib.events.message import UnitMessage
+from chalicelib.events.message import Parcel, encode_messages
 from chalicelib.events.model import Record, Status
 from tests.platform.test_aws_cli import CLI
 from tests.support.deployed_stage import Stage, unique, wait_for
@@ -60,7 +60,8 @@ def test_a_hundred_events_come_to_their_ends(stage: Stage) -> None:
 
     # And when its message is delivered once more, nothing changes
     events = tuple(record.event for record in records if record.status is not Status.REJECTED)
-    stage.queue().send(UnitMessage(events, None, "again").encode())
+    ((body, _),) = encode_messages(map(Parcel, events), "again")
+    stage.queue().send(body)
     wait_for("an idle queue", lambda: not any(stage.waiting().values()))
     assert [stage.record(id_) for id_ in ids] == records
     check_results(stage, items, records)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from chalicelib.events.keys import silver_key
-from chalicelib.events.message import EventMessage
+from chalicelib.events.message import Parcel, encode_message
 from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.mailbox import Mailbox, open_mailbox
@@ -64,9 +64,9 @@ def test_an_event_whose_message_comes_again_is_told_once(stage: Stage) -> None:
     wait_for("the entry", mailbox.bodies)
 
     # When
-    again = EventMessage(record.event, None, recorded=True, request_id=unique("request"))
+    again = encode_message(Parcel(record.event, None), unique("request"))
     for _ in range(5):
-        stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=again.encode())
+        stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=again)
     wait_for("the repeats to be handled", lambda: not any(stage.waiting().values()))
     behind = stage.follow(stage.send({"eventType": event_type}))
     wait_for("the entry sent last", lambda: len(mailbox.bodies()) > 1)
@@ -84,9 +84,9 @@ def test_copies_of_a_message_in_one_batch_are_told_once(stage: Stage) -> None:
         event_id = stage.send({"eventType": event_type})
         waiting = stage.record(event_id)
         assert waiting is not None
-        copy = EventMessage(waiting.event, None, recorded=True, request_id=unique("request"))
+        copy = encode_message(Parcel(waiting.event, None), unique("request"))
         for _ in range(4):
-            stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=copy.encode())
+            stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=copy)
 
     # When
     record = stage.follow(event_id)

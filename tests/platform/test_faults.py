@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from chalicelib.events.message import EventMessage
+from chalicelib.events.message import Parcel, encode_message
 from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, unique, wait_for
 
@@ -48,10 +48,10 @@ def test_a_payload_changed_on_the_way_is_not_processed(stage: Stage) -> None:
     # Given
     record = stage.follow(stage.send({"eventType": "demo", "amount": 1}))
     payload = b'{"eventType":"demo","amount":1000}'
-    forged = EventMessage(record.event, payload, recorded=True, request_id=unique("request"))
+    forged = encode_message(Parcel(record.event, payload), unique("request"))
 
     # When
-    stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=forged.encode())
+    stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=forged)
     wait_for("the forgery", lambda: stage.dead_letters_with(forged.request_id))
 
     # Then
@@ -113,11 +113,11 @@ def test_a_message_delivered_twice_has_one_effect(stage: Stage) -> None:
     # Given
     event_id = stage.send({"eventType": "demo", "message": "twice"})
     record = stage.follow(event_id)
-    message = EventMessage(record.event, None, recorded=False, request_id=unique("request"))
+    message = encode_message(Parcel(record.event, None), unique("request"))
 
     # When
     for _ in range(12):
-        stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=message.encode())
+        stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=message)
     wait_for("the repeats to be handled", lambda: not any(stage.waiting().values()))
 
     # Then

@@ -11,7 +11,7 @@ from chalicelib.recovery.model import Scan
 from tests.support.factories import NOON, decode_event, make_event
 from tests.support.fake_stores import StoredObject
 from tests.support.faults import Fault, ProcessKilledError
-from tests.support.reconcile_on_fakes import OVERLAP, STUCK_AFTER, Platform
+from tests.support.reconcile_on_fakes import STUCK_AFTER, Platform
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_between_full_scans_only_new_payloads_are_looked_up(platform: Platform) 
     first = platform.stuck()
     dispatch = Dispatch(first.received_at, noted=True)
     platform.ledger.mark_processed(first, platform.clock.text, "silver", "k", dispatch)
-    platform.clock.advance(STUCK_AFTER + OVERLAP)
+    platform.clock.advance(STUCK_AFTER + 61)
     platform.run()
     # When the next one comes after another payload
     platform.clock.advance(300)
@@ -116,7 +116,7 @@ def test_between_full_scans_only_new_payloads_are_looked_up(platform: Platform) 
 
 def test_a_full_scan_finds_what_an_earlier_one_did_not_see(platform: Platform) -> None:
     # Given a scan, and then a payload that says it is older than that
-    platform.clock.advance(STUCK_AFTER + OVERLAP)
+    platform.clock.advance(STUCK_AFTER + 61)
     platform.run()
     orphan = platform.orphan()
     platform.aws.objects["bronze", orphan.s3_key].modified = NOON

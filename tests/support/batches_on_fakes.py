@@ -9,8 +9,8 @@ from chalicelib.core.errors import FieldError, SchemaViolationError
 from chalicelib.events.batch import Form
 from chalicelib.events.ingest import IngestDeps
 from chalicelib.events.ingest_batch import Batch, Verdict, ingest_batch
-from chalicelib.events.message import UnitMessage, decode_message
-from tests.support.factories import Clock, unique
+from chalicelib.events.message import EventsMessage
+from tests.support.factories import Clock, decode_events, unique
 from tests.support.fake_lake import FakeLake
 from tests.support.fake_queue import FakeQueue
 from tests.support.fake_stores import FakeAws, FakeEventStore
@@ -68,10 +68,9 @@ class Platform:
         """What becomes of items: bytes as they are, anything else as JSON."""
         return self.take(body_of(items), owner=owner)
 
-    def units(self) -> list[UnitMessage]:
-        """The messages of units that were sent."""
-        messages = [decode_message(body) for body in self.queue.sent]
-        return [message for message in messages if isinstance(message, UnitMessage)]
+    def messages(self) -> list[EventsMessage]:
+        """The messages that were sent."""
+        return [decode_events(body) for body in self.queue.sent]
 
 
 def body_of(items: Sequence[Any]) -> bytes:

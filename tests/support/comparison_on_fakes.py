@@ -7,8 +7,10 @@ from typing import Any
 from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError
+from chalicelib.events.bus import document_head
 from chalicelib.events.finish import run_processor
 from chalicelib.events.model import Event
+from chalicelib.events.process_unit import finish_open_units
 from chalicelib.recovery.compare import CompareDeps
 from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
 from tests.support.factories import make_body, make_event, make_message
@@ -58,7 +60,9 @@ class Stores(Worker):
                 "test",
                 remaining,
                 self.clock,
+                in_turn,
             ),
+            finish_units=lambda: finish_open_units(self.worker()),
             now=self.clock,
             each=in_turn,
         )
@@ -76,7 +80,7 @@ class Stores(Worker):
         payload = make_body(event_type, **fields)
         event = make_event(event_type=event_type, payload=payload, at=self.clock())
         self.lake.put_bronze(event, payload)
-        self.queue.send(make_message(event, payload, recorded=False))
+        self.queue.send(make_message(event, payload))
         self.work()
         return event
 
@@ -115,9 +119,5 @@ class Stores(Worker):
     def _make_document(
         self, event: Event, payload: bytes, attempt: int, seconds: float, processed_at: str
     ) -> str:
-        deps: Any = self
-        return run_processor(event, payload, attempt, seconds, processed_at, deps).document
-
-    @property
-    def webhook_owner(self) -> str:
-        return "webhooks"
+        result = run_processor(event, payload, attempt, seconds, self.worker())
+        return result.document(document_head(event, processed_at, "bronze"))

@@ -154,6 +154,7 @@ class Stage:
             client or self.dynamodb,
             config.events_table,
             config.bronze_bucket,
+            config.silver_bucket,
             config.ledger_shards,
         )
 

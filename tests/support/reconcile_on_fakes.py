@@ -12,8 +12,6 @@ from tests.support.fake_stores import FakeAws, FakeCheckpointStore, FakeEventInd
 
 STUCK_AFTER = 900
 MAX_REQUEUES = 3
-OVERLAP = 61
-"""More than what a sweep looks at again for the sake of inexact clocks, in seconds."""
 
 
 class Platform:

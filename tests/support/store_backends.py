@@ -121,7 +121,9 @@ def _real_backend(clients: Clients, calls: list[str], names: Names, url: str) ->
 
     dynamodb = clients("dynamodb")
     return Backend(
-        ledger=EventStore(dynamodb, names.events_table, names.bronze_bucket, SHARDS),
+        ledger=EventStore(
+            dynamodb, names.events_table, names.bronze_bucket, names.silver_bucket, SHARDS
+        ),
         index=EventIndex(dynamodb, names.events_table, SHARDS),
         lake=Lake(clients("s3"), names.bronze_bucket, names.silver_bucket),
         queue=Queue(clients("sqs"), url),

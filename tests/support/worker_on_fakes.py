@@ -11,14 +11,14 @@ from chalicelib.core.errors import PermanentError, TransientError
 from chalicelib.events.batch import Form, read_item
 from chalicelib.events.finish import WorkerDeps
 from chalicelib.events.keys import silver_key
-from chalicelib.events.message import EventMessage, UnitMessage
+from chalicelib.events.message import EventsMessage, Parcel, encode_messages
 from chalicelib.events.model import Event, Status, Step
 from chalicelib.events.processors import Incoming, Processor
 from chalicelib.events.unit import Checked, Unit, make_events, pack, to_metadata
 from chalicelib.events.worker import process_batch
 from tests.support.factories import (
     Clock,
-    decode_event,
+    decode_events,
     make_body,
     make_delivery,
     make_event,
@@ -29,7 +29,7 @@ from tests.support.factories import (
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_lake import FakeLake
 from tests.support.fake_queue import FakeQueue
-from tests.support.fake_stores import FakeAws, FakeEventStore
+from tests.support.fake_stores import FakeAws, FakeEventStore, FakeJournal
 from tests.support.faults import Fault, suffer
 
 MAX_ATTEMPTS = 5
@@ -86,6 +86,7 @@ class Worker:
         self.alerts = FakeQueue(self.aws)
         self.bus = FakeBus(self.aws)
         self.ledger = FakeEventStore(self.aws)
+        self.journal = FakeJournal(self.aws)
         self.lake = FakeLake(self.aws)
         self.seconds = 60.0
         self.owner = "alice"
@@ -95,8 +96,13 @@ class Worker:
     def run(self, *deliveries: Delivery) -> None:
         """Process a batch."""
         self.aws.calls.clear()
-        deps = WorkerDeps(
+        process_batch(deliveries, self.worker())
+
+    def worker(self) -> WorkerDeps:
+        """What the worker works with."""
+        return WorkerDeps(
             ledger=self.ledger,
+            journal=self.journal,
             lake=self.lake,
             bus=self.bus,
             queue=self.queue,
@@ -111,13 +117,12 @@ class Worker:
             webhook_owner=WEBHOOK_OWNER,
             each=in_turn,
         )
-        process_batch(deliveries, deps)
 
     def event(self, event_type: str = "demo", **fields: Any) -> tuple[Event, Delivery]:
         """An event on the queue that the ledger has not heard of, and its first delivery."""
         payload = make_body(event_type, **fields)
         event = make_event(event_type=event_type, payload=payload)
-        return event, make_delivery(make_message(event, payload))
+        return event, make_delivery(make_message(event, payload, in_bronze=False))
 
     def unit(self, *bodies: bytes, sent_along: bool = True) -> tuple[list[Event], Delivery]:
         """A unit of events that is in bronze and the ledger, and its first delivery."""
@@ -127,8 +132,10 @@ class Worker:
         self.lake.put_unit(unit.key, pack(bodies)[0], to_metadata(unit, items))
         for event in events:
             self.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
-        message = UnitMessage(tuple(events), bodies if sent_along else None, unique("request"))
-        return events, make_delivery(message.encode())
+        payloads = bodies if sent_along else (None,) * len(bodies)
+        parcels = map(Parcel, events, payloads)
+        ((body, _),) = encode_messages(parcels, unique("request"))
+        return events, make_delivery(body)
 
     def line(self, event: Event) -> Any:
         """The event's silver document, as the ledger says where it is."""
@@ -136,9 +143,9 @@ class Worker:
         assert record.silver_key
         return json.loads(self.lake.get_silver(record.silver_key, record.silver_range))
 
-    def detached(self) -> list[EventMessage]:
+    def detached(self) -> list[EventsMessage]:
         """The messages of detached events."""
-        return [decode_event(body) for body in self.queue.sent]
+        return [decode_events(body) for body in self.queue.sent]
 
     def status(self, event: Event) -> Status:
         return self.aws.records[event.event_id].status
