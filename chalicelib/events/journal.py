@@ -88,8 +88,8 @@ class Journal:
             )[0]
 
         found = [item for items in self._each(query, range(SHARDS)) for item in items]
-        ids = [item["pk"]["S"].removeprefix("UNIT#") for item in found]
-        return [_unit(from_item(item)) for item in self._table.get_many([_key(id_) for id_ in ids])]
+        keys = [{"pk": item["pk"]} for item in found]
+        return [_unit(from_item(item)) for item in self._table.get_many(keys)]
 
 
 def _key(unit_id: str) -> dict[str, Any]:

@@ -34,10 +34,11 @@ from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.model import Event, Record, Status, Step
 from chalicelib.events.read import payload_of
-from chalicelib.events.unit import read_documents
+from chalicelib.events.unit import blank, read_documents
 from chalicelib.recovery.model import (
     MADE_AGAIN,
     NOT_MADE,
+    WITHDRAWN,
     Comparison,
     Difference,
     Phase,
@@ -327,9 +328,22 @@ class _Run(Struct):
                 difference = Difference.SILVER_NOT_PROCESSED
         elif record.silver_key != key:
             difference = Difference.SILVER_ELSEWHERE
+            self._withdraw(event_id, record, key)
         state.counts["silver.documents"] += 1
         if difference is not None:
             self._differ(difference, event_id)
+
+    def _withdraw(self, event_id: str, record: Record, key: str) -> None:
+        """Take a second document out of the silver object `key`, if the one that the ledger points
+        to is there; three calls."""
+        lake = self.deps.lake
+        if not lake.has_silver(record.silver_key or ""):
+            return
+        body = lake.get_silver(key)
+        place = self._members_of(key).get(event_id, f"bytes=0-{len(body)}")
+        lake.withdraw(key, blank(body, [place]))
+        self.state.counts[WITHDRAWN] += 1
+        log.warning("second silver document withdrawn", extra={"eventId": event_id})
 
     def _members_of(self, key: str) -> dict[str, str]:
         """The members of a unit's file, none if it is gone or spoilt. One call, none if it was read

@@ -27,7 +27,7 @@ WHY_NOT: Mapping[str, str] = {
 FOREIGN = "it is a foreign message, which no worker can read"
 EXAMPLES = 50
 """How many events of each difference a report names; all are counted, and logged."""
-MADE_AGAIN, NOT_MADE = "silverMadeAgain", "silverNotMade"
+MADE_AGAIN, NOT_MADE, WITHDRAWN = "silverMadeAgain", "silverNotMade", "silverWithdrawn"
 
 
 class Phase(StrEnum):
@@ -53,7 +53,7 @@ class Difference(StrEnum):
     SILVER_NOT_PROCESSED = "silverNotProcessed"
     """A document of an event that has not been PROCESSED for long."""
     SILVER_ELSEWHERE = "silverElsewhere"
-    """A document beside the one that the ledger points to."""
+    """A document beside the one that the ledger points to, which is taken out of its file."""
 
 
 class Comparison(Struct, rename={"scan": "sweep"}):
@@ -106,14 +106,17 @@ class Comparison(Struct, rename={"scan": "sweep"}):
             named.append(event_id)
 
     def differences(self) -> dict[str, int]:
-        """How often each difference was found, and how many documents were made again or not."""
-        names = (*Difference, MADE_AGAIN, NOT_MADE)
+        """How often each difference was found, and how many documents were made again, not made,
+        or withdrawn."""
+        names = (*Difference, MADE_AGAIN, NOT_MADE, WITHDRAWN)
         return {str(name): self.counts[name] for name in names}
 
     def unrepaired(self) -> int:
         """How many differences remain."""
         repaired = (Difference.BRONZE_WITHOUT_LEDGER, Difference.SILVER_MISSING, MADE_AGAIN)
-        return sum(n for name, n in self.differences().items() if name not in repaired)
+        found = self.differences()
+        left = sum(n for name, n in found.items() if name not in (*repaired, WITHDRAWN))
+        return left - found[WITHDRAWN]
 
     def report(self, ended: str, stage: str) -> dict[str, Any]:
         """The report; `clean` when no difference remains."""

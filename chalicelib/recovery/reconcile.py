@@ -15,6 +15,7 @@ with each other (see `compare`), goes through everything of the last days, so it
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from msgspec import Struct, convert, field
@@ -124,14 +125,20 @@ class _Run(Struct):
     backlog: int | None = None
 
     def requeue_stuck(self) -> None:
-        """Repair the stuck events, the oldest first."""
+        """Repair the stuck events, the oldest first, a hundred together."""
         cutoff = clock.to_text(self.begun - timedelta(seconds=self.deps.stuck_after))
-        for status in OPEN:
-            for event_ids in self.deps.index.oldest(status, cutoff, PAGE):
-                self._repair_page(self.deps.ledger.get_many(event_ids))
-                if self._is_over():
-                    self.report.complete = False
-                    return
+        due: list[Record] = []
+        for event_ids in chain.from_iterable(
+            self.deps.index.oldest(status, cutoff, PAGE) for status in OPEN
+        ):
+            due += self._due(self.deps.ledger.get_many(event_ids))
+            if len(due) >= PAGE:
+                self._repair(due)
+                due = []
+            if self._is_over():
+                self.report.complete = False
+                break
+        self._repair(due)
 
     def finish_units(self) -> None:
         """Finish what dead runs of the worker left."""
@@ -158,22 +165,22 @@ class _Run(Struct):
         step = 0.0 if self.deps.full_scan_every is None else self.deps.remaining() - SCAN_SECONDS
         return max(MARGIN_SECONDS + LONGEST_SECONDS, step)
 
-    def _repair_page(self, records: Mapping[str, Record]) -> None:
+    def _due(self, records: Mapping[str, Record]) -> list[Record]:
+        """The stuck events to send now: with a backlog they just wait in the queue."""
         stuck = [record for record in records.values() if self._is_stuck(record)]
-        due = [record for record in stuck if self._is_due(record)]
         self.report.counts["stuck"] += len(stuck)
-        self.report.counts["waiting"] += len(stuck) - len(due)
-        self._repair(due)
+        if stuck and self._backlog() > self.deps.backlog_limit:
+            self.report.counts["waiting"] += len(stuck)
+            return []
+        return stuck
 
     def _is_stuck(self, record: Record) -> bool:
         if record.status not in OPEN:
             return False
+        if record.event.s3_range is not None and not self._is_settled(record.event):
+            return False
         wait = timedelta(seconds=self.deps.stuck_after * 2**record.requeues)
         return clock.from_text(record.updated_at) <= self.begun - wait
-
-    def _is_due(self, _record: Record) -> bool:
-        """Whether to send it now: with a backlog it just waits in the queue."""
-        return self._backlog() <= self.deps.backlog_limit
 
     def _backlog(self) -> int:
         if self.backlog is None:

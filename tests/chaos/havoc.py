@@ -16,7 +16,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from tests.chaos.platform import Rehearsal, workers
 from tests.chaos.safeguards import API_SECONDS, CLOCK_STEPS
-from tests.chaos.witness import events_in
 
 STUCK_AFTER_SECONDS = API_SECONDS + 13
 """When `reconcile` takes an event for stuck, in place of a quarter of an hour: longer than a
@@ -41,8 +40,6 @@ class Havoc:
     """Words, each in an alert that was put on the queue of alerts."""
     killed: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """When processes of each function were killed."""
-    copied: set[str] = field(default_factory=set)
-    """Events whose message was taken, or copied, by a second reader."""
     faults: list[str] = field(default_factory=list)
     """What went wrong with the havoc itself."""
 
@@ -141,7 +138,6 @@ class Havoc:
             )
             for message in answer.get("Messages", []):
                 self.counts["visibility expired"] += 1
-                self.copied |= events_in(message["Body"])
                 for _ in range(numbers.choice((0, 0, 1, 2))):
                     sqs.send_message(
                         QueueUrl=url,

@@ -29,20 +29,15 @@ class Repeats:
 
     witness: Witness
     killed: dict[str, list[float]] = field(default_factory=dict)
-    copied: frozenset[str] = frozenset()
-    """Events whose message two workers may have had at once."""
     posts: tuple[tuple[float, str], ...] = ()
     away: tuple[float, ...] = ()
     """When Slack went."""
 
     def of_event(self, event_id: str, times: int) -> int:
-        """Of an event that the bus was told of `times`, how many repeats nothing explains. Where it
-        went in two messages, two workers may have had it at once."""
+        """Of an event that the bus was told of `times`, how many repeats nothing explains. That it
+        went in two messages, or to two workers at once, explains none."""
         told = self.told_times(BUS, event_id)
-        troubles = list(self._troubles(BUS, event_id))
-        if event_id in self.copied or self.witness.sent.get(event_id, 0) > 1:
-            # The other worker had begun before this one was through.
-            troubles += told[1:]
+        troubles = self._troubles(BUS, event_id)
         noted = self.witness.noted.get(BUS, {}).get(event_id, [])
         return unexplained(times, told, troubles, WORKER_SECONDS, noted)
 
@@ -99,7 +94,6 @@ def repeats_of(running: Rehearsal, havoc: Havoc) -> Repeats:
     return Repeats(
         witness=running.proxy.witness(),
         killed=dict(havoc.killed),
-        copied=frozenset(havoc.copied),
         posts=tuple(running.slack.taken),
         away=tuple(running.slack.away),
     )

@@ -83,17 +83,29 @@ SAFEGUARDS: Mapping[str, Change] = {
         '                    arguments["IfNoneMatch"] = "*"\n'
         "                self._client.put_object(**arguments)",
     ),
-    # PROCESSED is noted only when the bus took the entry.
+    # A unit is done only when the bus took its entries.
     "bus-answer": Change(
         "chalicelib/events/bus.py",
         "codes += [aws_code(error)] * len(some)",
         "codes += [None] * len(some)",
     ),
-    # What is PROCESSED is not told of again.
-    "processed-check": Change(
-        "chalicelib/events/worker.py",
-        "if not is_new and _is_processed(event, deps):",
-        "if False:",
+    # Of two units that have an event, only the one that the ledger took publishes it.
+    "ledger-decides": Change(
+        "chalicelib/events/process_unit.py",
+        "won = [one for one in lines if noted[one.event_id] is None]",
+        "won = list(lines)",
+    ),
+    # The other takes its document back.
+    "withdraw": Change(
+        "chalicelib/events/process_unit.py",
+        "    ends |= _withdraw(lost, deps)\n",
+        "",
+    ),
+    # What a dead run left is found, and finished.
+    "journal": Change(
+        "chalicelib/events/journal.py",
+        "return [_unit(from_item(item)) for item in self._table.get_many(keys)]",
+        "return []",
     ),
     # A queued alert is deleted only after Slack took it.
     "slack-answer": Change(

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from chalicelib.aws.dynamodb import from_item
+from chalicelib.events.keys import bronze_key
+from chalicelib.events.unit import unpack
 from tests.chaos.platform import Rehearsal
 
 _READERS = 8
@@ -29,6 +32,8 @@ class Holdings:
     """Entries that the bus passed on, by event id."""
     groups: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     """Alert groups by title."""
+    open_units: list[str] = field(default_factory=list)
+    """Units that nobody finished."""
     dead_letters: list[str] = field(default_factory=list)
     """Bodies of messages that lie in the dead-letter queues of events and alerts."""
 
@@ -47,11 +52,8 @@ class Holdings:
             if not key.endswith(".ndjson"):
                 yield key, None, content
                 continue
-            start = 0
-            for line in content.splitlines(keepends=True):
-                payload = line.removesuffix(b"\n")
-                yield key, f"bytes={start}-{start + len(payload) - 1}", payload
-                start += len(line)
+            for line, within in unpack(content):
+                yield (key, *_payload_in(line, within))
 
 
 def read(running: Rehearsal) -> Holdings:
@@ -59,13 +61,20 @@ def read(running: Rehearsal) -> Holdings:
     stage, held = running.stage, Holdings()
     for item in _scan(stage.dynamodb, stage.settings.events_table):
         if item["pk"].startswith("EVENT#"):
-            held.records[item["eventId"]] = item
+            named = (item["eventType"], item["receivedAt"], item["eventId"])
+            held.records[item["eventId"]] = {"s3Key": bronze_key(*named), **item}
+        elif item["pk"].startswith("UNIT#"):
+            held.open_units.append(item["pk"])
     for bucket, keep in (
         (stage.settings.bronze_bucket, held.bronze.__setitem__),
         (stage.settings.silver_bucket, _keeper(held.silver)),
     ):
         versions = _versions(stage.s3, bucket)
-        held.rewritten += [f"{bucket}/{key}" for key, times in versions.items() if times > 1]
+        held.rewritten += [
+            f"{bucket}/{key}"
+            for key, ids in versions.items()
+            if len(ids) > 1 and not _is_withdrawn(stage.s3, bucket, key, ids)
+        ]
         with ThreadPoolExecutor(_READERS) as pool:
             for key, content in pool.map(_getter(stage.s3, bucket), versions):
                 keep(key, content)
@@ -90,7 +99,7 @@ def _keeper(
 ) -> Callable[[str, bytes], None]:
     def keep(key: str, content: bytes) -> None:
         for line in content.split(b"\n") if key.endswith(".ndjson") else [content]:
-            if line:
+            if line.strip():
                 document = json.loads(line)
                 silver.setdefault(document["eventId"], []).append((key, document))
 
@@ -102,13 +111,33 @@ def _scan(dynamodb: Any, table: str) -> Iterable[dict[str, Any]]:
         yield from map(from_item, page["Items"])
 
 
-def _versions(s3: Any, bucket: str) -> Counter[str]:
-    """How often each object was written or deleted."""
-    versions: Counter[str] = Counter()
+def _versions(s3: Any, bucket: str) -> dict[str, list[str]]:
+    """The versions of each object, the newest first; a deletion is one."""
+    versions: dict[str, list[str]] = defaultdict(list)
     for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
         for kind in ("Versions", "DeleteMarkers"):
-            versions.update(entry["Key"] for entry in page.get(kind, []))
+            for entry in page.get(kind, []):
+                versions[entry["Key"]].append(entry["VersionId"])
     return versions
+
+
+def _is_withdrawn(s3: Any, bucket: str, key: str, ids: list[str]) -> bool:
+    """Whether each version lacks lines of the one before, and has nothing else."""
+    lines = [
+        set(unpack(s3.get_object(Bucket=bucket, Key=key, VersionId=id_)["Body"].read()))
+        for id_ in ids
+    ]
+    return "/silver/" in f"/{key}" and all(new <= old for new, old in pairwise(lines))
+
+
+def _payload_in(line: bytes, within: str) -> tuple[str, bytes]:
+    """(range, payload) of a line: the line itself, or what is in it beside the event's facts."""
+    facts = json.loads(line)
+    if "payloadSha256" not in facts:
+        return within, line
+    size = facts["payloadBytes"]
+    first = int(within.removeprefix("bytes=").split("-")[0]) + len(line) - 1 - size
+    return f"bytes={first}-{first + size - 1}", line[-1 - size : -1]
 
 
 def sha256(content: bytes) -> str:

@@ -1,30 +1,39 @@
 """What a rehearsal changes in the code is still there to be changed, and what it calls a repeat
 without cause is one."""
 
+import base64
 import json
 import random
 import shutil
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from chalicelib.events.message import Parcel, encode_message
 from tests.chaos.cargo import Parcel, Sender
 from tests.chaos.repeats import Repeats, unexplained
 from tests.chaos.safeguards import SAFEGUARDS, SHORTER, Change, alter, without
 from tests.chaos.witness import BUS, NOTES_OF_OWNERS, OWNERS, Witness, name_of
-from tests.support.factories import make_event
 
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _ID = "0190f2a5-7a41-7cc1-8f6e-000000000001"
 _PUT_EVENTS = "AWSEvents.PutEvents"
-_UPDATE = "DynamoDB_20120810.UpdateItem"
+_JOURNAL = "DynamoDB_20120810.PutItem"
+_CLOSE = "DynamoDB_20120810.DeleteItem"
 _DETAIL = '{"Entries": [{"Detail": "{\\"eventId\\": \\"' + _ID + '\\"}"}]}'
 
-
-_NOTE = f'{{"Key": {{"pk": {{"S": "EVENT#{_ID}"}}}}, ":status": {{"S": "PROCESSED"}}}}'
+_UNIT = "UNIT#0190f2a5-7a41-7cc1-8f6e-0000000000ff"
+_BEGUN = json.dumps(
+    {
+        "Item": {
+            "pk": {"S": _UNIT},
+            "events": {"B": base64.b64encode(uuid.UUID(_ID).bytes).decode()},
+        }
+    }
+)
+_NOTE = json.dumps({"Key": {"pk": {"S": _UNIT}}})
 
 
 def decision(**how: Any) -> Any:
@@ -86,8 +95,9 @@ def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
         (quiet, decision(latency_ms=200.0)),
         (refused, decision(error="throttled")),
     ):
+        witness.see(_JOURNAL, _BEGUN, None, 99.0)
         witness.see(_PUT_EVENTS, _DETAIL, first, 100.0)
-        witness.see(_UPDATE, _NOTE, None, 101.0)
+        witness.see(_CLOSE, _NOTE, None, 101.0)
         witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     # Then
@@ -97,24 +107,25 @@ def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "at", "body", "is_explained"),
+    ("how", "at", "operation", "is_explained"),
     [
-        ({}, 101.0, "PROCESSED", False),
+        ({}, 101.0, _CLOSE, False),
         # The worker died before it, or had no time left.
-        ({}, 131.0, "PROCESSED", True),
-        ({}, 101.0, "ENQUEUED", True),
+        ({}, 131.0, _CLOSE, True),
+        ({}, 101.0, "DynamoDB_20120810.UpdateItem", True),
         # It was refused, or its answer lost.
-        ({"reset": True}, 101.0, "PROCESSED", True),
-        ({"error": "throttled"}, 101.0, "PROCESSED", True),
-        ({"latency_ms": 2600.0}, 101.0, "PROCESSED", True),
+        ({"reset": True}, 101.0, _CLOSE, True),
+        ({"error": "throttled"}, 101.0, _CLOSE, True),
+        ({"latency_ms": 2600.0}, 101.0, _CLOSE, True),
     ],
 )
 def test_a_repeat_is_explained_where_the_first_was_not_noted(
-    how: dict[str, Any], at: float, body: str, is_explained: bool
+    how: dict[str, Any], at: float, operation: str, is_explained: bool
 ) -> None:
     witness = Witness()
+    witness.see(_JOURNAL, _BEGUN, None, 99.0)
     witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
-    witness.see(_UPDATE, _NOTE.replace("PROCESSED", body), decision(**how), at)
+    witness.see(operation, _NOTE, decision(**how), at)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == (0 if is_explained else 1)
@@ -122,44 +133,12 @@ def test_a_repeat_is_explained_where_the_first_was_not_noted(
 
 def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() -> None:
     witness = Witness()
+    witness.see(_JOURNAL, _BEGUN, None, 99.0)
     witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
-    witness.see(_UPDATE, _NOTE, None, 101.0, done=False)
+    witness.see(_CLOSE, _NOTE, None, 101.0, done=False)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == 0
-
-
-def test_a_second_worker_explains_a_repeat_only_at_the_same_time() -> None:
-    at_once, later = Witness(), Witness()
-    for witness, second in ((at_once, 103.0), (later, 125.0)):
-        witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
-        witness.see(_UPDATE, _NOTE, None, 101.0)
-        witness.see(_PUT_EVENTS, _DETAIL, None, second)
-
-    copied = frozenset({_ID})
-    assert Repeats(at_once, copied=copied).of_event(_ID, 2) == 0
-    assert Repeats(later, copied=copied).of_event(_ID, 2) == 1
-    assert Repeats(at_once).of_event(_ID, 2) == 1
-    for witness in (at_once, later):
-        witness.sent.update([_ID, _ID])
-    assert Repeats(at_once).of_event(_ID, 2) == 0
-    assert Repeats(later).of_event(_ID, 2) == 1
-
-
-def test_a_witness_counts_the_messages_of_an_event() -> None:
-    # Given
-    witness, event = Witness(), make_event()
-    body = encode_message(Parcel(event, b'{"eventType":"demo"}'), "r")
-    one = json.dumps({"QueueUrl": "http://q", "MessageBody": body})
-    two = json.dumps({"Entries": [{"Id": "0", "MessageBody": body}, {"MessageBody": "an alert"}]})
-
-    # When
-    witness.see("AmazonSQS.SendMessage", one, decision(response_fault="abort"), 100.0)
-    witness.see("AmazonSQS.SendMessage", one, decision(error="throttled"), 100.0)
-    witness.see("AmazonSQS.SendMessageBatch", two, None, 101.0)
-
-    # Then: what was refused is not among them
-    assert witness.sent == {event.event_id: 2}
 
 
 def test_a_witness_reads_what_sns_is_sent() -> None:

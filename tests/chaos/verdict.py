@@ -141,6 +141,7 @@ def _judge_processed(
 def _judge_leftovers(things: dict[str, Thing], held: Holdings, verdict: Verdict) -> None:
     """Nothing lies in a store that no record stands for."""
     verdict.doubled += [f"{key}: written more than once" for key in held.rewritten]
+    verdict.wrong += [f"{unit}: still open" for unit in held.open_units]
     for event_id in held.silver.keys() - held.records.keys():
         verdict.lost.append(f"{event_id}: in silver, and not in the ledger")
     for event_id in held.told.keys() - held.records.keys():
@@ -153,8 +154,9 @@ def _judge_leftovers(things: dict[str, Thing], held: Holdings, verdict: Verdict)
         thing = things.get(sha256(payload))
         if thing is not None and thing.wish is Wish.CONFLICT:
             verdict.counts["payloads of refused conflicts in bronze"] += 1
-        elif thing is not None and _is_one(thing) and thing.sha256 in kept:
-            # A repeat after the first request had died at it: the ledger has one of the two.
+        elif thing is not None and thing.sha256 in kept and (within or _is_one(thing)):
+            # A repeat after the first request, or run of the worker, had died at it: the ledger
+            # has one of the two.
             verdict.counts["payloads in bronze twice"] += 1
         else:
             verdict.lost.append(f"{key} {within or ''}: in bronze, and not in the ledger")

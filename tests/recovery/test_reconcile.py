@@ -2,8 +2,8 @@
 
 import pytest
 
-from chalicelib.events.model import Dispatch, Failure, Status
-from tests.support.factories import decode_event
+from chalicelib.events.model import Dispatch, Failure, Status, Step
+from tests.support.factories import decode_event, make_body, make_event
 from tests.support.reconcile_on_fakes import MAX_REQUEUES, STUCK_AFTER, Platform
 
 
@@ -21,13 +21,12 @@ def test_a_stuck_event_is_sent_again(platform: Platform, status: Status) -> None
     report = platform.run()
     # Then it is on the queue, and the ledger says so
     assert platform.sent() == [event.event_id]
-    is_noted = decode_event(platform.queue.sent[0]).recorded
-    assert is_noted is (status is Status.ENQUEUED)
+    assert decode_event(platform.queue.sent[0]).event == event
     record = platform.aws.records[event.event_id]
     assert (record.status, record.requeues) == (Status.ENQUEUED, 1)
     assert record.timeline[-1]["detail"] == "sent again by reconcile"
     assert report.to_dict() == {
-        "stuck": 1, "waiting": 0, "requeued": 1, "failed": 0,
+        "stuck": 1, "waiting": 0, "requeued": 1, "failed": 0, "unitsFinished": 0,
         "orphans": 0, "recovered": 0, "foreign": 0, "complete": True,
     }  # fmt: skip
 
@@ -76,9 +75,10 @@ def test_waits_double_and_then_it_is_given_up_visibly(platform: Platform) -> Non
     assert record.timeline[-1]["detail"] == "gave up: requeue-limit"
 
 
-def test_with_a_backlog_enqueued_events_just_wait(platform: Platform) -> None:
-    # Given more messages than the limit, and an event of each kind
-    enqueued, received = platform.stuck(Status.ENQUEUED), platform.stuck(Status.RECEIVED)
+@pytest.mark.parametrize("status", [Status.RECEIVED, Status.ENQUEUED])
+def test_with_a_backlog_events_just_wait(platform: Platform, status: Status) -> None:
+    # Given more messages than the limit, and an event whose message is among them
+    event = platform.stuck(status)
     platform.clock.advance(STUCK_AFTER + 1)
     platform.backlog_limit = 1
     for _ in range(2):
@@ -86,10 +86,37 @@ def test_with_a_backlog_enqueued_events_just_wait(platform: Platform) -> None:
     platform.queue.sent.clear()
     # When reconcile runs
     report = platform.run()
-    # Then only the one that was never sent is sent
-    assert platform.sent() == [received.event_id]
-    assert (report.counts["waiting"], report.counts["requeued"]) == (1, 1)
-    assert platform.aws.records[enqueued.event_id].requeues == 0
+    # Then it is not sent again
+    assert platform.queue.sent == []
+    assert (report.counts["waiting"], report.counts["requeued"]) == (1, 0)
+    assert platform.aws.records[event.event_id].requeues == 0
+    # Until the backlog is gone
+    platform.queue.messages.clear()
+    platform.run()
+    assert platform.sent() == [event.event_id]
+
+
+def test_a_stuck_event_is_sent_and_given_up_with_its_payload(platform: Platform) -> None:
+    # Given an event whose payload is in the ledger alone
+    payload = make_body()
+    event = make_event(payload=payload, at=platform.clock())
+    platform.ledger.add(event, [Step(Status.RECEIVED, event.received_at)], payload)
+    # When it is sent again and again
+    for _ in range(100):
+        platform.clock.advance(300)
+        platform.run()
+    # Then each message brings the payload
+    parcels = [decode_event(body) for body in platform.queue.sent]
+    assert [(one.payload, one.in_bronze) for one in parcels] == [(payload, False)] * MAX_REQUEUES
+    # And what is given up is in bronze
+    record = platform.aws.records[event.event_id]
+    assert (record.status, record.payload) == (Status.FAILED, None)
+    assert platform.lake.get_bronze(record.event.s3_key) == payload
+
+
+def test_units_of_dead_runs_are_finished(platform: Platform) -> None:
+    platform.units_finished = 2
+    assert platform.run().to_dict()["unitsFinished"] == 2
 
 
 def test_an_outage_stops_the_run_loudly(platform: Platform) -> None:

@@ -1,15 +1,14 @@
-"""Reconcile's part for units: what came in a batch goes on with its unit."""
+"""Reconcile's part for files of many events, and what it sends in one message."""
 
 import pytest
 from msgspec.structs import replace
 
 from chalicelib.events.batch import Form, read_item
 from chalicelib.events.keys import rejected_unit_key
-from chalicelib.events.message import EventMessage, UnitMessage, decode_message
 from chalicelib.events.model import Dispatch, Event, Failure, Status, Step
 from chalicelib.events.unit import Checked, Unit, make_events, pack, to_metadata
 from chalicelib.recovery.reconcile import UNIT_SETTLED
-from tests.support.factories import NOON, make_id
+from tests.support.factories import NOON, decode_events, make_body, make_done, make_event, make_id
 from tests.support.fake_stores import StoredObject
 from tests.support.reconcile_on_fakes import MAX_REQUEUES, STUCK_AFTER, Platform
 
@@ -39,14 +38,9 @@ def stuck(platform: Platform, *bodies: bytes) -> list[Event]:
 
 
 def sent(platform: Platform) -> list[list[str]]:
-    """The ids in each message; AssertionError when one is not of a unit."""
-    messages = [decode_message(body) for body in platform.queue.sent]
-    assert all(isinstance(message, UnitMessage) for message in messages)
-    return [
-        [event.event_id for event in message.events]
-        for message in messages
-        if isinstance(message, UnitMessage)
-    ]
+    """The ids in each message."""
+    messages = [decode_events(body) for body in platform.queue.sent]
+    return [[parcel.event.event_id for parcel in message.parcels] for message in messages]
 
 
 def ids(events: list[Event]) -> list[str]:
@@ -75,7 +69,7 @@ def test_of_a_unit_that_is_known_in_part_the_rest_is_recovered(platform: Platfor
     events = orphan(platform)
     platform.ledger.add_new(events[:1])
     event, dispatch = events[0], Dispatch("2026-03-14T12:00:00.000Z", noted=False)
-    platform.ledger.mark_processed(event, platform.clock.text, "silver", "k", dispatch)
+    platform.ledger.mark_processed(make_done(event), dispatch, event)
     platform.clock.advance(STUCK_AFTER)
     report = platform.run()
     assert report.counts["recovered"] == 2
@@ -84,9 +78,8 @@ def test_of_a_unit_that_is_known_in_part_the_rest_is_recovered(platform: Platfor
 
 def test_a_key_that_another_event_took_is_no_orphan(platform: Platform) -> None:
     first = stuck(platform, BODIES[2])
-    platform.ledger.mark_processed(
-        first[0], platform.clock.text, "s", "k", Dispatch(first[0].received_at, noted=False)
-    )
+    dispatch = Dispatch(first[0].received_at, noted=False)
+    platform.ledger.mark_processed(make_done(first[0]), dispatch, first[0])
     second = orphan(platform, BODIES[2], BODIES[0])
     assert second[0].event_id == first[0].event_id
     platform.clock.advance(STUCK_AFTER)
@@ -146,48 +139,39 @@ def test_a_stuck_unit_whose_file_is_gone_is_sent_all_the_same(platform: Platform
     platform.aws.objects.clear()
     platform.clock.advance(STUCK_AFTER + 1)
     platform.run()
-    assert sorted(some[0] for some in sent(platform)) == sorted(ids(events))
+    assert [sorted(some) for some in sent(platform)] == [sorted(ids(events))]
 
 
 def test_only_what_is_stuck_of_a_unit_is_sent(platform: Platform) -> None:
     events = stuck(platform)
     dispatch = Dispatch(events[0].received_at, noted=False)
-    platform.ledger.mark_processed(events[0], platform.clock.text, "silver", "k", dispatch)
+    platform.ledger.mark_processed(make_done(events[0]), dispatch, events[0])
     platform.clock.advance(STUCK_AFTER + 1)
     platform.run()
     assert [sorted(some) for some in sent(platform)] == [sorted(ids(events[1:]))]
 
 
-def test_an_event_that_left_its_unit_is_sent_alone(platform: Platform) -> None:
-    # Given an event that has left, whose own message was lost
+def test_all_that_is_stuck_is_sent_together(platform: Platform) -> None:
+    # Given events of a batch, one of them with a failed attempt, a replay of one, and a single one
     events = stuck(platform)
     dispatch = Dispatch(events[0].received_at, noted=False)
     platform.ledger.mark_attempt_failed(
         events[0], platform.clock.text, BUSY, final=False, dispatch=dispatch
     )
+    replay = replace(events[1], event_id=make_id())
+    received = [Step(Status.RECEIVED, replay.received_at)]
+    platform.ledger.add(replay, received, replayOf=events[1].event_id)
+    payload = make_body()
+    single = make_event(payload=payload, at=platform.clock())
+    platform.ledger.add(single, received, payload)
     platform.clock.advance(STUCK_AFTER + 1)
     # When reconcile runs
     platform.run()
-    # Then it goes alone, and the others together
-    messages = [decode_message(body) for body in platform.queue.sent]
-    alone = [message for message in messages if isinstance(message, EventMessage)]
-    together = [message for message in messages if isinstance(message, UnitMessage)]
-    assert [message.event for message in alone] == [events[0]]
-    assert [len(message.events) for message in together] == [2]
-
-
-def test_a_replay_of_an_event_of_a_unit_is_sent_alone(platform: Platform) -> None:
-    (event,) = stuck(platform, BODIES[0])
-    platform.ledger.mark_processed(
-        event, platform.clock.text, "s", "k", Dispatch(event.received_at, noted=False)
+    # Then they share messages, a page of a status each
+    assert sorted(id_ for some in sent(platform) for id_ in some) == sorted(
+        ids([*events, replay, single])
     )
-    replay = replace(event, event_id=make_id())
-    platform.ledger.add(replay, [Step(Status.RECEIVED, event.received_at)], replayOf=event.event_id)
-    platform.clock.advance(STUCK_AFTER + 1)
-    platform.run()
-    (message,) = [decode_message(body) for body in platform.queue.sent]
-    assert isinstance(message, EventMessage)
-    assert message.event == replay
+    assert len(platform.queue.sent) <= 5
 
 
 def test_a_unit_is_given_up_visibly(platform: Platform) -> None:
@@ -204,24 +188,12 @@ def test_a_unit_is_given_up_visibly(platform: Platform) -> None:
     assert len(platform.alerts.sent) == len(events)
 
 
-def test_with_a_backlog_units_that_were_sent_wait(platform: Platform) -> None:
-    first, second = stuck(platform), stuck(platform, b'{"eventType":"a","n":2}')
-    for id_ in ids(first):
-        platform.ledger.mark_requeued(platform.aws.records[id_], platform.clock.text, "x")
-    platform.clock.advance(2 * STUCK_AFTER + 1)
-    platform.backlog_limit = 0
-    platform.queue.send("waiting")
-    platform.queue.sent.clear()
-    report = platform.run()
-    assert sent(platform) == [ids(second)]
-    assert report.counts["waiting"] == 3
-
-
 def test_a_unit_that_a_request_may_be_at_work_on_is_left_alone(platform: Platform) -> None:
     # Given an operator who takes everything for stuck
     orphan(platform)
     stuck(platform, b'{"eventType":"a","n":2}')
     platform.stuck_after = 1
+    platform.full_scan_every = None
     platform.clock.advance(UNIT_SETTLED.total_seconds() - 1)
     # When reconcile runs while ingest may still write to the ledger without looking
     report = platform.run()

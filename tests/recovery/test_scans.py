@@ -8,7 +8,7 @@ from msgspec.structs import asdict, replace
 
 from chalicelib.events.model import Dispatch, Status
 from chalicelib.recovery.model import Scan
-from tests.support.factories import NOON, decode_event, make_event
+from tests.support.factories import NOON, decode_event, make_done, make_event
 from tests.support.fake_stores import StoredObject
 from tests.support.faults import Fault, ProcessKilledError
 from tests.support.reconcile_on_fakes import STUCK_AFTER, Platform
@@ -31,7 +31,7 @@ def test_a_payload_without_an_entry_is_recovered(platform: Platform) -> None:
     assert record.event == orphan
     assert record.status is Status.RECEIVED
     assert platform.sent() == [orphan.event_id]
-    assert decode_event(platform.queue.sent[0]).recorded is False
+    assert decode_event(platform.queue.sent[0]).in_bronze
 
 
 def test_a_recovered_event_gets_its_time_before_it_counts_as_stuck(platform: Platform) -> None:
@@ -91,27 +91,58 @@ def test_a_scan_that_runs_out_of_time_goes_on_where_it_stopped(platform: Platfor
     assert sorted(set(platform.sent())) == sorted(orphan.event_id for orphan in orphans)
 
 
-def test_between_full_scans_only_new_payloads_are_looked_up(platform: Platform) -> None:
-    # Given a scan that has seen an event's payload
-    first = platform.stuck()
-    dispatch = Dispatch(first.received_at, noted=True)
-    platform.ledger.mark_processed(first, platform.clock.text, "silver", "k", dispatch)
+def test_between_scans_a_run_costs_the_same_whatever_is_there(platform: Platform) -> None:
+    # Given events that are done, and a scan that has seen them
+    for _ in range(250):
+        event = platform.stuck()
+        platform.ledger.mark_processed(
+            make_done(event), Dispatch(event.received_at, noted=True), event
+        )
     platform.clock.advance(STUCK_AFTER + 61)
     platform.run()
-    # When the next one comes after another payload
+    # When the next run comes before a scan is due
     platform.clock.advance(300)
+    platform.aws.calls.clear()
+    platform.run()
+    # Then it asks for what is open, and no more than with an empty ledger
+    empty = Platform()
+    empty.run()
+    empty.clock.advance(300)
+    empty.aws.calls.clear()
+    empty.run()
+    assert platform.aws.calls == empty.aws.calls
+    assert len(platform.aws.calls) < 15
+
+
+def test_a_scan_takes_a_small_step_a_run_unless_an_operator_asks(platform: Platform) -> None:
+    # Given payloads without entries, and a clock on which each look takes half a second
+    orphans = [platform.orphan(event_type) for event_type in ("a", "b", "c", "d", "e", "f")]
+    platform.clock.advance(STUCK_AFTER)
+    platform.seconds = [60 - n / 2 for n in range(200)]
+    # When a run begins a scan, it ends its step with most of its time left
+    first = platform.run()
+    assert 0 < first.counts["recovered"] < len(orphans)
+    assert not first.complete
+    assert platform.seconds[0] > 45
+    # And an operator's run takes all the time that it has
+    platform.full_scan_every = None
+    platform.seconds = [60 - n / 2 for n in range(90)]
+    platform.run()
+    assert sorted(set(platform.sent())) == sorted(orphan.event_id for orphan in orphans)
+
+
+def test_a_scan_gives_way_to_traffic(platform: Platform) -> None:
+    # Given an orphan, and more messages than the limit
     orphan = platform.orphan()
     platform.clock.advance(STUCK_AFTER)
-    asked = platform.watch_lookups()
-    report = platform.run()
-    # Then it looks up the new one
-    assert report.counts["recovered"] == 1
-    assert asked == [[orphan.event_id]]
-    # And when a full scan is due, both
-    asked.clear()
-    platform.clock.advance(timedelta(hours=1).total_seconds())
-    platform.run()
-    assert sorted(asked[-1]) == sorted([first.event_id, orphan.event_id])
+    platform.backlog_limit = 0
+    platform.queue.send("waiting")
+    # Then the scan waits until they are gone
+    assert platform.run().counts["recovered"] == 0
+    platform.queue.messages.clear()
+    platform.queue.sent.clear()
+    assert platform.run().counts["recovered"] == 1
+    assert platform.sent() == [orphan.event_id]
 
 
 def test_a_full_scan_finds_what_an_earlier_one_did_not_see(platform: Platform) -> None:
@@ -165,32 +196,22 @@ def test_a_scan_that_stopped_goes_on_unchanged() -> None:
     assert stopped.started(NOON + 5 * hour, settled, hour) == stopped
 
 
-def test_consecutive_scans_leave_no_gap() -> None:
-    # Given scans every five minutes
-    hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
-    scans = [Scan().started(NOON, settled, hour)]
-    for number in range(1, 40):
-        now = NOON + number * timedelta(minutes=5)
-        scans.append(scans[-1].started(now, settled, hour))
-    # Then each second of the day that has settled is looked at, and none before it has
-    for second in range(39 * 300):
-        modified = NOON - settled + timedelta(seconds=second)
-        assert any(scan.covers(modified) for scan in scans)
-    assert not scans[-1].covers(NOON + 39 * timedelta(minutes=5) - settled + timedelta(seconds=1))
-
-
-def test_a_full_scan_looks_at_everything_that_has_settled() -> None:
+def test_a_scan_looks_at_everything_that_has_settled_once_a_period() -> None:
     hour, settled = timedelta(hours=1), timedelta(seconds=STUCK_AFTER)
     first = Scan().started(NOON, settled, hour)
     assert first.covers(NOON - timedelta(days=9))
-    second = first.started(NOON + timedelta(minutes=59), settled, hour)
-    assert not second.covers(NOON - timedelta(days=9))
-    assert second.started(NOON + hour, settled, hour).covers(NOON - timedelta(days=9))
+    assert first.covers(NOON - settled)
+    assert not first.covers(NOON - settled + timedelta(seconds=1))
+    assert first.started(NOON + timedelta(minutes=59), settled, hour) == first
+    second = first.started(NOON + hour, settled, hour)
+    assert second != first
+    assert second.covers(NOON - timedelta(days=9))
+    assert second.covers(NOON + hour - settled)
 
 
 def test_an_operator_gets_a_full_scan_whatever_is_on_its_way() -> None:
     settled = timedelta(seconds=STUCK_AFTER)
     stopped = replace(Scan().started(NOON, settled, timedelta(hours=1)), position="bronze/x")
     asked = stopped.started(NOON + timedelta(hours=1), timedelta(0), None)
-    assert (asked.position, asked.since) == ("", "")
+    assert asked.position == ""
     assert asked.covers(NOON + timedelta(hours=1))

@@ -51,7 +51,7 @@ class Platform:
             return next(numbers).to_bytes(count, "big")
 
         self.ingesting = IngestDeps(
-            self.ledger, lake, self.queue, no_schema, 1000, now=self.clock, random=random
+            self.ledger, lake, self.queue, no_schema, 1000, 0, now=self.clock, random=random
         )
         reading = ReadDeps(self.ledger, FakeEventIndex(self.aws), lake)
         self.deps = ReplayDeps(reading, self.queue, no_schema, now=self.clock, random=random)
@@ -95,7 +95,7 @@ def test_a_replay_is_a_new_event_from_the_same_bronze(platform: Platform, status
     assert platform.aws.records[before.event.event_id] == before
     (body,) = platform.queue.sent
     message = decode_event(body)
-    assert (message.event, message.payload, message.recorded) == (record.event, BODY, False)
+    assert (message.event, message.payload, message.in_bronze) == (record.event, BODY, True)
     assert platform.aws.calls == ["GetItem", "GetObject", "PutItem", "SendMessage"]
 
 

@@ -151,7 +151,7 @@ def test_only_a_redrive_takes_up_again_what_failed(aws_backends: Backend) -> Non
     ledger.mark_requeued(record, clock_text(), "sent again")
     record = ledger.get(event.event_id)
     assert record is not None
-    ledger.mark_given_up(record, clock_text(), Failure("stuck", "requeue-limit", "x"))
+    ledger.mark_given_up(record, record.event, clock_text(), Failure("stuck", "requeue-limit", "x"))
     # When a late attempt at it fails
     late = Failure("transient", "busy", "later")
     dispatch = Dispatch(clock_text(), noted=True)

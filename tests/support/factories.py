@@ -10,6 +10,7 @@ from chalicelib.core import clock
 from chalicelib.core.ids import new_event_id, sha256
 from chalicelib.events.ingest import Submission
 from chalicelib.events.keys import bronze_key
+from chalicelib.events.ledger import Done
 from chalicelib.events.message import EventsMessage, Parcel, decode_message, encode_message
 from chalicelib.events.model import Event, Identity, Record, Status, Step, read_plain
 from chalicelib.tokens.model import Token, hash_secret
@@ -144,6 +145,11 @@ def make_delivery(body: str, attempt: int = 1, sent_at: datetime = NOON) -> Deli
         attempt=attempt,
         sent_at=clock.to_text(sent_at),
     )
+
+
+def make_done(event: Event, at: str | None = None, **places: str) -> Done:
+    """An event that was processed."""
+    return Done(event.event_id, at or event.received_at, **{"silver_key": "k", **places})
 
 
 def make_token(

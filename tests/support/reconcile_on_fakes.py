@@ -5,7 +5,7 @@ from datetime import timedelta
 from chalicelib.aws.threads import in_turn
 from chalicelib.events.model import Event, Record, Status, Step
 from chalicelib.recovery.reconcile import ReconcileDeps, Report, reconcile
-from tests.support.factories import Clock, decode_event, make_body, make_event
+from tests.support.factories import Clock, decode_events, make_body, make_event
 from tests.support.fake_lake import FakeLake
 from tests.support.fake_queue import FakeQueue
 from tests.support.fake_stores import FakeAws, FakeCheckpointStore, FakeEventIndex, FakeEventStore
@@ -26,8 +26,10 @@ class Platform:
         self.lake = FakeLake(self.aws)
         self.checkpoints = FakeCheckpointStore(self.aws)
         self.backlog_limit = 1000
+        self.units_finished = 0
         self.stuck_after = STUCK_AFTER
         self.seconds = [60.0]
+        self.full_scan_every: timedelta | None = timedelta(hours=1)
 
     def run(self) -> Report:
         """Run once; `seconds` holds what is left at each look at the clock."""
@@ -41,8 +43,9 @@ class Platform:
             stuck_after=self.stuck_after,
             max_requeues=MAX_REQUEUES,
             backlog_limit=self.backlog_limit,
-            full_scan_every=timedelta(hours=1),
+            full_scan_every=self.full_scan_every,
             run_id="run",
+            finish_units=lambda: self.units_finished,
             remaining=lambda: self.seconds.pop(0) if len(self.seconds) > 1 else self.seconds[0],
             now=self.clock,
             each=in_turn,
@@ -80,4 +83,5 @@ class Platform:
 
     def sent(self) -> list[str]:
         """The ids of the events that were sent."""
-        return [decode_event(body).event.event_id for body in self.queue.sent]
+        messages = [decode_events(body) for body in self.queue.sent]
+        return [parcel.event.event_id for message in messages for parcel in message.parcels]

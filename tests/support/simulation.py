@@ -23,8 +23,8 @@ from chalicelib.events.ingest_batch import Batch, Outcome, ingest_batch
 from chalicelib.events.keys import parse_bronze_key
 from chalicelib.events.message import ReplayMessage, decode_message
 from chalicelib.events.model import OPEN, Record, Status
-from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.process_unit import finish_open_units
+from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.unit import read_unit, unpack
 from chalicelib.events.worker import process_batch
 from chalicelib.recovery.reconcile import ReconcileDeps, reconcile
