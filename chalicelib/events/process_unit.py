@@ -142,9 +142,11 @@ def finish_unit(unit: OpenUnit, deps: WorkerDeps) -> bool:
     for key in unit.silver_keys:
         try:
             documents = read_documents(deps.lake.get_silver(key))
+            lines += [_found(document, key, place, deps) for document, place in documents]
         except NotFoundError:
             continue
-        lines += [_found(document, key, place, deps) for document, place in documents]
+        except (ValueError, KeyError, TypeError):
+            log.error("silver file not readable", extra={"unit": unit.unit_id})
     ends = _settle(lines, deps)
     log.warning("unit finished", extra={"unit": unit.unit_id, "number": len(lines)})
     return _end(unit, list(ends.values()), deps)

@@ -351,7 +351,7 @@ class _Run(Struct):
         if key not in self._members:
             try:
                 documents = read_documents(self.deps.lake.get_silver(key))
-                members = {document["eventId"]: place for document, place in documents}
+                members = {one["eventId"]: place for one, place in documents if one["processedAt"]}
             except (NotFoundError, ValueError, KeyError, TypeError):
                 members = {}
             while len(self._members) >= _MAX_FILES:
