@@ -327,19 +327,22 @@ class _Run(Struct):
             if record.updated_at <= state.until:
                 difference = Difference.SILVER_NOT_PROCESSED
         elif record.silver_key != key:
+            body = self.deps.lake.get_silver(key)
+            if not body.strip():
+                # It was withdrawn before.
+                return
             difference = Difference.SILVER_ELSEWHERE
-            self._withdraw(event_id, record, key)
+            self._withdraw(event_id, record, key, body)
         state.counts["silver.documents"] += 1
         if difference is not None:
             self._differ(difference, event_id)
 
-    def _withdraw(self, event_id: str, record: Record, key: str) -> None:
+    def _withdraw(self, event_id: str, record: Record, key: str, body: bytes) -> None:
         """Take a second document out of the silver object `key`, if the one that the ledger points
-        to is there; three calls."""
+        to is there; two calls."""
         lake = self.deps.lake
         if not lake.has_silver(record.silver_key or ""):
             return
-        body = lake.get_silver(key)
         place = self._members_of(key).get(event_id, f"bytes=0-{len(body)}")
         lake.withdraw(key, blank(body, [place]))
         self.state.counts[WITHDRAWN] += 1
