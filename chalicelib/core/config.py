@@ -217,7 +217,7 @@ class Settings(Struct, frozen=True):
         1440,
         0,
         1440,
-        "How often it looks up every recent payload, not only new.",
+        "How often it begins to go through all recent payloads.",
     )
     stuck_after: int = number(
         "STUCK_AFTER_SECONDS",

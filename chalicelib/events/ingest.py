@@ -1,6 +1,6 @@
 """Ingest of one event: from a request's body to an event that is stored.
 
-Two AWS calls, and 202 only when both have said yes (ADR 0019):
+Two AWS calls, and 202 only when both have said yes (ADR 0024):
 
     no key          ledger (RECEIVED, with the payload) and queue at the same time
     idempotency key ledger (also the check for a duplicate) -> queue

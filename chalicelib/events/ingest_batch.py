@@ -1,7 +1,7 @@
 """Ingest of many events in one request: each item gets a verdict, in order.
 
 One bad item never refuses the others, and a batch can be sent again whole. What is accepted travels
-on together (ADR 0019):
+on together (ADR 0024):
 
     look up known identities -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
 

@@ -1,4 +1,4 @@
-"""The journal: the units that the worker is at work on (ADR 0019).
+"""The journal: the units that the worker is at work on (ADR 0024).
 
 A run writes its unit's entry before the unit's silver files, and deletes it when everything is
 done. An entry whose run is over is of a run that died, and somebody else finishes its unit. An

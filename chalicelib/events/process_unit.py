@@ -1,4 +1,4 @@
-"""Process a unit: the events that one run of the worker takes together (ADR 0019).
+"""Process a unit: the events that one run of the worker takes together (ADR 0024).
 
     run the processors -> bronze -> journal -> silver -> ledger -> bus -> close the journal
 

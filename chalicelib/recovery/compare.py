@@ -121,7 +121,7 @@ def remake(record: Record, deps: CompareDeps) -> bool:
     The event is not published again, and no attempt is counted. The document says when it was
     processed the first time, so it equals the lost one byte for byte if its processor still makes
     the same of the same payload. One that was a line in the file of its unit becomes an object of
-    its own: the file decides which events are in it, and is never written again (ADR 0013).
+    its own: nothing is added to a file that is there.
 
     False, with a reason in the log, when the payload is gone or changed, or the processor fails. An
     AWS error passes through.
