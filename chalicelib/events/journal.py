@@ -1,14 +1,15 @@
 """The journal: the units that the worker is at work on (ADR 0024).
 
-A run writes its unit's entry before the unit's silver files, and deletes it when everything is
-done. An entry whose run is over is of a run that died, and somebody else finishes its unit. An
-entry is a small item of the ledger's table, `pk` = `UNIT#<unitId>`; its `statusShard` puts it into
-the index of statuses, where open units are found.
+A run writes its unit's entry before the unit's silver files, and closes it when everything is done.
+An open entry whose run is over is of a run that died, and somebody else finishes its unit. An entry
+is a small item of the ledger's table, `pk` = `UNIT#<unitId>`; its `statusShard` puts it into the
+index of statuses, where open units are found. A closed one has none, and is gone by TTL: no function
+may delete items of the ledger.
 """
 
 import uuid
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from msgspec import Struct
@@ -21,6 +22,7 @@ from chalicelib.core.paging import shard_of
 SHARDS = 8
 """Partitions of the index: room for some 4,000 units a second."""
 _INDEX, _PAGE = "by-status", 100
+_KEPT = timedelta(hours=1)
 
 
 class OpenUnit(Struct, frozen=True):
@@ -65,14 +67,20 @@ class Journal:
             "update_item",
             Key=_key(unit.unit_id),
             UpdateExpression="SET #until = :until",
-            ConditionExpression="#until = :seen",
+            ConditionExpression="#until = :seen AND attribute_exists(statusShard)",
             ExpressionAttributeNames={"#until": "until"},
             ExpressionAttributeValues=to_item({":until": until, ":seen": unit.until}),
         ).made
 
-    def close(self, unit_id: str) -> None:
-        """Delete an entry; one call."""
-        self._client.delete_item(TableName=self._table.name, Key=_key(unit_id))
+    def close(self, unit_id: str, now: datetime) -> None:
+        """Close an entry; one call."""
+        self._client.update_item(
+            TableName=self._table.name,
+            Key=_key(unit_id),
+            UpdateExpression="SET #ttl = :ttl REMOVE statusShard",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues=to_item({":ttl": int((now + _KEPT).timestamp())}),
+        )
 
     def open_units(self) -> list[OpenUnit]:
         """The units that are open, a hundred of each partition at most; a call for each partition,
@@ -89,7 +97,8 @@ class Journal:
 
         found = [item for items in self._each(query, range(SHARDS)) for item in items]
         keys = [{"pk": item["pk"]} for item in found]
-        return [_unit(from_item(item)) for item in self._table.get_many(keys)]
+        items = [item for item in self._table.get_many(keys) if "statusShard" in item]
+        return [_unit(from_item(item)) for item in items]
 
 
 def _key(unit_id: str) -> dict[str, Any]:

@@ -393,7 +393,7 @@ def _end(unit: OpenUnit, ends: Sequence[End], deps: WorkerDeps) -> bool:
     is_done = all(end is None for end in ends)
     try:
         if is_done:
-            deps.journal.close(unit.unit_id)
+            deps.journal.close(unit.unit_id, deps.now())
         else:
             deps.journal.put(replace(unit, until=unit.begun))
     except Exception as error:

@@ -104,7 +104,7 @@ SAFEGUARDS: Mapping[str, Change] = {
     # What a dead run left is found, and finished.
     "journal": Change(
         "chalicelib/events/journal.py",
-        "return [_unit(from_item(item)) for item in self._table.get_many(keys)]",
+        "return [_unit(from_item(item)) for item in items]",
         "return []",
     ),
     # A queued alert is deleted only after Slack took it.

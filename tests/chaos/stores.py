@@ -63,7 +63,7 @@ def read(running: Rehearsal) -> Holdings:
         if item["pk"].startswith("EVENT#"):
             named = (item["eventType"], item["receivedAt"], item["eventId"])
             held.records[item["eventId"]] = {"s3Key": bronze_key(*named), **item}
-        elif item["pk"].startswith("UNIT#"):
+        elif item["pk"].startswith("UNIT#") and "statusShard" in item:
             held.open_units.append(item["pk"])
     for bucket, keep in (
         (stage.settings.bronze_bucket, held.bronze.__setitem__),

@@ -21,7 +21,7 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _ID = "0190f2a5-7a41-7cc1-8f6e-000000000001"
 _PUT_EVENTS = "AWSEvents.PutEvents"
 _JOURNAL = "DynamoDB_20120810.PutItem"
-_CLOSE = "DynamoDB_20120810.DeleteItem"
+_UPDATE = "DynamoDB_20120810.UpdateItem"
 _DETAIL = '{"Entries": [{"Detail": "{\\"eventId\\": \\"' + _ID + '\\"}"}]}'
 
 _UNIT = "UNIT#0190f2a5-7a41-7cc1-8f6e-0000000000ff"
@@ -33,7 +33,9 @@ _BEGUN = json.dumps(
         }
     }
 )
-_NOTE = json.dumps({"Key": {"pk": {"S": _UNIT}}})
+_NOTE = json.dumps(
+    {"Key": {"pk": {"S": _UNIT}}, "UpdateExpression": "SET #ttl = :ttl REMOVE statusShard"}
+)
 
 
 def decision(**how: Any) -> Any:
@@ -97,7 +99,7 @@ def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
     ):
         witness.see(_JOURNAL, _BEGUN, None, 99.0)
         witness.see(_PUT_EVENTS, _DETAIL, first, 100.0)
-        witness.see(_CLOSE, _NOTE, None, 101.0)
+        witness.see(_UPDATE, _NOTE, None, 101.0)
         witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     # Then
@@ -107,25 +109,26 @@ def test_a_witness_tells_a_lost_answer_from_a_repeat_without_cause() -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "at", "operation", "is_explained"),
+    ("how", "at", "change", "is_explained"),
     [
-        ({}, 101.0, _CLOSE, False),
+        ({}, 101.0, "REMOVE statusShard", False),
         # The worker died before it, or had no time left.
-        ({}, 131.0, _CLOSE, True),
-        ({}, 101.0, "DynamoDB_20120810.UpdateItem", True),
+        ({}, 131.0, "REMOVE statusShard", True),
+        ({}, 101.0, "", True),
         # It was refused, or its answer lost.
-        ({"reset": True}, 101.0, _CLOSE, True),
-        ({"error": "throttled"}, 101.0, _CLOSE, True),
-        ({"latency_ms": 2600.0}, 101.0, _CLOSE, True),
+        ({"reset": True}, 101.0, "REMOVE statusShard", True),
+        ({"error": "throttled"}, 101.0, "REMOVE statusShard", True),
+        ({"latency_ms": 2600.0}, 101.0, "REMOVE statusShard", True),
     ],
 )
 def test_a_repeat_is_explained_where_the_first_was_not_noted(
-    how: dict[str, Any], at: float, operation: str, is_explained: bool
+    how: dict[str, Any], at: float, change: str, is_explained: bool
 ) -> None:
     witness = Witness()
     witness.see(_JOURNAL, _BEGUN, None, 99.0)
     witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
-    witness.see(operation, _NOTE, decision(**how), at)
+    note = _NOTE.replace("REMOVE statusShard", change)
+    witness.see(_UPDATE, note, decision(**how), at)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == (0 if is_explained else 1)
@@ -135,7 +138,7 @@ def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() 
     witness = Witness()
     witness.see(_JOURNAL, _BEGUN, None, 99.0)
     witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
-    witness.see(_CLOSE, _NOTE, None, 101.0, done=False)
+    witness.see(_UPDATE, _NOTE, None, 101.0, done=False)
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == 0

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
 _UNIT_KEY = re.compile(r"UNIT#([0-9a-f-]{36})")
+_CLOSES = "REMOVE statusShard"
 _HARMLESS_MS = 1000
 """A delay that every caller waits for."""
 BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = (
@@ -56,7 +57,7 @@ class Witness:
         if target.endswith(("PutEvents", "Publish")):
             if gets_by(decision):
                 _note(self.told, kind, names, moment)
-        elif done and not disturbs(decision) and (kind != BUS or target.endswith("DeleteItem")):
+        elif done and not disturbs(decision) and (kind != BUS or _CLOSES in body):
             _note(self.noted, kind, names, moment)
         if disturbs(decision):
             _note(self.troubles, kind, names, moment)
@@ -83,7 +84,7 @@ class Witness:
         if operation in ("PutItem", "UpdateItem", "BatchWriteItem") and "-alerts" in body:
             return NOTES_OF_ALERTS, [""]
         unit = _UNIT_KEY.search(body)
-        if unit is None or operation not in ("PutItem", "UpdateItem", "DeleteItem"):
+        if unit is None or operation not in ("PutItem", "UpdateItem"):
             return "", []
         if operation == "PutItem":
             raw = base64.b64decode(json.loads(body)["Item"]["events"]["B"])

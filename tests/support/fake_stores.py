@@ -277,8 +277,8 @@ class FakeJournal(Journal):
 
         return self._aws.call("UpdateItem", effect)
 
-    def close(self, unit_id: str) -> None:
-        self._aws.call("DeleteItem", lambda: self._aws.units.pop(unit_id, None))
+    def close(self, unit_id: str, now: datetime) -> None:
+        self._aws.call("UpdateItem", lambda: self._aws.units.pop(unit_id, None))
 
     def open_units(self) -> list[OpenUnit]:
         return self._aws.call("Query", lambda: list(self._aws.units.values()))

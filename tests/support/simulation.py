@@ -49,7 +49,8 @@ MAX_ATTEMPTS = 5
 OTHER_BODY = b'{"eventType":"demo","n":2}'
 """Goes to bronze at once, as a large payload does."""
 _ROUNDS_TO_REST = 40
-T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 @dataclass(frozen=True)
@@ -329,11 +330,9 @@ class World:
     def _random(self, count: int) -> bytes:
         return next(self._randoms).to_bytes(count, "big")
 
-    def _in_some_order(
-        self, work: Callable[[Callable[[], T]], T], calls: Iterable[Callable[[], T]]
-    ) -> list[T]:
-        """Calls at the same time: each other time the last is first."""
-        order = list(calls)
+    def _in_some_order(self, work: Callable[[A], B], values: Iterable[A]) -> list[B]:
+        """Work at the same time: each other time the last is first."""
+        order = list(values)
         self._turns += 1
         return in_turn(work, order if self._turns % 2 else order[::-1])
 
