@@ -13,6 +13,32 @@ from chalicelib.core.errors import BatchIncompleteError
 _SECONDS_LEFT = 300
 
 
+def api_event(
+    method: str,
+    route: str,
+    *,
+    path: Mapping[str, str] | None = None,
+    body: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    scopes: str = "events:write events:read",
+) -> dict[str, Any]:
+    """A request as API Gateway hands it to Lambda after the authorizer."""
+    return {
+        "requestContext": {
+            "httpMethod": method,
+            "resourcePath": route,
+            "authorizer": {"owner": "bench", "scopes": scopes, "tokenId": "bench"},
+            "requestId": str(uuid.uuid4()),
+        },
+        "headers": {"content-type": "application/json", **(headers or {})},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": dict(path) if path else None,
+        "stageVariables": None,
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
 class Context:
     """The part of Lambda's context object that the functions use."""
 
@@ -49,21 +75,7 @@ class Driver:
 
         Raises `RuntimeError` when the answer is an error.
         """
-        identity = {"owner": "bench", "scopes": scopes, "tokenId": "bench"}
-        event = {
-            "requestContext": {
-                "httpMethod": method,
-                "resourcePath": route,
-                "authorizer": identity,
-                "requestId": str(uuid.uuid4()),
-            },
-            "headers": {"content-type": "application/json", **(headers or {})},
-            "multiValueQueryStringParameters": None,
-            "pathParameters": dict(path) if path else None,
-            "stageVariables": None,
-            "body": body,
-            "isBase64Encoded": False,
-        }
+        event = api_event(method, route, path=path, body=body, headers=headers, scopes=scopes)
         answer = self._module.app(event, Context())
         if answer["statusCode"] >= 400:
             raise RuntimeError(f"{method} {route} answered {answer['statusCode']}")
