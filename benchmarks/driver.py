@@ -18,6 +18,7 @@ def api_event(
     route: str,
     *,
     path: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
     body: str | None = None,
     headers: Mapping[str, str] | None = None,
     scopes: str = "events:write events:read",
@@ -31,7 +32,9 @@ def api_event(
             "requestId": str(uuid.uuid4()),
         },
         "headers": {"content-type": "application/json", **(headers or {})},
-        "multiValueQueryStringParameters": None,
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()}
+        if query
+        else None,
         "pathParameters": dict(path) if path else None,
         "stageVariables": None,
         "body": body,
@@ -67,6 +70,7 @@ class Driver:
         route: str,
         *,
         path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
         scopes: str = "events:write events:read",
@@ -75,7 +79,9 @@ class Driver:
 
         Raises `RuntimeError` when the answer is an error.
         """
-        event = api_event(method, route, path=path, body=body, headers=headers, scopes=scopes)
+        event = api_event(
+            method, route, path=path, query=query, body=body, headers=headers, scopes=scopes
+        )
         answer = self._module.app(event, Context())
         if answer["statusCode"] >= 400:
             raise RuntimeError(f"{method} {route} answered {answer['statusCode']}")
