@@ -96,6 +96,8 @@ def _in_process(layout: Layout, parts: Sequence[str], entries: int) -> list[repo
         if "growth" in parts:
             with step(f"a ledger of {growth.FEW:,} and of {entries:,} entries"):
                 sections.append(growth.measure(driver, counter, meter, many=entries))
+            with step("sweeps of events of today"):
+                sections.append(growth.measure_sweep(driver, counter, meter))
     if {"archive", "cold-start"} & set(parts):
         with step("the deployment archive"):
             packed = archive.build(layout)

@@ -123,6 +123,21 @@ class Driver:
             records += [self._record(message) for message in answer["Messages"]]
         return records
 
+    def drain(self) -> None:
+        """Give the worker all that is in the queue, up to ten messages a run."""
+        while True:
+            answer = self._sqs.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=10,
+                MessageSystemAttributeNames=["All"],
+            )
+            records = [self._record(message) for message in answer.get("Messages", [])]
+            if not records:
+                return
+            if not self.process(records):
+                raise RuntimeError("the worker did not take its batch")
+            self.settle(records)
+
     def settle(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Delete a batch of at most ten, as Lambda's poller does after the worker returned.
 

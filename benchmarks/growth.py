@@ -9,10 +9,12 @@ import json
 import math
 import os
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,12 +25,15 @@ from benchmarks.counting import RequestCounter
 from benchmarks.driver import Driver
 from benchmarks.report import Figure, Section
 from benchmarks.requests_made import BATCH
+from chalicelib import wiring
 
-TITLE = "Growth of the ledger"
+TITLE, SWEEP_TITLE = "Growth of the ledger", "Sweeps of events of today"
 FEW, MANY = 1_000, 20_000
+SWEPT = (100, 2_000)
 AIM = 1.05
 """The same but for what lies on the edge of a page."""
 _SAMPLES = 60
+_SENT_AT_ONCE = 500
 _NEWEST_DAYS, _OLDEST_DAYS = 3, 30
 _WRITTEN_AT_ONCE, _WRITERS = 25, 4
 _READ_UNIT_BYTES = 4096
@@ -156,6 +161,35 @@ def measure(
             "Read units by DynamoDB's rules, from the items that each answer was made of.",
         ),
     )
+
+
+def measure_sweep(driver: Driver, counter: RequestCounter, meter: ReadMeter) -> Section:
+    """Count and time an idle `reconcile` of the stage `local`, which sweeps most often, with few
+    and with many events of today: real ones, since a sweep looks at their objects, too."""
+    os.environ["FULL_SWEEP_MINUTES"] = "0"
+    wiring.reset()
+    try:
+        seen = []
+        for fresh in (SWEPT[0], SWEPT[1] - SWEPT[0]):
+            for start in range(0, fresh, _SENT_AT_ONCE):
+                count = min(_SENT_AT_ONCE, fresh - start)
+                driver.batch([{"eventType": "bench.sweep", "number": n} for n in range(count)])
+            driver.drain()
+            # What came is looked at once; from then on there is nothing new.
+            driver.reconcile()
+            driver.reconcile()
+            began = time.perf_counter()
+            requests, units = _count(driver.reconcile, counter, meter)
+            seen.append((requests, units, time.perf_counter() - began))
+    finally:
+        del os.environ["FULL_SWEEP_MINUTES"]
+        wiring.reset()
+    figures = [
+        replace(_compare(f"an idle reconcile: {name}", before, after, *SWEPT), aim=None)
+        for name, before, after in zip(("requests", "read units", "seconds"), *seen, strict=True)
+    ]
+    note = "As the stage `local` is set; events of today, sent in batches and processed."
+    return Section(SWEEP_TITLE, figures, (note,))
 
 
 def _uses(driver: Driver) -> dict[str, Callable[[], object]]:

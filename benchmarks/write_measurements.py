@@ -21,6 +21,7 @@ def as_text() -> str:
     parts = {
         "yardstick": comparison(sections[yardstick.TITLE], "to plain"),
         "growth": comparison(sections[growth.TITLE], "ratio"),
+        "sweep": comparison(sections[growth.SWEEP_TITLE], "ratio"),
     }
     return replaced(COPY.read_text(encoding="utf-8"), parts)
 

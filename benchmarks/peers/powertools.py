@@ -26,7 +26,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from benchmarks.peers import plain
 
-store = DynamoDBPersistenceLayer(table_name=os.environ["IDEMPOTENCY_TABLE"])
+# A layer takes the first configuration that it is used with, so each has its own.
+requests = DynamoDBPersistenceLayer(table_name=os.environ["IDEMPOTENCY_TABLE"])
+events = DynamoDBPersistenceLayer(table_name=os.environ["IDEMPOTENCY_TABLE"])
 by_key = IdempotencyConfig(
     event_key_jmespath='headers."idempotency-key"', payload_validation_jmespath="body"
 )
@@ -34,7 +36,7 @@ by_event = IdempotencyConfig(event_key_jmespath="eventId")
 processor = BatchProcessor(event_type=EventType.SQS)
 
 
-@idempotent(persistence_store=store, config=by_key)
+@idempotent(persistence_store=requests, config=by_key)
 def ingest(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """As `plain.ingest`; with a key two calls more, for a repeat one alone."""
     return plain.ingest(event, context)
@@ -55,7 +57,7 @@ def _take(record: SQSRecord) -> None:
 
 
 @idempotent_function(  # type: ignore[untyped-decorator]
-    data_keyword_argument="message", persistence_store=store, config=by_event
+    data_keyword_argument="message", persistence_store=events, config=by_event
 )
 def process(*, message: dict[str, str]) -> None:
     """As `plain.process`, once for each event."""
