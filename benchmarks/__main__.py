@@ -62,7 +62,7 @@ def keep(done: report.Report, *, whole: bool) -> None:
         if not today.is_file():
             say("not written: there are no results of a whole run of today")
             return
-        done = report.with_sections(report.read(today), done.sections)
+        done = report.with_part(report.read(today), done)
     for path in report.write(done, RESULTS):
         say(f"written: {path.relative_to(RESULTS.parent.parent)}")
 

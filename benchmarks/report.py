@@ -108,11 +108,12 @@ def read(path: Path) -> Report:
     return Report(kept["date"], kept["machine"], kept["versions"], sections)
 
 
-def with_sections(whole: Report, renewed: Sequence[Section]) -> Report:
+def with_part(whole: Report, part: Report) -> Report:
     """A run with some sections measured anew: those of the same title replaced, others added."""
-    by_title = {section.title: section for section in renewed}
+    by_title = {section.title: section for section in part.sections}
     kept = [by_title.pop(section.title, section) for section in whole.sections]
-    return replace(whole, sections=[*kept, *by_title.values()])
+    versions = {**whole.versions, **part.versions}
+    return replace(whole, versions=versions, sections=[*kept, *by_title.values()])
 
 
 def to_text(section: Section) -> str:

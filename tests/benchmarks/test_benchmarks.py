@@ -81,12 +81,15 @@ def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert report.read(path).to_dict() == whole.to_dict()
 
 
-def test_a_part_measured_anew_takes_the_place_of_the_old(tmp_path: Path) -> None:
+def test_a_part_measured_anew_takes_the_place_of_the_old() -> None:
     old, other = Section("one", [Figure("a", 1, "")]), Section("two", [Figure("b", 2, "")])
-    whole = Report("2026-01-31", {}, {}, [old, other])
+    whole = Report("2026-01-31", {}, {"x": "1", "y": "1"}, [old, other])
     renewed, added = Section("one", [Figure("a", 9, "")]), Section("three", [])
 
-    assert report.with_sections(whole, [added, renewed]).sections == [renewed, other, added]
+    joined = report.with_part(whole, Report("", {}, {"y": "2"}, [added, renewed]))
+
+    assert joined.sections == [renewed, other, added]
+    assert (joined.date, joined.versions) == ("2026-01-31", {"x": "1", "y": "2"})
 
 
 def test_a_table_for_the_terminal_lines_up_and_shows_a_miss() -> None:

@@ -7,6 +7,7 @@ import botocore.session
 import pytest
 
 from benchmarks import growth
+from benchmarks.counting import RequestCounter
 from benchmarks.growth import ReadMeter, aged, blocks, item_bytes
 
 ENTRY: dict[str, Any] = {
@@ -139,3 +140,26 @@ def test_a_use_that_costs_more_in_a_large_ledger_misses_its_aim() -> None:
 
     assert (same.is_met, more.is_met, new.is_met) == (True, False, False)
     assert json.dumps(dict(more.parts)) == '{"1,000": 40, "20,000": 43}'
+
+
+def test_what_a_busy_machine_adds_is_not_counted() -> None:
+    counter, meter = RequestCounter(), ReadMeter()
+    tries = iter([3, None, 2])
+
+    def use() -> None:
+        requests = next(tries)
+        if requests is None:
+            raise RuntimeError("GET /events answered 503")
+        for _ in range(requests):
+            counter.on_request("before-send.dynamodb.Query")
+            meter.on_answer({"Items": []}, {"consistent": True})
+
+    assert growth._count(use, counter, meter)[:2] == (2, 2)
+
+
+def test_a_use_that_always_fails_is_told_of() -> None:
+    def use() -> None:
+        raise RuntimeError("GET /events answered 503")
+
+    with pytest.raises(RuntimeError, match="503"):
+        growth._count(use, RequestCounter(), ReadMeter())
