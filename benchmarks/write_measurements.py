@@ -12,6 +12,12 @@ from infra.generated import replaced, table
 
 HERE = Path(__file__).parent
 COPY = HERE.parent / "docs" / "measurements.md"
+_PARTS = {
+    "yardstick": (yardstick.TITLE, "to plain"),
+    "growth": (growth.TITLE, "ratio"),
+    "sweep": (growth.SWEEP_TITLE, "ratio"),
+}
+_MISSING = "The newest results do not have it.\n"
 
 
 def as_text() -> str:
@@ -19,9 +25,8 @@ def as_text() -> str:
     newest = report.read(max((HERE / "results").glob("*.json")))
     sections = {section.title: section for section in newest.sections}
     parts = {
-        "yardstick": comparison(sections[yardstick.TITLE], "to plain"),
-        "growth": comparison(sections[growth.TITLE], "ratio"),
-        "sweep": comparison(sections[growth.SWEEP_TITLE], "ratio"),
+        name: comparison(sections[title], ratio) if title in sections else _MISSING
+        for name, (title, ratio) in _PARTS.items()
     }
     return replaced(COPY.read_text(encoding="utf-8"), parts)
 
