@@ -31,6 +31,7 @@ BATCH = 10
 _PEERS = Path(__file__).parent / "peers"
 _POWERTOOLS = "aws_lambda_powertools"
 _TIMEOUT_SECONDS, _VISIBILITY_SECONDS = 29, 180
+_ATTEMPTS = 3
 _DRAIN_SECONDS, _POLL_SECONDS = 120.0, 0.05
 # The stage `local` asks for schemas each second and sweeps in each run; on AWS the defaults hold.
 _LOCAL_ONLY = ("SCHEMA_CACHE_SECONDS", "FULL_SWEEP_MINUTES")
@@ -73,6 +74,7 @@ class Side:
     def __init__(self, name: str, functions: Functions, queue_arn: str, trigger: Mapping[str, Any]):
         self.name = name
         self.batch: int = trigger["BatchSize"]
+        self.refused: list[dict[str, Any]] = []
         self._functions = functions
         self._environ = dict(functions.environ)
         # The clients are the measuring one's own, and go past the proxy.
@@ -111,14 +113,19 @@ class Side:
         )
 
     def ingest(self, body: str, key: str | None = None) -> str:
-        """Invoke the ingest function with one request; the event's id. Raises `SideError`."""
+        """Invoke the ingest function with one request; the event's id.
+
+        An answer that is an error is tried again, as a client would, and noted in `refused`.
+        Raises `SideError` when all are.
+        """
         headers = {} if key is None else {"idempotency-key": key}
-        event = api_event("POST", "/events", body=body, headers=headers)
-        answer = self._invoke(event)
-        if answer.get("statusCode") != 202:
-            raise SideError(f"{self.name} answered {answer}")
-        event_id: str = json.loads(answer["body"])["eventId"]
-        return event_id
+        for _ in range(_ATTEMPTS):
+            answer = self._invoke(api_event("POST", "/events", body=body, headers=headers))
+            if answer.get("statusCode") == 202:
+                event_id: str = json.loads(answer["body"])["eventId"]
+                return event_id
+            self.refused.append(answer)
+        raise SideError(f"{self.name} answered {answer}")
 
     def check_log(self) -> None:
         """Raise `SideError` unless a request writes to the log before it is answered.

@@ -39,10 +39,10 @@ _CHECKED = 10
 class Size:
     """Events a side in each part; `rounds` is how often the sides take turns at crowds."""
 
-    single: int = 200
-    keyed: int = 100
-    bare: int = 100
-    crowd: int = 160
+    single: int = 150
+    keyed: int = 60
+    bare: int = 60
+    crowd: int = 100
     rounds: int = 2
 
 
@@ -114,7 +114,9 @@ class _Yardstick:
             _rate("worker drains", drained, 4),
             *_prices(self._sides, single, drained),
         ]
-        return [Section(TITLE, figures, _notes(size)), _calls(single, keyed, drained)]
+        refused = {side.name: len(side.refused) for side in self._sides if side.refused}
+        notes = [*_notes(size), *([f"Errors, tried again in time: {refused}."] if refused else [])]
+        return [Section(TITLE, figures, notes), _calls(single, keyed, drained)]
 
     def _by_turns(self, count: int, *, keyed: bool = False, proxied: bool = True) -> Seen:
         """`count` events of one client of each side, in blocks."""

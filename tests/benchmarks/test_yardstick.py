@@ -45,6 +45,7 @@ class FakeSide:
         self.work_calls = ("PutObject", "UpdateItem", "PutEvents")
         self.is_delayed, self.end = True, "PROCESSED"
         self.queued = 0
+        self.refused: list[object] = []
         self.is_proxied = True
         self._proxy, self._log = proxy, log
         self._ids = itertools.count()
@@ -197,3 +198,11 @@ def test_calls_of_a_block_are_those_after_its_start() -> None:
     assert after.since(before) == {"PutItem": 1, "PutObject": 1}
     with pytest.raises(NotDelayedError, match="2 of 3"):
         Calls(6, after.delayed).since(before)
+
+
+def test_answers_that_were_errors_are_told_of(rig: Rig) -> None:
+    rig.sides[1].refused.append({"statusCode": 503})
+
+    table, _ = rig.measure()
+
+    assert any("{'plain': 1}" in note for note in table.notes)
