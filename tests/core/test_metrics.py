@@ -15,7 +15,8 @@ from chalicelib.core.errors import BatchIncompleteError, InvalidRequestError
 from chalicelib.core.log import JsonFormatter, log
 from chalicelib.core.metrics import MOST_VALUES, Run, measured
 from chalicelib.events.ingest import IngestDeps, ingest
-from chalicelib.events.model import Status
+from chalicelib.events.ledger import Done
+from chalicelib.events.model import Dispatch, Event, Status
 from tests.support.batches_on_fakes import Platform
 from tests.support.comparison_on_fakes import Stores
 from tests.support.factories import (
@@ -55,7 +56,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> Iterator[Any]:
 def single(platform: Platform) -> IngestDeps:
     """What `ingest` works with, over the stores of a platform."""
     return IngestDeps(
-        platform.ledger, platform.lake, platform.queue, no_schema, 1_000_000, platform.clock
+        platform.ledger, platform.lake, platform.queue, no_schema, 1_000_000, now=platform.clock
     )
 
 
@@ -279,9 +280,9 @@ def test_what_was_processed_before_is_not_counted_again() -> None:
 
 def test_what_another_delivery_was_first_to_note_is_not_counted() -> None:
     class Late(FakeEventStore):
-        def mark_processed(self, *facts: Any, **more: Any) -> bool:
-            super().mark_processed(*facts, **more)
-            return super().mark_processed(*facts, **more)
+        def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+            super().mark_processed(done, dispatch, event)
+            return super().mark_processed(done, dispatch, event)
 
     worker = Worker()
     worker.ledger = Late(worker.aws)

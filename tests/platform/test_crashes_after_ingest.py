@@ -15,6 +15,7 @@ from chalicelib.aws.sqs import Delivery
 from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.events import ingest
 from chalicelib.events.finish import WorkerDeps
+from chalicelib.events.journal import Journal
 from chalicelib.events.ledger import EventIndex
 from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.worker import process_batch
@@ -39,6 +40,7 @@ def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
     """A worker in this process that dies at `point`."""
     return WorkerDeps(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
+        journal=Journal(point.guard(stage.dynamodb), stage.settings.events_table),
         lake=stage.lake(point.guard(stage.s3)),
         bus=stage.bus(),
         queue=stage.queue(point.guard(stage.sqs)),

@@ -48,11 +48,12 @@ def test_a_payload_changed_on_the_way_is_not_processed(stage: Stage) -> None:
     # Given
     record = stage.follow(stage.send({"eventType": "demo", "amount": 1}))
     payload = b'{"eventType":"demo","amount":1000}'
-    forged = encode_message(Parcel(record.event, payload), unique("request"))
+    request_id = unique("request")
+    forged = encode_message(Parcel(record.event, payload), request_id)
 
     # When
     stage.sqs.send_message(QueueUrl=stage.events_url, MessageBody=forged)
-    wait_for("the forgery", lambda: stage.dead_letters_with(forged.request_id))
+    wait_for("the forgery", lambda: stage.dead_letters_with(request_id))
 
     # Then
     assert stage.record(record.event.event_id) == record

@@ -50,7 +50,7 @@ def test_a_payload_that_the_ledger_never_heard_of_is_processed(stage: Stage) -> 
     assert steps == [
         ("RECEIVED", "found in bronze by reconcile"),
         ("ENQUEUED", None),
-        ("PROCESSED", f"published to eventline-{stage.name}"),
+        ("PROCESSED", None),
     ]
     assert stage.silver_documents(event) == 1
     again = stage.reconcile()

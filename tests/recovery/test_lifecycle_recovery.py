@@ -16,7 +16,6 @@ from tests.events.test_lifecycle import (
     DEMO,
     KEYED,
     NO_TYPE,
-    OTHER_BODY,
     OTHER_TYPE,
     PERMANENT,
     TRANSIENT,
@@ -33,6 +32,7 @@ from tests.support.factories import NOON
 from tests.support.faults import Fault
 from tests.support.simulated_operator import AbortReplays, Redrive, ReplayMany
 from tests.support.simulation import (
+    OTHER_BODY,
     Job,
     Reconcile,
     Send,
