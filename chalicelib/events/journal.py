@@ -3,8 +3,8 @@
 A run writes its unit's entry before the unit's silver files, and closes it when everything is done.
 An open entry whose run is over is of a run that died, and somebody else finishes its unit. An entry
 is a small item of the ledger's table, `pk` = `UNIT#<unitId>`; its `statusShard` puts it into the
-index of statuses, where open units are found. A closed one has none, and is gone by TTL: no function
-may delete items of the ledger.
+index of statuses, where open units are found. A closed one has none, and is gone by TTL: no
+function may delete items of the ledger.
 """
 
 import uuid

@@ -8,9 +8,11 @@ CloudEvent's attributes are JSON in ASCII.
 
 import json
 import re
+import uuid
 from collections.abc import Mapping
 from urllib.parse import quote, unquote
 
+from chalicelib.core import clock
 from chalicelib.core.ids import is_event_id
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events.model import Event
@@ -64,6 +66,15 @@ def unit_bronze_key(received_at: str, unit_id: str) -> str:
 def unit_silver_key(event_type: str, received_at: str, unit_id: str) -> str:
     """`silver/<eventType>/dt=<yyyy-mm-dd>/<unitId>.ndjson`."""
     return f"{_silver_folder(event_type, received_at)}/{unit_id}.ndjson"
+
+
+def bronze_beside(silver_key: str) -> str | None:
+    """The worker's bronze file of the unit whose silver file this is; None for one document."""
+    found = parse_silver_key(silver_key)
+    if found is None or not found[1]:
+        return None
+    millis = uuid.UUID(found[0]).int >> 80
+    return unit_bronze_key(clock.to_text(clock.from_millis(millis)), found[0])
 
 
 def parse_unit_key(key: str) -> str | None:

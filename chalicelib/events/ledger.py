@@ -1,11 +1,11 @@
 """The ledger: one DynamoDB item an event, `pk` = `EVENT#<eventId>`.
 
 Each write is one conditional call, so that check and effect cannot be torn apart. DynamoDB bills by
-the kilobyte, so an item leaves out what follows from the rest: the buckets, and the key of a
-payload with an object of its own. A small payload is in the item, compressed, until it is in
-bronze. An item has a `statusShard` and an `ownerShard`, the keys of two indexes that are split into
-shards, so that no partition takes all writes (ADR 0006). Their range key is `listKey`,
-`<receivedAt>#<eventId>`.
+the kilobyte, so an item leaves out what follows from the rest (`_record`): the buckets, keys that
+are made of the event or its unit, the usual content type, the time of the last step. A small
+payload is in the item, compressed, until it is in bronze. An item has a `statusShard` and an
+`ownerShard`, the keys of two indexes that are split into shards, so that no partition takes all
+writes (ADR 0006). Their range key is `listKey`, `<receivedAt>#<eventId>`.
 """
 
 import heapq
@@ -21,8 +21,9 @@ from msgspec.structs import replace
 from chalicelib.aws.dynamodb import Outcome, Table, from_item, to_attribute, to_item
 from chalicelib.aws.threads import in_threads
 from chalicelib.core.errors import UnavailableError
+from chalicelib.core.media_types import JSON
 from chalicelib.core.paging import OLDEST, Entry, Page, merge_newest, shard_of
-from chalicelib.events.keys import bronze_key
+from chalicelib.events.keys import bronze_beside, bronze_key
 from chalicelib.events.model import (
     REDRIVEN,
     Dispatch,
@@ -134,7 +135,9 @@ class EventStore:
         if done.silver_range is not None:
             values["silverRange"] = done.silver_range
         if done.s3_range is not None:
-            values |= {"s3Key": done.s3_key, "s3Range": done.s3_range}
+            values["s3Range"] = done.s3_range
+            if done.s3_key != bronze_beside(done.silver_key):
+                values["s3Key"] = done.s3_key
         step = Step(Status.PROCESSED, done.at)
         update = self._advance(done.event_id, event, step, dispatch, values)
         if update.made:
@@ -189,12 +192,13 @@ class EventStore:
         facts = event.to_dict()
         if event.s3_key == bronze_key(event.event_type, event.received_at, event.event_id):
             del facts["s3Key"]
+        if event.content_type == JSON:
+            del facts["contentType"]
         return to_item(
             {
                 "pk": _pk(event.event_id),
                 **facts,
                 "status": steps[-1].status,
-                "updatedAt": steps[-1].at,
                 "attempts": 0,
                 "timeline": [step.to_dict() for step in steps],
                 "ownerShard": f"{event.owner}#{shard}",
@@ -207,11 +211,18 @@ class EventStore:
     def _record(self, item: Mapping[str, Any]) -> Record:
         """The record of an item, with what the item leaves out."""
         fields = from_item(item)
+        silver_key = fields.get("silverKey")
+        if silver_key is not None:
+            fields["silverBucket"] = self._silver_bucket
+        key = bronze_beside(silver_key) if silver_key and "s3Range" in fields else None
         named = (fields["eventType"], fields["receivedAt"], fields["eventId"])
-        silver = {"silverBucket": self._silver_bucket} if "silverKey" in fields else {}
-        record = Record.from_dict(
-            {"s3Key": bronze_key(*named), **self._buckets, **silver, **fields}
-        )
+        left_out = {
+            **self._buckets,
+            "s3Key": key or bronze_key(*named),
+            "contentType": JSON,
+            "updatedAt": fields["timeline"][-1]["at"],
+        }
+        record = Record.from_dict({**left_out, **fields})
         if record.payload is None:
             return record
         return replace(record, payload=zlib.decompress(record.payload))
@@ -254,8 +265,8 @@ class EventStore:
         self, seen: Record, step: Step, values: dict[str, Any], counter: str | None = None
     ) -> bool:
         """Add a step to a record; False if it is not as it was `seen`."""
-        id_, at = seen.event.event_id, seen.updated_at
-        return self._update(id_, [step], values, (seen.status,), counter, seen_at=at).made
+        id_, steps = seen.event.event_id, len(seen.timeline)
+        return self._update(id_, [step], values, (seen.status,), counter, seen_steps=steps).made
 
     def _update(
         self,
@@ -265,14 +276,13 @@ class EventStore:
         allowed: Sequence[Status],
         counter: str | None,
         *,
-        seen_at: str | None = None,
+        seen_steps: int | None = None,
     ) -> Outcome:
         """Add steps, set values and count, if the status is one of those `allowed` and, where
-        `seen_at` is given, the record has not changed since."""
+        `seen_steps` is given, the record has not more steps than those."""
         status = steps[-1].status
         changes = {
             "status": status,
-            "updatedAt": steps[-1].at,
             "statusShard": f"{status}#{shard_of(event_id, self._shards)}",
             **values,
         }
@@ -287,12 +297,12 @@ class EventStore:
         is_legal = " OR ".join(f"#status = :from{number}" for number in range(len(allowed)))
         bound |= {f":from{number}": before for number, before in enumerate(allowed)}
         condition = f"({is_legal})"
-        if seen_at is not None:
-            condition += " AND #updatedAt = :seen"
-            bound[":seen"] = seen_at
-        expression = "SET " + ", ".join(assignments)
+        if seen_steps is not None:
+            condition += " AND size(#timeline) = :seen"
+            bound[":seen"] = seen_steps
+        expression = "SET " + ", ".join(assignments) + " REMOVE updatedAt"
         if status in (Status.PROCESSED, Status.FAILED):
-            expression += " REMOVE payload"
+            expression += ", payload"
         return self._table.write(
             "update_item",
             Key=_key(event_id),

@@ -155,18 +155,19 @@ def point_at(ledger: Table, record: Record, key: str, at: str) -> bool:
     the event has changed since `record` was read. One call."""
     values = {
         ":key": key,
-        ":at": at,
+        ":payload": record.event.s3_key,
         ":steps": [Step(Status.PROCESSED, at, REMADE).to_dict()],
         ":processed": Status.PROCESSED,
         ":before": record.silver_key or "",
-        ":seen": record.updated_at,
+        ":seen": len(record.timeline),
     }
-    is_unchanged = "#status = :processed AND silverKey = :before AND updatedAt = :seen"
+    is_unchanged = "#status = :processed AND silverKey = :before AND size(#timeline) = :seen"
     outcome = ledger.write(
         "update_item",
         Key={"pk": {"S": f"EVENT#{record.event.event_id}"}},
-        UpdateExpression="SET silverKey = :key, updatedAt = :at,"
-        " #timeline = list_append(#timeline, :steps) REMOVE silverRange",
+        # The key of the payload was known by the file that is left.
+        UpdateExpression="SET silverKey = :key, s3Key = :payload,"
+        " #timeline = list_append(#timeline, :steps) REMOVE silverRange, updatedAt",
         ConditionExpression=is_unchanged,
         ExpressionAttributeNames={"#status": "status", "#timeline": "timeline"},
         ExpressionAttributeValues=to_item(values),
