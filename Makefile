@@ -54,16 +54,16 @@ smoke: $(UP) ## Send one of everything to what `make up` runs and follow it to i
 	@$(RUN) -m local.smoke
 
 FAST := not emulator and not slow
-LONGEST := schemathesis recovery alerts hanging_aws reconcile compare_stores
 # Every file that can have a test of that tier, as to collect the others takes 20 s: all others use
 # neither a mark nor the stores' `Backend`.
 REST = $(shell grep -rlE 'Backend\b|mark\.(emulator|slow)' tests --include='test_*.py')
 
-# First what needs no emulator, then the rest with one for each process, the longest files first.
+# First what needs no emulator, then the rest with one for each process, the longest files first, as
+# tests/conftest.py orders them.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" \
-		$(LONGEST:%=tests/platform/test_%.py) tests/chaos tests/platform $(REST) $(PYTEST_ARGS)
+		$(REST) $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
