@@ -9,6 +9,7 @@ from typing import Any
 
 from chalice.test import HTTPResponse
 
+from chalicelib.web.describe import CURSOR
 from tests.support.factories import make_id
 from tests.support.openapi_world import World
 
@@ -106,9 +107,17 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("GET", "/events", 200): [
         lambda w: after(
             KEYED(w), lambda: w.call("GET", "/events?limit=1&eventType=order.paid&status=ENQUEUED")
-        )
+        ),
+        lambda w: after(KEYED(w), lambda: w.call("GET", "/events?idempotencyKey=k")),
+        get(f"/events?replayOf={NOWHERE}"),
+        get(f"/events?after={CURSOR}"),
     ],
-    ("GET", "/events", 400): [get("/events?limit=0&x=1"), get("/events?cursor=abc")],
+    ("GET", "/events", 400): [
+        get("/events?limit=0&x=1"),
+        get("/events?cursor=abc"),
+        get("/events?after=abc"),
+        get("/events?source=a"),
+    ],
     ("GET", "/events/{event_id}", 200): [
         lambda w: w.call("GET", f"/events/{w.event()}"),
         lambda w: w.call("GET", f"/events/{w.event()}", headers={"Accept": CLOUD_EVENT}),
