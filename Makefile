@@ -25,7 +25,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 
 export API_PORT AWS_PORT
 
-.PHONY: help up smoke test test-fast chaos bench lint types imports format openapi configuration \
+.PHONY: help up smoke test test-fast chaos bench lint style types imports format openapi configuration \
 	cost lock venv venv-up provision deploy destroy token terraform workflows clean
 
 help: ## Print this list
@@ -54,13 +54,16 @@ smoke: $(UP) ## Send one of everything to what `make up` runs and follow it to i
 	@$(RUN) -m local.smoke
 
 FAST := not emulator and not slow
-LONGEST := schemathesis compare_stores recovery alerts hanging_aws reconcile
+# Every file that can have a test of that tier, as to collect the others takes 20 s: all others use
+# neither a mark nor the stores' `Backend`.
+REST = $(shell grep -rlE 'Backend\b|mark\.(emulator|slow)' tests --include='test_*.py')
 
-# First what needs no emulator, then the rest with one for each process, the longest files first.
+# First what needs no emulator, then the rest with one for each process, the longest files first, as
+# tests/conftest.py orders them.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
 	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" \
-		$(patsubst %,tests/platform/test_%.py,$(LONGEST)) tests/chaos tests/platform tests $(PYTEST_ARGS)
+		$(REST) $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
@@ -71,7 +74,10 @@ chaos: $(STAMP) ## 10,000 events under faults: lost 0, doubled 0 (CHAOS_EVENTS, 
 bench: $(STAMP) ## Measure; print tables; write benchmarks/results/
 	$(RUN) -m benchmarks
 
-lint: $(STAMP) types imports workflows ## Style, types, import rules and workflows
+lint: $(STAMP) ## Style, types, import rules and workflows
+	@$(MAKE) -j2 --output-sync=target types style imports workflows
+
+style: $(STAMP)
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	@if command -v terraform >/dev/null; then \

@@ -7,6 +7,7 @@ first use and kept for the life of the process; `reset()` forgets them (tests).
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
+from typing import Any
 
 from chalicelib.alerts.send import SendDeps
 from chalicelib.alerts.slack import Slack, make_pool
@@ -31,6 +32,7 @@ from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Event
 from chalicelib.events.process_unit import finish_open_units
 from chalicelib.events.read import ReadDeps
+from chalicelib.events.stats import StatStore, counting
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.store import ItemBodies, ItemStore
@@ -38,7 +40,9 @@ from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
+from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
+from chalicelib.recovery.reports import ReportDeps
 from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
 from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
 from chalicelib.replays.store import ReplayStore
@@ -137,6 +141,16 @@ def reading() -> ReadDeps:
     return ReadDeps(ledger(), index(), lake())
 
 
+def stats() -> StatStore:
+    return StatStore(aws("dynamodb"), settings().events_table)
+
+
+def count_run(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice's middleware: what a run counts is added to the counters at its end."""
+    with counting(stats):
+        return get_response(event)
+
+
 def worker(seconds_left: SecondsLeft) -> WorkerDeps:
     config = settings()
 
@@ -215,7 +229,7 @@ def event_window() -> EventWindow:
 # Recovery
 
 
-def dead_letters() -> DeadLetterDeps:
+def dead_letter_queues() -> dict[str, DeadLetterQueue]:
     config = settings()
     arns = {
         EVENTS_QUEUE: config.events_dlq_arn,
@@ -223,10 +237,23 @@ def dead_letters() -> DeadLetterDeps:
         UPLOADS_QUEUE: config.uploads_dlq_arn,
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
     }
+    return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
+
+
+def queues() -> QueueDeps:
+    ours = {EVENTS: events_queue(), "ci-events-queue": alert_queue(), **dead_letter_queues()}
+    return QueueDeps(ours, event_window(), settings().ledger_shards)
+
+
+def reports() -> ReportDeps:
+    return ReportDeps(lake())
+
+
+def dead_letters() -> DeadLetterDeps:
     return DeadLetterDeps(
         reading=reading(),
         queue=events_queue(),
-        dead={name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()},
+        dead=dead_letter_queues(),
         sources={EVENTS_QUEUE: events_queue(), ALERTS_QUEUE: alert_queue()},
     )
 

@@ -55,7 +55,22 @@ _MADE_UP_KEYS = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
 }
 _NOT_SEEN = ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "LOG_LEVEL", "AUTH_MODE")
-_PLATFORM = Path(__file__).parent / "platform"
+_TESTS = Path(__file__).parent
+_PLATFORM = _TESTS / "platform"
+_LONGEST = (
+    "platform/test_schemathesis.py",
+    "platform/test_alerts.py",
+    "platform/test_hanging_aws.py",
+    "platform/test_recovery.py",
+    "platform/test_compare_stores.py",
+    "chaos/test_chaos.py",
+    "platform/test_local_platform.py",
+    "platform/test_releases.py",
+    "platform/test_reconcile.py",
+    "platform/test_deploy_role.py",
+)
+"""The files that take a minute or more, in the order that they are begun in, so that several
+processes come to their ends together. The two that need both cores are not begun at once."""
 
 os.environ.update(STAGE_VARIABLES | _MADE_UP_KEYS)
 for name in _NOT_SEEN:
@@ -79,9 +94,14 @@ pytest_plugins = (
 )
 
 
+# After pytest itself, which puts tests together that share a stage, from whichever files. What the
+# command line names first is not begun first: of a file and its folder pytest takes the folder.
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Take the network from all tests that need no emulator; `@pytest.mark.enable_socket` gives it
-    back."""
+    """Take the network from all tests that need no emulator, `@pytest.mark.enable_socket` gives it
+    back; and begin with the longest files."""
+    begun = {_TESTS / name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: begun.get(item.path, len(begun)))
     for item in items:
         if not (item.get_closest_marker("emulator") or item.path.is_relative_to(_PLATFORM)):
             item.add_marker(pytest.mark.disable_socket)

@@ -12,9 +12,12 @@ from chalicelib.events.cloudevents import (
     TOKEN,
 )
 from chalicelib.events.cloudevents_http import PREFIX
+from chalicelib.events.failures import FAILURES, LOOKED_AT
 from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
+from chalicelib.events.stats import STEPS, Count
 from chalicelib.web.describe import (
+    CURSOR,
     EVENT_ID,
     FIELD_ERROR,
     MOMENT,
@@ -338,6 +341,66 @@ RESULTS = content(_RESULTS_SCHEMA, results=_RESULTS_EXAMPLE)
 _EITHER = {"anyOf": [_ACCEPTED_SCHEMA, _RESULTS_SCHEMA]}
 ACCEPTED_OR_RESULTS = content(_EITHER, accepted=_ACCEPTED_EXAMPLE, batch=_RESULTS_EXAMPLE)
 EVENT = {**content(_EVENT_SCHEMA, record=_EVENT_EXAMPLE), CLOUD_EVENT: {}}
-EVENT_PAGE = content(page_of(_EVENT_SCHEMA), page={"items": [_EVENT_EXAMPLE], "cursor": None})
+_EVENT_PAGE = page_of(_EVENT_SCHEMA)
+_EVENT_PAGE["required"].append("newest")
+_EVENT_PAGE["properties"]["newest"] = nullable(
+    text("Send it as `after` to get what is newer. null beyond the first page, and for a search.")
+)
+EVENT_PAGE = content(
+    _EVENT_PAGE, page={"items": [_EVENT_EXAMPLE], "cursor": None, "newest": CURSOR}
+)
+FAILURE_STATUS: Json = {"type": "string", "enum": list(FAILURES)}
+_FAILURE = component(
+    "FailureGroup",
+    record(
+        {
+            "eventType": event_type(),
+            "status": FAILURE_STATUS,
+            "class": text("permanent, transient, unknown or stuck."),
+            "code": text(),
+            "count": number("How many events of those looked at.", minimum=1),
+            "first": moment("When the first of them failed."),
+            "last": moment("When the last of them failed."),
+            "eventId": uuid("The last of them."),
+        }
+    ),
+)
+_FAILURE_EXAMPLE = {
+    "eventType": "order.paid",
+    "status": "FAILED",
+    "class": "permanent",
+    "code": "KeyError",
+    "count": 42,
+    "first": MOMENT,
+    "last": MOMENT,
+    "eventId": EVENT_ID,
+}
+_FAILURES = page_of(_FAILURE)
+_FAILURES["properties"]["items"]["maxItems"] = len(FAILURES) * LOOKED_AT
+FAILURE_PAGE = content(_FAILURES, page={"items": [_FAILURE_EXAMPLE], "cursor": None})
+STEP: Json = {"type": "string", "enum": list(STEPS), "default": "minute"}
+_STATS = component(
+    "Stats",
+    record(
+        {
+            "at": moment("When the step begins."),
+            **{str(what): number() for what in Count},
+            "latencyP50Ms": nullable(number("From received to PROCESSED, of half the events.")),
+            "latencyP95Ms": nullable(number("The same of 95 of 100. null: none was processed.")),
+        }
+    ),
+)
+_STATS_EXAMPLE = {
+    "at": "2026-01-31T23:59:00.000Z",
+    "accepted": 1200,
+    "processed": 1198,
+    "failed": 2,
+    "rejected": 0,
+    "latencyP50Ms": 538,
+    "latencyP95Ms": 2153,
+}
+_STATS_PAGE = page_of(_STATS)
+_STATS_PAGE["properties"]["items"]["maxItems"] = 24 * 60 + 1
+STATS_PAGE = content(_STATS_PAGE, page={"items": [_STATS_EXAMPLE], "cursor": None})
 PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}
 SILVER = content(_SILVER_SCHEMA, result=_SILVER_EXAMPLE)

@@ -11,6 +11,7 @@ source reports partial batches (ADR 0003).
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 from msgspec import Struct, field
 
@@ -41,8 +42,9 @@ from chalicelib.events.message import (
     decode_message,
     encode_message,
 )
-from chalicelib.events.model import Dispatch, Status
+from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.process_unit import End, Task, finish_unit, process_unit
+from chalicelib.events.stats import Count, count
 
 MARGIN_SECONDS = 4.0
 """Time left at the end of an invocation for deleting and putting off messages."""
@@ -131,6 +133,8 @@ def _process(pairs: Sequence[_Pair], seconds: float, batch: _Batch, deps: Worker
             known = delivery.attempt > 1
             task = Task(parcel, attempt, dispatch, message.request_id, is_known_open=known)
             tasks.setdefault(parcel.event.event_id, task)
+            if attempt == 1:
+                _count_accepted(parcel.event)
     ends: dict[str, End] = {}
     try:
         if pairs and seconds <= 0:
@@ -172,6 +176,11 @@ def _look_up(tasks: dict[str, Task], deps: WorkerDeps) -> dict[str, End]:
                 log.info("event was processed before", extra={"attempt": tasks[event_id].attempt})
             ends[event_id] = None
     return ends
+
+
+def _count_accepted(event: Event) -> None:
+    with suppress(ValueError):  # A time that cannot be read fails no event.
+        count(event.owner, Count.ACCEPTED, clock.from_text(event.received_at))
 
 
 def _breaks_up(delivery: Delivery, message: EventsMessage, deps: WorkerDeps) -> bool:

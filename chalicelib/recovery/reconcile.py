@@ -33,6 +33,7 @@ from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.message import Parcel, encode_messages
 from chalicelib.events.model import OPEN, Event, Failure, Record, Status, Step
+from chalicelib.events.stats import Count, count
 from chalicelib.events.unit import read_unit
 from chalicelib.recovery.compare import LONGEST_SECONDS, CompareDeps, compare
 from chalicelib.recovery.model import Scan
@@ -224,6 +225,7 @@ class _Run(Struct):
             if self.deps.ledger.mark_given_up(record, event, now, failure):
                 self.report.counts["failed"] += 1
                 metrics.add("Failed", failure_class=failure.kind)
+                count(record.event.owner, Count.FAILED, self.deps.now())
                 log.error("stuck event given up")
 
     def _scan_bronze(self, scan: Scan) -> str:

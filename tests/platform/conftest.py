@@ -1,4 +1,5 @@
-"""One emulator for all integration tests, with the stages `local` and `dev` deployed on it."""
+"""One emulator for the integration tests of a process, and on it the stages `local` and `dev`, each
+deployed when the first test asks for it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,38 +35,47 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy
 
 
-@pytest.fixture(scope="session")
-def stages(emulator: Emulator, project: Path) -> dict[str, Stage]:
-    """Both stages, deployed side by side in one account."""
-    made = {}
-    for name in STAGES:
-        made[name] = Stage(
-            name, emulator, project, deploy_stage(emulator, project, name, IMPATIENT)
-        )
-        # With versions kept, an object that is written twice shows.
-        for bucket in (made[name].settings.bronze_bucket, made[name].settings.silver_bucket):
-            made[name].s3.put_bucket_versioning(
-                Bucket=bucket, VersioningConfiguration={"Status": "Enabled"}
-            )
-    return made
-
-
-@pytest.fixture(scope="session", params=STAGES)
-def stage(request: pytest.FixtureRequest, stages: dict[str, Stage]) -> Stage:
-    """Each of the stages."""
-    return stages[request.param]
+def deployed(emulator: Emulator, project: Path, name: str) -> Stage:
+    """A stage as it is once deployed, beside any others in the same account."""
+    stage = Stage(name, emulator, project, deploy_stage(emulator, project, name, IMPATIENT))
+    # With versions kept, an object that is written twice shows.
+    for bucket in (stage.settings.bronze_bucket, stage.settings.silver_bucket):
+        stage.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    return stage
 
 
 @pytest.fixture(scope="session")
-def local(stages: dict[str, Stage]) -> Stage:
+def local(emulator: Emulator, project: Path) -> Stage:
     """The stage `local`."""
-    return stages["local"]
+    return deployed(emulator, project, "local")
 
 
 @pytest.fixture(scope="session")
-def dev(stages: dict[str, Stage]) -> Stage:
+def dev(emulator: Emulator, project: Path) -> Stage:
     """The stage `dev`."""
-    return stages["dev"]
+    return deployed(emulator, project, "dev")
+
+
+@pytest.fixture(scope="session")
+def stages(local: Stage, dev: Stage) -> dict[str, Stage]:
+    """Both stages, by name."""
+    return {"local": local, "dev": dev}
+
+
+@pytest.fixture(scope="session")
+def stage(request: pytest.FixtureRequest) -> Stage:
+    """Each of the stages; `local` alone where a test or its file is marked `one_stage`."""
+    name: str = request.param
+    found: Stage = request.getfixturevalue(name)
+    return found
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Say for which stages a test runs."""
+    if "stage" in metafunc.fixturenames:
+        one = metafunc.definition.get_closest_marker("one_stage")
+        names = STAGES[:1] if one else STAGES
+        metafunc.parametrize("stage", names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")

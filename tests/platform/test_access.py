@@ -17,6 +17,7 @@ pytestmark = pytest.mark.emulator
 EVENT = {"eventType": "demo"}
 
 
+@pytest.mark.one_stage
 @pytest.mark.parametrize(
     "authorization",
     [
@@ -31,10 +32,17 @@ EVENT = {"eventType": "demo"}
     ],
 )
 def test_nobody_gets_in_without_a_token(stage: Stage, authorization: str | None) -> None:
+    """One request for each: a refusal costs the emulator a start of the authorizer. That every
+    route is guarded is in `test_schemathesis`."""
     headers = {} if authorization is None else {"Authorization": authorization.encode()}
 
-    for method, path in (("POST", "/events"), ("GET", "/events"), ("GET", "/tokens")):
-        answer = stage.call(method, path, headers=headers, json=EVENT)
+    assert_problem(stage.call("GET", "/events", headers=headers), 401, "unauthorized")
+
+
+@pytest.mark.one_stage
+def test_an_invalid_token_writes_nothing_and_administers_nothing(stage: Stage) -> None:
+    for method, path in (("POST", "/events"), ("GET", "/tokens"), ("POST", "/tokens")):
+        answer = stage.call(method, path, f"evl_{'0' * 16}_{'0' * 64}", json=EVENT)
         assert_problem(answer, 401, "unauthorized")
 
 

@@ -38,6 +38,7 @@ def send(stage: Stage, items: list[dict[str, Any]], token: str) -> list[dict[str
     return results
 
 
+@pytest.mark.one_stage
 def test_a_hundred_events_come_to_their_ends(stage: Stage) -> None:
     # Given a batch
     token, items = stage.token(unique("owner")), make_items()

@@ -8,7 +8,7 @@ from chalicelib.events.message import Parcel, encode_message
 from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 
 def test_an_alien_message_is_set_aside_and_its_neighbours_are_processed(stage: Stage) -> None:

@@ -8,8 +8,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -24,6 +25,7 @@ from tests.support.hanging_aws import hanging_aws
 pytestmark = pytest.mark.slow
 
 LAMBDA_SECONDS = 29
+AT_A_TIME = 3
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/events/batch"): {"events": [{"eventType": "demo", "n": n} for n in range(500)]},
     ("PUT", "/schemas/{event_type}"): {"type": "object"},
@@ -75,6 +77,36 @@ def probe(url: str, kind: str, order: Sequence[Any], seconds: float) -> list[dic
     return [json.loads(line.removeprefix("ANSWER ")) for line in lines]
 
 
+@pytest.fixture(scope="module")
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Runs several probes side by side: what they do is wait. Few at a time, since each has to
+    come to its end within seconds."""
+    with ThreadPoolExecutor(AT_A_TIME) as running:
+        yield running
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What came of one probe: its answer, and how many calls AWS saw."""
+
+    answer: dict[str, Any]
+    attempts: int
+
+
+def one_probe(
+    kind: str,
+    order: Any,
+    seconds: float = LAMBDA_SECONDS,
+    answered: tuple[bytes, ...] = (),
+    *,
+    by_halves: bool = False,
+) -> Ended:
+    """Probe once, with an AWS of its own that hangs."""
+    with hanging_aws(answered, by_halves=by_halves) as aws:
+        (answer,) = probe(aws.url, kind, [order], seconds)
+        return Ended(answer, aws.attempts)
+
+
 def check_unavailable(answer: dict[str, Any]) -> None:
     """It is the problem that says: try again."""
     assert answer["statusCode"] == 503, answer
@@ -117,11 +149,19 @@ HALVES: dict[str, tuple[Case, tuple[bytes, ...]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def halves(pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
+    return {
+        name: pool.submit(one_probe, "cases", one, answered=answered)
+        for name, (one, answered) in HALVES.items()
+    }
+
+
 @pytest.mark.parametrize("name", HALVES)
-def test_an_answer_comes_in_time_where_a_later_call_hangs(name: str) -> None:
-    one, answered = HALVES[name]
-    with hanging_aws(answered) as aws:
-        (answer,) = ask(aws.url, [one])
+def test_an_answer_comes_in_time_where_a_later_call_hangs(
+    halves: dict[str, Future[Ended]], name: str
+) -> None:
+    answer = halves[name].result().answer
     assert answer["seconds"] < LAMBDA_SECONDS - 1
     if name == "queue of a batch":
         # Kept, and `reconcile` sends: that is an acknowledgement.
@@ -133,30 +173,55 @@ def test_an_answer_comes_in_time_where_a_later_call_hangs(name: str) -> None:
         check_unavailable(answer)
 
 
-@pytest.mark.parametrize("path", ["/events", "/events/{event_id}/payload"])
-def test_an_answer_that_stops_half_way_is_a_call_that_hangs(path: str) -> None:
-    with hanging_aws(by_halves=True) as aws:
-        (answer,) = ask(aws.url, [("GET", path, "", {})])
+STOPPED = ("/events", "/events/{event_id}/payload")
+
+
+@pytest.fixture(scope="module")
+def stopped(pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
+    return {
+        path: pool.submit(one_probe, "cases", ("GET", path, "", {}), by_halves=True)
+        for path in STOPPED
+    }
+
+
+@pytest.mark.parametrize("path", STOPPED)
+def test_an_answer_that_stops_half_way_is_a_call_that_hangs(
+    stopped: dict[str, Future[Ended]], path: str
+) -> None:
+    answer = stopped[path].result().answer
     assert answer["seconds"] < LAMBDA_SECONDS - 1
     check_unavailable(answer)
 
 
-@pytest.mark.parametrize(
-    "one",
-    [
-        pytest.param(case("GET", "/events"), id="threads of the index of events"),
-        pytest.param(case("GET", "/items"), id="threads of another index"),
-        pytest.param(("POST", "/events/batch", KEYED, {}), id="threads of a batch"),
-        pytest.param(case("GET", "/items/{item_id}"), id="no threads"),
-    ],
-)
-def test_no_attempt_is_begun_that_can_not_end_in_time(one: Case) -> None:
+HURRIED: dict[str, Case] = {
+    "threads of the index of events": case("GET", "/events"),
+    "threads of another index": case("GET", "/items"),
+    "threads of a batch": ("POST", "/events/batch", KEYED, {}),
+    "no threads": case("GET", "/items/{item_id}"),
+}
+HURRY_SECONDS = 10
+"""Less than all attempts at one call may take; as little as any stage gives a worker."""
+
+
+@pytest.fixture(scope="module")
+def hurried(pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
+    answered = (b"PUT /", b"BatchGetItem")
+    return {
+        name: pool.submit(
+            one_probe, "cases", one, HURRY_SECONDS, answered if one[0] == "POST" else ()
+        )
+        for name, one in HURRIED.items()
+    }
+
+
+@pytest.mark.parametrize("name", HURRIED)
+def test_no_attempt_is_begun_that_can_not_end_in_time(
+    hurried: dict[str, Future[Ended]], name: str
+) -> None:
     # Given a run that has less time left than all attempts at one call may take
-    seconds, answered = 10, (b"PUT /", b"BatchGetItem")
-    with hanging_aws(answered if one[0] == "POST" else ()) as aws:
-        (answer,) = ask(aws.url, [one], seconds)
+    answer = hurried[name].result().answer
     # Then it gives up on the second attempt, or before that
-    assert answer["seconds"] < seconds - ANSWER_SECONDS + max_overrun()
+    assert answer["seconds"] < HURRY_SECONDS - ANSWER_SECONDS + max_overrun()
     check_unavailable(answer)
 
 
@@ -185,13 +250,21 @@ WORKERS: dict[str, Callable[[], dict[str, Any]]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def workers(pool: ThreadPoolExecutor) -> dict[str, Future[Ended]]:
+    return {
+        function: pool.submit(one_probe, "events", (function, make()), HURRY_SECONDS)
+        for function, make in WORKERS.items()
+    }
+
+
 @pytest.mark.parametrize("function", WORKERS)
-def test_a_worker_whose_aws_hangs_ends_within_its_time(function: str) -> None:
+def test_a_worker_whose_aws_hangs_ends_within_its_time(
+    workers: dict[str, Future[Ended]], function: str
+) -> None:
     # Given as little time as any stage gives a worker
-    seconds = 10
-    with hanging_aws() as aws:
-        (ended,) = probe(aws.url, "events", [(function, WORKERS[function]())], seconds)
+    ended = workers[function].result()
     # Then it raises, so that nothing counts as done, before Lambda would have killed it
-    assert ended["raised"]
-    assert ended["seconds"] < seconds
-    assert aws.attempts
+    assert ended.answer["raised"]
+    assert ended.answer["seconds"] < HURRY_SECONDS
+    assert ended.attempts

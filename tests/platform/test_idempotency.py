@@ -9,7 +9,7 @@ from chalicelib.events.model import Status
 from tests.platform.test_rest_api import assert_problem
 from tests.support.deployed_stage import Stage, unique
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 EVENT = {"eventType": "order.created", "total": 12.5}
 

@@ -10,7 +10,7 @@ from chalicelib.events.keys import bronze_key
 from chalicelib.events.model import Event, Status, Step
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 PAYLOAD = b'{"eventType":"demo","message":"found again"}'
 

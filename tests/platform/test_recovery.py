@@ -11,7 +11,7 @@ from chalicelib.events.model import Dispatch, Failure, Status
 from chalicelib.replays.store import ReplayStore
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 SCOPES = ("events:write", "events:read", "events:admin")
 PERMANENT = "eventline.drill.permanent"

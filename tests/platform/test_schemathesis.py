@@ -226,13 +226,13 @@ def test_generated_requests_are_answered_as_documented(local: Stage, tmp_path: P
     assert local.call("GET", "/events", token).status_code == 200
 
 
-@pytest.mark.parametrize("token", [None, f"evl_{'0' * 16}_{'0' * 64}", "nonsense"])
-def test_nothing_guarded_answers_without_a_valid_token(local: Stage, token: str | None) -> None:
+def test_nothing_guarded_answers_without_a_token(local: Stage) -> None:
+    """`test_access` and `test_hostile_input` look for tokens that are none."""
     contract = Contract()
     for operation in operations():
         if operation.content["x-required-scope"] is not None:
             path = re.sub(r"\{\w+\}", "0", operation.path)
-            answer = local.call(operation.method, path, token, data=b"{}")
+            answer = local.call(operation.method, path, data=b"{}")
             assert answer.status_code == 401, str(operation)
             contract.check(operation.method, operation.path, 401, answer.headers, answer.content)
 
