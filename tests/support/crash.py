@@ -1,9 +1,11 @@
 """A process that dies between two AWS calls, told by the number of the call or its name."""
 
 import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+from chalicelib.aws.threads import in_turn
 from chalicelib.core import clock
 from chalicelib.core.ids import keyed_event_id, new_event_id
 from chalicelib.events.ingest import IngestDeps, Submission
@@ -12,6 +14,10 @@ from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.factories import make_submission, no_schema
 
 SMALL = b'{"eventType":"crash","message":"hello"}'
+MEDIUM = b'{"eventType":"crash","message":"' + b"hello" * 2000 + b'"}'
+"""Too large to wait in the ledger."""
+A = TypeVar("A")
+B = TypeVar("B")
 
 
 class CrashError(BaseException):
@@ -71,8 +77,15 @@ class Attempt:
     event_id: str
 
 
-def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> Attempt:
-    """An ingest in this process that dies at `point`."""
+def prepare(
+    stage: Stage, point: CrashPoint, body: bytes, key: str | None, *, queue_first: bool = False
+) -> Attempt:
+    """An ingest in this process that dies at `point`. What it writes at the same time is written
+    one after the other, the message first if `queue_first`."""
+
+    def each(work: Callable[[A], B], values: Iterable[A]) -> list[B]:
+        return in_turn(work, list(values)[::-1] if queue_first else values)
+
     now, entropy, owner = clock.utc_now(), os.urandom(10), unique("owner")
     deps = IngestDeps(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
@@ -82,6 +95,7 @@ def prepare(stage: Stage, point: CrashPoint, body: bytes, key: str | None) -> At
         max_event_bytes=stage.settings.max_event_bytes,
         now=lambda: now,
         random=lambda _: entropy,
+        each=each,
     )
     submission = make_submission(body, owner=owner, key=key)
     event_id = new_event_id(now, entropy) if key is None else keyed_event_id(owner, key)
@@ -92,7 +106,7 @@ def assert_whole(stage: Stage, event_id: str, body: bytes, owner: str) -> None:
     """Check that the event came to its end, once."""
     record = stage.follow(event_id)
     assert record.status is Status.PROCESSED
-    assert stage.lake().get_bronze(record.event.s3_key) == body
+    assert stage.lake().get_bronze(record.event.s3_key, record.event.s3_range) == body
     wait_for("a quiet queue", lambda: not any(stage.waiting().values()))
     assert stage.silver_documents(record.event) == 1
     assert stage.versions(stage.settings.bronze_bucket, record.event.s3_key) == 1
