@@ -1,6 +1,7 @@
-"""Units: where things lie in their files, and that the bronze file alone gives the events back."""
+"""Units: where things lie in their files, and that a bronze file alone gives its events back."""
 
 import json
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -8,36 +9,46 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from chalicelib.core import clock
-from chalicelib.core.errors import ForeignMessageError
-from chalicelib.core.ids import is_event_id, keyed_event_id, unit_event_id
+from chalicelib.core.ids import is_event_id, keyed_event_id, sha256, unit_event_id
 from chalicelib.events.batch import Form, read_item
 from chalicelib.events.keys import (
+    bronze_beside,
     is_rejected_unit,
     parse_bronze_key,
+    parse_silver_key,
     parse_unit_key,
     rejected_unit_key,
+    unit_bronze_key,
+    unit_silver_key,
 )
-from chalicelib.events.message import MAX_MESSAGE_BYTES, UnitMessage
-from chalicelib.events.message import decode_message as decode
-from chalicelib.events.model import Status
+from chalicelib.events.message import MAX_EVENTS, Parcel, encode_messages
 from chalicelib.events.unit import (
-    MAX_EVENTS,
     Checked,
     Unit,
+    blank,
+    gather,
+    gathered_metadata,
     make_events,
-    may_go_alone,
     pack,
     part,
     plan,
+    read_documents,
     read_unit,
-    silver_file_key,
     to_metadata,
     unpack,
 )
-from tests.support.factories import NOON, make_event, make_id, make_record
+from tests.support.factories import NOON, make_event, make_id
 
 UNIT = Unit(make_id(), "a@b-c", clock.to_text(NOON), Form.PLAIN)
-lines_of_text = st.lists(st.binary().map(lambda line: line.replace(b"\n", b"")))
+letters = st.binary().map(lambda line: line.replace(b"\n", b""))
+lines_of_text = st.lists(letters)
+json_lines = st.lists(
+    st.dictionaries(st.text(max_size=5), st.text() | st.integers() | st.none(), max_size=3).map(
+        lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
+    ),
+    min_size=1,
+    max_size=5,
+)
 
 
 def checked(
@@ -54,9 +65,127 @@ def checked(
 @given(lines_of_text)
 def test_a_file_gives_its_lines_back(lines: list[bytes]) -> None:
     body, ranges = pack(lines)
-    assert unpack(body) == list(zip(lines, ranges, strict=True))
     whole = [(line, within) for line, within in zip(lines, ranges, strict=True) if line]
     assert [part(body, within) for _, within in whole] == [line for line, _ in whole]
+    if not any(line.startswith(b" ") for line in lines):
+        assert unpack(body) == whole
+
+
+@given(st.lists(st.tuples(letters.filter(lambda line: line[:1].strip()), st.booleans())))
+def test_a_line_that_is_taken_out_moves_no_other(lines: list[tuple[bytes, bool]]) -> None:
+    # Given a file of which some lines are to go
+    body, ranges = pack([line for line, _ in lines])
+    places = list(zip(lines, ranges, strict=True))
+    # When they are taken out, at once or one by one
+    left = blank(body, [within for (_, is_out), within in places if is_out])
+    slowly = body
+    for (_, is_out), within in places:
+        slowly = blank(slowly, [within] if is_out else [])
+    # Then nothing is left of them, and the others are where they were
+    kept = [(line, within) for (line, is_out), within in places if not is_out]
+    assert unpack(left) == unpack(slowly) == kept
+    assert [part(left, within) for _, within in kept] == [line for line, _ in kept]
+    assert left.strip() or not kept
+
+
+def test_what_is_taken_out_can_be_taken_out_again() -> None:
+    body, ranges = pack([b'{"n":1}', b'{"n":2}', b'{"n":3}'])
+    left = blank(body, ranges[1:2])
+    assert left == b'{"n":1}\n' + b" " * 8 + b'{"n":3}\n'
+    assert blank(left, ranges[1:2]) == left
+    assert read_documents(left) == [({"n": 1}, ranges[0]), ({"n": 3}, ranges[2])]
+    # What nobody reads at the end of a file takes no room
+    assert blank(left, ranges[2:]) == b'{"n":1}\n'
+    assert blank(left, ranges) == b""
+    assert blank(blank(left, ranges), ranges) == b""
+
+
+def test_one_document_is_taken_out_whole() -> None:
+    body = b'{"n":1}'
+    assert blank(body, [f"bytes=0-{len(body)}"]) == b""
+
+
+def test_documents_have_their_places() -> None:
+    texts = [b'{"eventId":"1"}', '{"eventId":"ü"}'.encode(), b'{"eventId":"3"}']
+    body, ranges = pack(texts)
+    documents = read_documents(body)
+    assert [within for _, within in documents] == ranges
+    assert [json.loads(part(body, within)) for within in ranges] == [one for one, _ in documents]
+    with pytest.raises(ValueError, match="Expecting"):
+        read_documents(body + b"spoilt\n")
+
+
+@given(json_lines)
+def test_a_gathered_file_gives_its_payloads_and_events_back(payloads: list[bytes]) -> None:
+    # Given single events that the worker puts into one file
+    key = unit_bronze_key(UNIT.received_at, make_id())
+    events = [
+        make_event(
+            payload=payload,
+            owner=f"owner {number}",
+            subject="ü" if number else None,
+            source="urn:x",
+            event_type='a"\\/b',
+        )
+        for number, payload in enumerate(payloads)
+    ]
+    # When only the file is left
+    body, ranges = gather(events, payloads)
+    again = read_unit(key, gathered_metadata(), body)
+    # Then each range is the payload letter by letter, and the events are the same
+    assert [part(body, within) for within in ranges] == payloads
+    places = zip(events, ranges, strict=True)
+    assert again == [replace(event, s3_key=key, s3_range=within) for event, within in places]
+    assert body.count(b"\n") == len(payloads)
+    assert all(json.loads(line)["payload"] is not None for line in body.splitlines())
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"eventType":"demo","n":1.00,"n2":1e2}',
+        b'{ "eventType" : "demo" , "payload":"}" }',
+        b'{"eventType":"demo","big":12345678901234567890123}',
+        '{"eventType":"demo","text":"ü\\u00fc \N{GRINNING FACE}"}'.encode(),
+        b'  {"eventType":"demo"}  ',
+    ],
+)
+def test_a_gathered_payload_is_as_it_was_sent(payload: bytes) -> None:
+    event = replace(make_event(payload=payload), schema_version=7)
+    cloud_event = {"id": "1", "time": "2026-01-01T00:00:00Z", "extensions": {"a": "ü"}}
+    events = [event, replace(make_event(payload=payload), cloud_event=cloud_event)]
+    body, ranges = gather(events, [payload, payload])
+    assert [sha256(part(body, within)) for within in ranges] == [event.payload_sha256] * 2
+    again = read_unit(UNIT.key, gathered_metadata(), body)
+    assert again is not None
+    assert [one.schema_version for one in again] == [7, None]
+    assert [one.cloud_event for one in again] == [None, cloud_event]
+    for one in again:
+        assert part(body, str(one.s3_range)) == payload
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"\n\n",
+        b"hello\n",
+        b"[]\n",
+        b"null\n",
+        b"7\n",
+        b'{"n":1}\n',
+        b'{"eventId":7,"payload":{}}\n',
+    ],
+)
+def test_a_spoilt_gathered_file_has_no_events(body: bytes) -> None:
+    assert read_unit(UNIT.key, gathered_metadata(), body) is None
+
+
+def test_a_gathered_file_with_one_spoilt_line_has_no_events() -> None:
+    payload = b'{"eventType":"demo"}'
+    good, _ = gather([make_event(payload=payload)], [payload])
+    assert read_unit(UNIT.key, gathered_metadata(), good) is not None
+    assert read_unit(UNIT.key, gathered_metadata(), good + b"{}\n") is None
 
 
 def test_the_bronze_file_alone_gives_the_events_back() -> None:
@@ -100,6 +229,7 @@ def test_cloud_events_come_back_with_their_attributes() -> None:
         ({"received-at": None}, None),
         ({"received-at": "2020-01-01T00:00:00.000Z"}, None),
         ({"form": "xml"}, None),
+        ({"form": "gathered"}, None),
         ({"schema-versions": "1,2"}, None),
         ({"schema-versions": "x"}, None),
         ({}, b""),
@@ -130,13 +260,19 @@ def test_keys_of_units_are_told_from_all_others() -> None:
     assert parse_unit_key("bronze/units/2026/03/14/notes.ndjson") is None
 
 
-def test_the_silver_file_has_the_day_of_the_unit() -> None:
-    # Given a replay, on a later day, of an event of a unit
-    (event,) = make_events(UNIT, checked(b'{"eventType":"a/b"}'))
-    later = replace(event, event_id=make_id(), received_at="2027-01-01T00:00:00.000Z")
-    # Then both mean the same file
-    expected = f"silver/a%2Fb/dt=2026-03-14/{UNIT.unit_id}.ndjson"
-    assert silver_file_key(event) == silver_file_key(later) == expected
+def test_the_silver_file_of_a_unit_has_its_type_and_day() -> None:
+    key = unit_silver_key("a/b", UNIT.received_at, UNIT.unit_id)
+    assert key == f"silver/a%2Fb/dt=2026-03-14/{UNIT.unit_id}.ndjson"
+    assert parse_silver_key(key) == (UNIT.unit_id, True)
+
+
+def test_the_bronze_file_of_a_unit_follows_from_its_silver_file() -> None:
+    # Given an event of the day before the run that processes it
+    silver = unit_silver_key("a/b", "2026-03-13T23:59:59.999Z", UNIT.unit_id)
+    # Then the day of its payload's file is that of the unit
+    assert bronze_beside(silver) == unit_bronze_key(UNIT.received_at, UNIT.unit_id)
+    assert bronze_beside("silver/demo/dt=2026-03-14/notes.ndjson") is None
+    assert bronze_beside(f"silver/demo/dt=2026-03-14/{UNIT.unit_id}.json") is None
 
 
 def test_items_are_put_in_units_in_their_order() -> None:
@@ -149,7 +285,7 @@ def test_items_are_put_in_units_in_their_order() -> None:
     assert plan([]) == []
 
 
-def test_the_longest_facts_fit_a_message() -> None:
+def test_the_longest_facts_of_a_unit_fit_a_message() -> None:
     # Given events whose every attribute is as long as it may be, and takes most room in JSON
     text = "\U0001f600" * 64
     attributes = {
@@ -165,47 +301,12 @@ def test_the_longest_facts_fit_a_message() -> None:
     # When they are put in units
     for unit_items in plan(items):
         events = make_events(replace(UNIT, form=Form.CLOUD_EVENTS), unit_items)
-        distinct = [replace(event, event_id=make_id()) for event in events]
-        body = UnitMessage(tuple(distinct), None, "r" * 64).encode()
-        # Then SQS takes each message
-        assert len(body.encode()) <= 256 * 1024
+        distinct = [Parcel(replace(event, event_id=make_id())) for event in events]
+        messages = encode_messages(distinct, "r" * 64)
+        # Then each unit is one message, which SQS takes
+        assert _sizes(messages) == [len(distinct)]
+        assert len(messages[0][0].encode()) <= 256 * 1024
 
 
-@pytest.mark.parametrize("size", [10, 5_000])
-def test_a_message_of_a_unit_comes_back_as_it_was(size: int) -> None:
-    item = b'{"eventType":"a","text":"%s"}' % (b"x" * size)
-    items = checked(*[item] * 20, versions=(1, None))
-    events = make_events(UNIT, items)
-    message = UnitMessage(tuple(events), tuple(one.draft.payload for one in items), "r")
-    body = message.encode()
-    assert len(body) <= MAX_MESSAGE_BYTES
-    fits = size == 10
-    assert decode(body) == (message if fits else replace(message, payloads=None))
-
-
-def test_only_events_of_one_unit_are_a_message() -> None:
-    events = make_events(UNIT, checked(b'{"eventType":"a"}', b'{"eventType":"b"}'))
-    other = make_events(replace(UNIT, unit_id=make_id()), checked(b'{"eventType":"a"}'))
-    refused = rejected_unit_key(UNIT.received_at, UNIT.unit_id)
-    for wrong in (
-        [events[0], other[0]],
-        [events[0], events[0]],
-        [replace(events[0], s3_range=None)],
-        [replace(events[0], s3_key=refused)],
-        [replace(events[0], s3_key=make_event().s3_key)],
-    ):
-        with pytest.raises(ForeignMessageError):
-            decode(UnitMessage(tuple(wrong), None, "r").encode())
-    changed = UnitMessage((events[0],), (b'{"eventType":"x"}',), "r")
-    with pytest.raises(ForeignMessageError):
-        decode(changed.encode())
-
-
-def test_an_event_of_a_unit_goes_alone_only_once_it_has_left() -> None:
-    (event,) = make_events(UNIT, checked(b'{"eventType":"a"}'))
-    record = make_record(event, Status.RECEIVED)
-    assert not may_go_alone(record)
-    assert not may_go_alone(replace(record, status=Status.ENQUEUED, requeues=2))
-    assert may_go_alone(replace(record, attempts=1, last_error={"code": "busy"}))
-    assert may_go_alone(replace(record, replay_of=make_id()))
-    assert may_go_alone(make_record())
+def _sizes(messages: Sequence[tuple[str, Sequence[Parcel]]]) -> list[int]:
+    return [len(group) for _, group in messages]
