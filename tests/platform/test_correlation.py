@@ -122,7 +122,7 @@ def test_an_event_that_leaves_its_batch_takes_the_id_along(
     for event_id in ids:
         found = {line["requestId"] for _, line in read.having(eventId=event_id)}
         assert found == {answer.headers["X-Request-Id"]}
-    assert read.having(message="event left its unit", eventId=ids[1])
+    assert read.having(message="event left its message", eventId=ids[1])
 
 
 def test_what_reconcile_sends_again_has_the_id_of_its_run(

@@ -133,8 +133,9 @@ def test_a_failed_event_is_listed_and_redriven(stage: Stage) -> None:
         stage.sqs.delete_message(QueueUrl=stage.events_url, ReceiptHandle=message["ReceiptHandle"])
         record = stage.record(event_id)
         assert record is not None
+        assert record.payload is not None
         stage.ledger().mark_attempt_failed(
-            record.event,
+            stage.lake().store(record.event, record.payload),
             record.updated_at,
             Failure("transient", "busy", "later"),
             final=True,

@@ -15,7 +15,6 @@ import requests
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.config import Settings, load
 from chalicelib.events.bus import Bus
-from chalicelib.events.keys import silver_key
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.model import Event, Record, Status
@@ -198,12 +197,23 @@ class Stage:
         return len(answer.get("Versions", [])) + len(answer.get("DeleteMarkers", []))
 
     def silver_documents(self, event: Event) -> int:
-        """How often the event's silver document was written."""
-        return self.versions(self.settings.silver_bucket, silver_key(event))
+        """How many silver documents the event has, alone or in files of many."""
+        found = 0
+        for prefix in self.lake().silver_types():
+            for page in self.lake().silver_keys(prefix):
+                for key, _ in page:
+                    if key.endswith(".ndjson") or event.event_id in key:
+                        body = self.lake().get_silver(key)
+                        found += body.count(f'"eventId":"{event.event_id}"'.encode())
+        return found
 
     def silver(self, event: Event) -> dict[str, Any]:
         """The event's silver document."""
-        document: dict[str, Any] = json.loads(self.lake().get_silver(silver_key(event)))
+        record = self.record(event.event_id)
+        assert record is not None
+        assert record.silver_key is not None
+        body = self.lake().get_silver(record.silver_key, record.silver_range)
+        document: dict[str, Any] = json.loads(body)
         return document
 
     def records_of(self, owner: str) -> list[str]:
