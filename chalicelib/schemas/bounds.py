@@ -82,6 +82,8 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _UNEVALUATED_FACTOR = 3
 """`unevaluated...` looks again at what was applied beside it."""
 _LENGTH_UNITS = 0.02
+_FORMAT_UNITS, _FORMAT_BYTE_UNITS = 50, 5
+"""Of one format, when it is asserted."""
 _LEAST_BYTES = 64
 _BRANCHES = frozenset({"anyOf", "oneOf", "propertyNames", "dependencies"})
 
@@ -121,11 +123,12 @@ class Size(NamedTuple):
 
 class Work(NamedTuple):
     """What `bound_work` finds: the cost by depth of the data; whether a violation may hold those of
-    each branch; whether numbers are compared with limits or divided."""
+    each branch; whether numbers are compared with integers or divided by them, for which the
+    validator rounds one with a fraction to a double."""
 
     costs: tuple[Cost, ...]
     has_branches: bool
-    has_limits: bool
+    has_integers: bool
 
     def cost_of(self, size: Size, data: Any) -> float:
         """The units that data of that size may take; `data` is looked at only for the twins."""
@@ -182,11 +185,16 @@ def bound_work(document: Document) -> Work:
         if level == below:
             break
         below = level
-    names = {name for value in found.values() if isinstance(value, dict) for name in value}
+    named = [
+        (name, held)
+        for value in found.values()
+        if isinstance(value, dict)
+        for name, held in value.items()
+    ]
     return Work(
         tuple(costs),
-        not _BRANCHES.isdisjoint(names),
-        not names.isdisjoint((*_LIMITS, "multipleOf")),
+        any(name in _BRANCHES for name, _ in named),
+        any(name in {*_LIMITS, "multipleOf"} and float(held).is_integer() for name, held in named),
     )
 
 
@@ -269,6 +277,8 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
         if name in value:
             per_value += units * measure(value[name]).values
     per_value += _UNIQUE_UNITS if "uniqueItems" in value else 0
+    if "format" in value:
+        per_value, per_byte = per_value + _FORMAT_UNITS, per_byte + _FORMAT_BYTE_UNITS
     per_byte += sum(_LENGTH_UNITS for name in ("minLength", "maxLength") if name in value)
     sources = []
     if "pattern" in value:

@@ -21,6 +21,7 @@ from chalicelib.schemas.bounds import (
     measure,
 )
 from chalicelib.schemas.document import dialect_of, escape, read_document, rewrite
+from chalicelib.schemas.formats import FORMATS
 from chalicelib.schemas.numbers import exact
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 32
 MAX_VIOLATIONS = 20
 MAX_DETAIL = 200
-_NO_FORMATS: dict[str, Any] = dict.fromkeys(("regex", "idn-email", "idn-hostname"), lambda _: True)
-"""Formats that are not asserted: their cost is not known, or readers differ."""
 _MAX_EXPLANATION = 20_000_000
 """Bytes of data times work up to which every violation is told: each one costs a copy of its part
 of the data."""
@@ -81,7 +80,7 @@ def compile_schema(schema: Any, asserts_format: bool = False) -> Compiled:
             rewritten,
             mask="this",
             validate_formats=asserts_format,
-            formats=_NO_FORMATS,
+            formats=FORMATS,
             retriever=_refuse_to_fetch,
             pattern_options=jsonschema_rs.RegexOptions(
                 size_limit=MAX_PATTERN_BYTES, dfa_size_limit=PATTERN_CACHE_BYTES
@@ -105,7 +104,7 @@ def violations(compiled: Compiled, data: Any) -> list[FieldError]:
     cost = work.cost_of(size, data)
     if cost > MAX_EVENT_WORK:
         return [FieldError("", "is too large for a schema that asks this much of each part")]
-    if size.is_blurred and work.has_limits:
+    if size.is_blurred and work.has_integers:
         return [FieldError("", "holds a number of more digits than are compared exactly")]
     if size.is_long:
         data = exact(data)
