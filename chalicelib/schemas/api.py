@@ -53,8 +53,8 @@ _JSON_SCHEMA = component(
     {
         "type": ["object", "boolean"],
         "description": "A JSON Schema of draft 2020-12, or of 2019-09 or 7 if its `$schema` says"
-        f" so, of at most {MAX_SCHEMA_BYTES} bytes. References stay inside it, patterns are ECMA-262's"
-        " without look-around and back references, its work is bounded.",
+        f" so, of at most {MAX_SCHEMA_BYTES} bytes. References stay inside it, patterns are of"
+        " ECMA-262 without look-around and back references, its work is bounded.",
     },
 )
 _ASSERTED = {"const": True, "description": "There if `format` is checked, too."}

@@ -61,7 +61,9 @@ def _pattern_bytes(pattern: str, pointer: str) -> int:
             continue
         return size
     raise InvalidRequestError.at(
-        pointer, f"takes more than {MAX_PATTERN_BYTES >> 10} KiB when compiled: repeat less of it"
+        pointer,
+        f"takes more than {MAX_PATTERN_BYTES >> 10} KiB when compiled, or names a script that there"
+        " is not",
     )
 
 

@@ -15,7 +15,7 @@ from chalicelib.core.strict_json import LongNumber
 INTEGER_LIMIT = 1 << 63
 """Below it an integer is one machine word, and costs next to nothing."""
 _FRACTION_UNITS = 80
-_DIGITS_A_UNIT = 3
+_DIGITS_A_UNIT = 2
 """The cost grows with the square of the digits; so many of them squared are a unit."""
 _PLAIN_LEAST, _PLAIN_LIMIT, _PLAIN_DIGITS = 1e-5, 1e17, 22
 _DOUBLE_DIGITS = 17

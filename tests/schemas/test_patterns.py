@@ -11,6 +11,8 @@ from chalicelib.core.errors import InvalidRequestError
 from chalicelib.schemas.compiler import compile_schema, violations
 from chalicelib.schemas.patterns import PatternError, translate
 
+BLANKS = "\t\n\v\f\r \u00a0\ufeff\u1680\u2000\u200a\u2028\u202f\u205f\u3000"
+
 
 def matches(pattern: str, text: str) -> bool:
     return not violations(compile_schema({"pattern": pattern}), text)
@@ -48,7 +50,7 @@ def matches(pattern: str, text: str) -> bool:
         (r"^[\W\d]$", ["é", "1"], ["a"]),
         (
             r"^\s$",
-            [*"\t\n\v\f\r \u00a0\ufeff\u1680\u2000\u200a\u2028\u202f\u205f\u3000"],
+            [*BLANKS],
             ["\u0085"],
         ),
         (r"^\S$", ["\u0085", "\u200b"], [" "]),
@@ -58,7 +60,7 @@ def matches(pattern: str, text: str) -> bool:
         (r"^(a|)$", ["a", ""], ["b"]),
         (r"^$", [""], ["\n", "a"]),
         (r"a$", ["ba"], ["a\n"]),
-        (r"^\p{Script=Greek}\P{L}$", ["α1"], ["a1", "αα"]),
+        (r"^\p{Script=Greek}\P{L}$", ["\u03b11"], ["a1", "\u03b1\u03b1"]),
         (r"^[^\p{L}]\p{gc=Nd}$", ["-1"], ["a1"]),
         (r"^\p{Letter}\p{Alphabetic}\p{Emoji_Presentation}$", ["aa😀"], []),
         ("^é [#]$", ["é #"], []),
@@ -108,8 +110,8 @@ def test_a_pattern_means_what_it_means_in_ecma_262(
         (r"\xg", "without its digits"),
         (r"\u{110000}", "beyond 10FFFF"),
         (r"\c1", "without a letter"),
-        (r"\p{Greek}", "the property {Greek}"),
-        (r"\p{lu}", "the property {lu}"),
+        (r"\p{Greek}", "the property Greek"),
+        (r"\p{lu}", "the property lu"),
         (r"\p{Script=greek}", "the property"),
         (r"\pL", "without a property"),
         (r"\07", r"\0"),
@@ -173,15 +175,10 @@ def test_a_pattern_takes_time_by_the_character() -> None:
     assert time.process_time() - started < 1
 
 
-@given(st.text(st.sampled_from(r"ab0\(){}[]^$|?*+.,-:<>=!&~dDwWsSbBpPuxck1Lé😀"), max_size=14))
+@given(st.text(st.sampled_from(r"ab0\(){}[]^$|?*+.,-:<>=!&~dDwWsSbBpPuxck1Lé😀"), max_size=9))
 def test_whatever_is_taken_compiles_as_it_is_written_anew(pattern: str) -> None:
     try:
         translate(pattern)
     except PatternError:
         return
-    try:
-        compiled = compile_schema({"pattern": pattern})
-    except InvalidRequestError as error:
-        assert "when compiled" in error.errors[0].detail
-        return
-    violations(compiled, "ab0")
+    violations(compile_schema({"pattern": pattern}), "ab0")
