@@ -74,7 +74,7 @@ MAX_EVENT_WORK = 100_000_000
 """About two seconds at worst; docs/schemas.md has the measurement."""
 MAX_IN_PLACE = 64
 """Applicators in a row that do not go deeper into the data."""
-_BYTES_PER_UNIT = 300
+_BYTES_PER_UNIT = 150
 """A compiled pattern of so many bytes costs a unit for each byte of text, in its slow way."""
 _ENUM_UNITS, _UNIQUE_UNITS, _PATTERN_UNITS = 5, 14, 2
 _UNIQUE_COMPARED = 14

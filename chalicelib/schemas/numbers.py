@@ -6,7 +6,6 @@ two such takes 0.4 ms. So each number has a weight, in the units of `bounds`.
 """
 
 import math
-from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -17,17 +16,16 @@ INTEGER_LIMIT = 1 << 63
 _FRACTION_UNITS = 80
 _DIGITS_A_UNIT = 2
 """The cost grows with the square of the digits; so many of them squared are a unit."""
-_PLAIN_LEAST, _PLAIN_LIMIT, _PLAIN_DIGITS = 1e-5, 1e17, 22
+_PLAIN_LEAST, _PLAIN_LIMIT, _PLAIN_WEIGHT = 1e-5, 1e17, 70
+"""Doubles of everyday size, which have 22 digits at most."""
 _DOUBLE_DIGITS = 17
-PLAIN_WEIGHT = _FRACTION_UNITS + _PLAIN_DIGITS**2 / _DIGITS_A_UNIT
-"""That of a double of everyday size."""
 _TWIN_UNITS = 5
 
 
 def weight(number: float | Decimal) -> float:
     """The units that one comparison with `number` may take."""
     if isinstance(number, float) and (not number or _PLAIN_LEAST <= abs(number) < _PLAIN_LIMIT):
-        return PLAIN_WEIGHT
+        return _PLAIN_WEIGHT
     if isinstance(number, int) and -INTEGER_LIMIT <= number < INTEGER_LIMIT:
         return 0
     return _FRACTION_UNITS + digits(number) ** 2 / _DIGITS_A_UNIT
@@ -62,11 +60,13 @@ def exact(value: Any) -> Any:
 
 
 def count_twins(data: Any) -> float:
-    """The units for comparing elements of arrays that the validator takes for the same at first.
+    """The units for comparing elements of arrays that differ, but that the validator takes for the
+    same at first.
 
     `uniqueItems` finds elements by a hash, in which numbers are doubles, and an array is what its
     parts are one after the other, so that [[], [[]]] and [[[]], []] are twins. Elements with the
-    same hash are compared one by one. Here the order is left out, too: it may only count more.
+    same hash are compared one by one, until two are equal. Here the order is left out, too: it may
+    only count more.
     """
     return _Twins().count(data)
 
@@ -76,26 +76,37 @@ class _Twins:
 
     def __init__(self) -> None:
         self._units = 0.0
+        self._known: dict[object, int] = {}
 
     def count(self, data: Any) -> float:
         self._sign(data)
         return self._units
 
-    def _sign(self, value: Any) -> tuple[int, float]:
-        """(a sum that twins share, the units of comparing it with one)"""
+    def _sign(self, value: Any) -> tuple[int, int, float]:
+        """(a sum that twins share, the number of this very value, the units of a comparison)"""
         if isinstance(value, list):
             signs = [self._sign(below) for below in value]
-            counted = Counter(sign for sign, _ in signs)
-            if len(counted) < len(signs):
-                self._units += sum(counted[sign] * size for sign, size in signs)
-            return sum(sign for sign, _ in signs), _TWIN_UNITS + sum(size for _, size in signs)
-        if isinstance(value, dict):
-            total, units = 1, float(_TWIN_UNITS)
-            for name, below in value.items():
-                sign, size = self._sign(below)
-                total += hash((name, sign))
-                units += size
-            return hash(total), units
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            return hash((0, float(value))), _TWIN_UNITS + weight(value)
-        return hash((1, value)), _TWIN_UNITS
+            self._compare(signs)
+            sign, units = sum(sign for sign, _, _ in signs), sum(size for _, _, size in signs)
+            very: object = tuple(number for _, number, _ in signs)
+        elif isinstance(value, dict):
+            members = {name: self._sign(below) for name, below in value.items()}
+            sign = hash(sum(hash((name, one)) for name, (one, _, _) in members.items()))
+            units = sum(size for _, _, size in members.values())
+            very = frozenset((name, number) for name, (_, number, _) in members.items())
+        elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+            # The text, as the hash of a number can be chosen by who sends it.
+            sign, units, very = hash((0, float(value))), weight(value), f"n{value}"
+        else:
+            sign, units, very = hash((1, value)), 0.0, f"v{value}"
+        return sign, self._known.setdefault(very, len(self._known)), units + _TWIN_UNITS
+
+    def _compare(self, signs: list[tuple[int, int, float]]) -> None:
+        if len({sign for sign, _, _ in signs}) == len(signs):
+            return
+        sizes: dict[int, dict[int, float]] = {}
+        for sign, number, units in signs:
+            sizes.setdefault(sign, {})[number] = units
+        self._units += sum(
+            len(group) * sum(group.values()) for group in sizes.values() if len(group) > 1
+        )
