@@ -19,7 +19,7 @@ _DIGITS_A_UNIT = 2
 _PLAIN_LEAST, _PLAIN_LIMIT, _PLAIN_WEIGHT = 1e-5, 1e17, 70
 """Doubles of everyday size, which have 22 digits at most."""
 _DOUBLE_DIGITS = 17
-_TWIN_UNITS = 5
+_TWIN_UNITS = 14
 
 
 def weight(number: float | Decimal) -> float:
