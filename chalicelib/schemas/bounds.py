@@ -13,7 +13,6 @@ reach `MAX_EVENT_WORK`. The same sum is made of what patterns cost a byte of tex
 keywords cost that look at numbers: for each number, and for how long it is (`numbers`).
 """
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -269,7 +268,7 @@ def _read(pointer: str, value: Any, document: Document, patterns: Patterns) -> _
         _own(pointer, value, patterns),
         under(*ONE, *MANY, *NAMED) + document.references[pointer],
         _UNEVALUATED_FACTOR if unevaluated else 1,
-        kinds,
+        [kind for kind in kinds if kind],
     )
 
 
@@ -351,18 +350,20 @@ def _in_place_order(nodes: dict[str, _Node]) -> list[str]:
 
 
 def _cost(node: _Node, level: dict[str, Cost], below: dict[str, Cost]) -> Cost:
-    in_place = _sum(level[sub] for sub in node.in_place)
-    children = [_sum(below[sub] for sub in kind) for kind in node.kinds]
-    deepest = map(max, zip(Cost(), *children, strict=True))
+    if not node.in_place and not node.kinds:
+        return node.own
+    here = _sum([level[sub] for sub in node.in_place])
+    children = [_sum([below[sub] for sub in kind]) for kind in node.kinds]
+    parts = zip(node.own, here, *children, strict=True)
     return Cost(
         *(
-            min(own + node.factor * here + deep, limit)
-            for own, here, deep, limit in zip(
-                node.own, in_place, deepest, _LIMIT_OF_COST, strict=True
-            )
+            min(own + node.factor * applied + max(deep, default=0), limit)
+            for (own, applied, *deep), limit in zip(parts, _LIMIT_OF_COST, strict=True)
         )
     )
 
 
-def _sum(costs: Iterable[Cost]) -> Cost:
-    return Cost(*map(sum, zip(Cost(), *costs, strict=True)))
+def _sum(costs: list[Cost]) -> Cost:
+    if len(costs) == 1:
+        return costs[0]
+    return Cost(*map(sum, zip(*costs, strict=True)))

@@ -258,10 +258,12 @@ class _Rewriting:
         """What becomes of the names of `patternProperties`, by their token of a pointer; two that
         become the same are kept apart by a group with nothing in it."""
         names: dict[str, str] = {}
-        for source in value.get("patternProperties", {}):
+        taken: set[str] = set()
+        for number, source in enumerate(value.get("patternProperties", {})):
             text = self._pattern(source, f"{pointer}/patternProperties/{escape(source)}")
-            while text in names.values():
-                text += "(?:)"
+            if text in taken:
+                text = f"{text}(?:){{{number}}}"
+            taken.add(text)
             self._patterns[text] = source
             names[escape(source)] = text
         return names
