@@ -83,6 +83,8 @@ _LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _UNEVALUATED_FACTOR = 3
 """`unevaluated...` looks again at what was applied beside it."""
 _LENGTH_UNITS = 0.02
+_NUMBERS = frozenset({int, float, Decimal})
+"""Those of a schema are what `exact` made of them."""
 _FORMAT_UNITS, _FORMAT_BYTE_UNITS = 50, 5
 """Of one format, when it is asserted."""
 _LEAST_BYTES = 64
@@ -220,7 +222,7 @@ def measure(data: Any) -> Size:
                 below.extend(value.values())
             elif kind is list:
                 below.extend(value)
-            elif kind is int or kind is float:
+            elif kind in _NUMBERS:
                 numbers += 1
                 weights += weight(value)
             elif kind is LongNumber:

@@ -126,6 +126,13 @@ def test_few_long_numbers_and_many_of_everyday_size_are_checked() -> None:
     assert timed({"items": {"multipleOf": 0.01}}, [1e300] * 100)[1] == []
 
 
+@pytest.mark.parametrize("schema", ['{"const": %s}', '{"enum": [1, %s]}', '{"const": [%s]}'])
+def test_a_number_of_a_schema_has_its_price_however_it_is_written(schema: str) -> None:
+    short = compile_schema(read(schema % "5.5e-229")).work.at(1).per_number
+    long = compile_schema(read(schema % "5.5000000000000000000001e-229")).work.at(1).per_number
+    assert 10_000 < short < long
+
+
 def test_equal_elements_are_no_twins() -> None:
     schema = {"properties": {"tags": {"uniqueItems": True}}}
     rows = [{"x": [0, 0.5]}] * 10_000
