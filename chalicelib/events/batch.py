@@ -82,7 +82,7 @@ def read_item(payload: bytes, form: Form) -> Draft:
     CloudEvent's source and id.
     """
     if form is Form.CLOUD_EVENTS:
-        return read_structured_value(parse_json(payload), one_line(payload))
+        return read_structured_value(parse_json(payload, exact=True), one_line(payload))
     draft = replace(read_plain(payload), payload=one_line(payload))
     if KEY not in draft.data:
         return draft

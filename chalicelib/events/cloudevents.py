@@ -115,7 +115,7 @@ def escape(name: str) -> str:
 def read_structured(body: bytes, identity: Identity | None = None) -> Draft:
     """One event in the JSON format; `body` is its payload. Raises `InvalidJsonError`, or
     one `InvalidRequestError` with every fault."""
-    return read_structured_value(parse_json(body), body, identity)
+    return read_structured_value(parse_json(body, exact=True), body, identity)
 
 
 def read_structured_value(value: Any, payload: bytes, identity: Identity | None = None) -> Draft:
@@ -150,13 +150,15 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
     return data
 
 
-def read_content(content_type: str | None, content: bytes) -> tuple[Any, bool]:
+def read_content(
+    content_type: str | None, content: bytes, *, exact: bool = False
+) -> tuple[Any, bool]:
     """`content` as data, and whether that is base64 text: a JSON value, text where it is text in
-    UTF-8, base64 of anything else. None for no content at all."""
+    UTF-8, base64 of anything else. None for no content at all. `exact` is that of `parse_json`."""
     if not content:
         return None, False
     if is_json(content_type):
-        return parse_json(content), False
+        return parse_json(content, exact=exact), False
     text = _text(content_type, content)
     return (_base64(content), True) if text is None else (text, False)
 

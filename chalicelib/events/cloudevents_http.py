@@ -51,7 +51,7 @@ def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | No
     faults += [one for one in context_faults(attributes, _place) if one.pointer not in found]
     content_type = attributes.get("datacontenttype") or _guess(body)
     try:
-        data = read_content(content_type, body)
+        data = read_content(content_type, body, exact=True)
     except InvalidJsonError as error:
         if faults:
             refuse([*faults, *error.errors])

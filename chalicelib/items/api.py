@@ -310,7 +310,7 @@ def _read_content(request: Request) -> Content:
         raise PayloadTooLargeError(
             f"the item has {size} bytes; at most {MAX_ITEM_BYTES} are accepted"
         )
-    return make_content(parse_json(request.body))
+    return make_content(parse_json(request.body, exact=True))
 
 
 def _read_if_match(request: Request) -> Revisions:

@@ -53,7 +53,7 @@ def read_github(headers: Mapping[str, str], body: bytes) -> Draft:
 
     Raises `InvalidRequestError` naming every field at fault.
     """
-    data = parse_json(body)
+    data = parse_json(body, exact=True)
     if not isinstance(data, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     event_type = _github_type(headers.get("x-github-event"), data.get("action"))
@@ -68,7 +68,7 @@ def read_standard(headers: Mapping[str, str], body: bytes) -> Draft:
 
     Raises `InvalidRequestError` naming the field at fault.
     """
-    data = parse_json(body)
+    data = parse_json(body, exact=True)
     kind = data.get("type") if isinstance(data, dict) else None
     event_type = "standard" if kind is None else _standard_type(kind)
     return _draft("standard", headers["webhook-id"], event_type, body, data)
