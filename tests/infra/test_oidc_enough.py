@@ -124,7 +124,7 @@ CALLED = {
     ],
     "sns": ["get_subscription_attributes", "subscribe", "unsubscribe"],
     "sqs": ["get_queue_url", "send_message"],
-    "ssm": ["delete_parameter", "get_parameter", "get_parameters_by_path", "put_parameter"],
+    "ssm": ["delete_parameter", "describe_parameters", "get_parameter", "put_parameter"],
 }  # fmt: skip
 
 
