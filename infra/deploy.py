@@ -67,6 +67,8 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         factory = boundary.Factory(str(project_dir), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name=stage)
         ui = UI()
+        variables = config.environment_variables
+        gateway.extend_swagger(variables.get("AUTH_MODE", ""), variables.get("CORS_ORIGIN", ""))
         make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
         try:
             with archive.ready(project_dir, config.environment_variables):
@@ -74,16 +76,6 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
-        api_stage, traced = config.api_gateway_stage, bool(config.xray_enabled)
-    changed = gateway.apply(
-        project.client(session, "apigateway"),
-        _rest_api(stage, project_dir)["rest_api_id"],
-        api_stage,
-        traced=traced,
-        mode=config.environment_variables.get("AUTH_MODE", ""),
-        origin=config.environment_variables.get("CORS_ORIGIN", ""),
-    )
-    say(f"gateway responses: {changed} written, {len(gateway.PROBLEMS)} in all")
     event_sources.apply(
         project.client(session, "lambda"), stage, part, deployed_resources(stage, project_dir)
     )
