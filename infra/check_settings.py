@@ -14,6 +14,8 @@ SET_BY_LAMBDA = "AWS_REGION"
 """Reserved (AWS Lambda Developer Guide, "Defined runtime environment variables")."""
 STAND_IN = "arn:aws:sqs:us-east-1:000000000000:written-by-provisioning"
 _QUEUES = ("_QUEUE_ARN", "_DLQ_ARN")
+# Function that SQS calls -> the setting that limits how many run at once.
+_CALLED_BY_SQS = {"process_events": "EVENTS_CONCURRENCY", "alert_ci_event": "ALERTS_CONCURRENCY"}
 
 
 class SettingsError(InfraError):
@@ -38,6 +40,7 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
             raise SettingsError(stage, f"{name} is set by Lambda, and cannot be set")
         if name not in known | set(written_later):
             say(f"{stage}: {name} is no setting of Eventline")
+    _check_functions(stage, part)
     if variables.get("STAGE") != stage:
         raise SettingsError(stage, f"STAGE must be {stage}")
     environ = dict.fromkeys(written_later, STAND_IN) | variables
@@ -48,3 +51,13 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
                 queue_url(environ[name])
     except ConfigurationError as error:
         raise SettingsError(stage, error.detail) from error
+
+
+def _check_functions(stage: str, part: Json) -> None:
+    for function, name in _CALLED_BY_SQS.items():
+        # Lambda refuses the pollers then, each refusal counts as a delivery, and good messages
+        # end on the dead-letter queue.
+        if "reserved_concurrency" in part.get("lambda_functions", {}).get(function, {}):
+            raise SettingsError(
+                stage, f"{function} is called by SQS: set {name} in place of reserved_concurrency"
+            )

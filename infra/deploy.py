@@ -29,7 +29,16 @@ from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
 from chalicelib.core.config import TABLE
-from infra import archive, boundary, check_settings, event_sources, gateway, policies, project
+from infra import (
+    account,
+    archive,
+    boundary,
+    check_settings,
+    event_sources,
+    gateway,
+    policies,
+    project,
+)
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
 
@@ -61,6 +70,7 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     if policies.missing_policies(project_dir, part):
         raise NotProvisionedError(stage)
     check_settings.check(stage, part, written_later=["ACCOUNT_ID"])
+    account.check_runtime()
     session = project.session()
     boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
     with chalice_process(project_dir):
@@ -76,9 +86,9 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
-    event_sources.apply(
-        project.client(session, "lambda"), stage, part, deployed_resources(stage, project_dir)
-    )
+    lambdas = project.client(session, "lambda")
+    event_sources.apply(lambdas, stage, part, deployed_resources(stage, project_dir))
+    account.warn_of_quota(lambdas)
     return deployed_api_url(stage, project_dir)
 
 

@@ -27,6 +27,7 @@ REFERENCE: dict[str, Any] = json.loads((DATA / "AdditionalSpecs" / "Policies.jso
 # Actions that are given on everything, with the reason in the template.
 ON_EVERYTHING = {
     "lambda:CreateEventSourceMapping",
+    "lambda:GetAccountSettings",
     "lambda:ListEventSourceMappings",
     "logs:DeleteQueryDefinition",
     "logs:DescribeLogGroups",

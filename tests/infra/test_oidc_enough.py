@@ -109,6 +109,7 @@ CALLED = {
     "lambda": [
         "add_permission", "create_event_source_mapping", "create_function",
         "delete_event_source_mapping", "delete_function", "delete_function_concurrency",
+        "get_account_settings",
         "get_event_source_mapping", "get_function", "get_function_configuration",
         "get_function_event_invoke_config", "get_policy", "list_event_source_mappings",
         "list_tags", "put_function_concurrency", "put_function_event_invoke_config",
