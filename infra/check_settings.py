@@ -8,14 +8,13 @@ from collections.abc import Iterable
 
 from chalicelib.core.config import TABLE, load, queue_url
 from chalicelib.core.errors import ConfigurationError
+from infra.event_sources import OF_SQS
 from infra.project import InfraError, Json, say
 
 SET_BY_LAMBDA = "AWS_REGION"
 """Reserved (AWS Lambda Developer Guide, "Defined runtime environment variables")."""
 STAND_IN = "arn:aws:sqs:us-east-1:000000000000:written-by-provisioning"
 _QUEUES = ("_QUEUE_ARN", "_DLQ_ARN")
-# Function that SQS calls -> the setting that limits how many run at once.
-_CALLED_BY_SQS = {"process_events": "EVENTS_CONCURRENCY", "alert_ci_event": "ALERTS_CONCURRENCY"}
 
 
 class SettingsError(InfraError):
@@ -54,7 +53,7 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
 
 
 def _check_functions(stage: str, part: Json) -> None:
-    for function, name in _CALLED_BY_SQS.items():
+    for function, (_, name) in OF_SQS.items():
         # Lambda refuses the pollers then, each refusal counts as a delivery, and good messages
         # end on the dead-letter queue.
         if "reserved_concurrency" in part.get("lambda_functions", {}).get(function, {}):

@@ -97,7 +97,7 @@ def deployed_api_url(stage: str, project_dir: Path = project.ROOT) -> str:
 
     Raises `NotDeployedError` when this directory has no record of a deployment.
     """
-    api = _rest_api(stage, project_dir)
+    api = rest_api(stage, project_dir)
     endpoint = project.emulator_endpoint()
     if endpoint is None:
         return str(api["rest_api_url"]).rstrip("/")
@@ -114,7 +114,8 @@ def deployed_resources(stage: str, project_dir: Path) -> list[Json]:
     return resources
 
 
-def _rest_api(stage: str, project_dir: Path) -> Json:
+def rest_api(stage: str, project_dir: Path) -> Json:
+    """Return Chalice's record of the API of `stage`; raises `NotDeployedError`."""
     for resource in deployed_resources(stage, project_dir):
         if resource["resource_type"] == "rest_api" and "rest_api_url" in resource:
             return resource
