@@ -26,7 +26,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 export API_PORT AWS_PORT
 
 .PHONY: help up smoke test test-fast chaos bench lint style types imports format openapi configuration \
-	cost lock venv venv-up provision deploy destroy token terraform workflows clean
+	cost lock venv venv-up provision deploy verify destroy token terraform workflows clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
@@ -120,6 +120,9 @@ provision: $(UP) ## Create or update the stateful resources of STAGE
 
 deploy: provision ## provision, then chalice deploy, then what Chalice cannot set, for STAGE
 	$(RUN) -m infra.deploy --stage $(STAGE)
+
+verify: $(UP) ## Check STAGE where it is deployed, and send it one event (TOKEN=...); see docs/aws.md
+	@$(RUN) -m infra.verify --stage $(STAGE)
 
 destroy: $(UP) ## Remove STAGE (asks first; keeps the data of prod unless told twice)
 	$(RUN) -m infra.destroy --stage $(STAGE)

@@ -312,7 +312,11 @@ def notify_owners(event: LambdaEvent) -> None:
     notify_of_changes(event.records, wiring.notify_owners(event.seconds_left))
 
 
-@app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
+@app.on_sqs_message(
+    queue_arn=settings.ci_queue_arn,
+    batch_size=10,
+    maximum_concurrency=settings.alerts_concurrency or None,
+)
 def alert_ci_event(event: LambdaEvent) -> None:
     send_alerts(read_deliveries(event.records), wiring.send_alerts(event.seconds_left))
 
@@ -326,6 +330,7 @@ def relay_alarm(event: LambdaEvent) -> None:
     queue_arn=settings.events_queue_arn,
     batch_size=10,
     maximum_batching_window_in_seconds=settings.batching_window,
+    maximum_concurrency=settings.events_concurrency or None,
 )
 def process_events(event: LambdaEvent) -> None:
     process_batch(read_deliveries(event.records), wiring.worker(event.seconds_left))

@@ -25,6 +25,11 @@ ASYNCHRONOUS = {"record_upload": "UPLOADS_DLQ_ARN", "relay_alarm": "CI_DLQ_ARN"}
 ASYNCHRONOUS_RETRIES = 2
 # Function that reads a stream -> variables with the stream and with that queue.
 STREAMS = {"notify_owners": ("ITEMS_STREAM_ARN", "NOTIFICATIONS_DLQ_ARN")}
+# Function that SQS calls -> variables with the queue and with the most that run at once.
+OF_SQS = {
+    "process_events": ("EVENTS_QUEUE_ARN", "EVENTS_CONCURRENCY"),
+    "alert_ci_event": ("CI_QUEUE_ARN", "ALERTS_CONCURRENCY"),
+}
 # A quarter of the day that the stream keeps a record: an outage may last, a poison record may not.
 STREAM_RECORD_AGE_SECONDS = 21600
 # As often as that takes: the handler sets poison aside itself, so what fails here is an outage.

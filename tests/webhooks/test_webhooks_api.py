@@ -322,7 +322,9 @@ def test_what_is_signed_but_can_not_be_used_is_listed_as_rejected(
 
 def test_while_ssm_fails_a_sender_is_to_come_again(hooks: Platform, break_call: BreakCall) -> None:
     denied = ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetParameter")
-    for error in (denied, EndpointConnectionError(endpoint_url="https://ssm")):
+    throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "GetParameter")
+    for error in (denied, throttled, EndpointConnectionError(endpoint_url="https://ssm")):
+        wiring.secrets.cache_clear()
         with break_call("ssm", "GetParameter", error):
             response = post(hooks, "github", github(), PUSH)
             check_problem(response, 503, "unavailable")
@@ -331,6 +333,7 @@ def test_while_ssm_fails_a_sender_is_to_come_again(hooks: Platform, break_call: 
             check_problem(post(hooks, "gitlab", github(), PUSH), 401, "unauthorized")
     check_nothing_is_written(hooks)
     # And once it has been read, the secret lasts.
+    wiring.secrets.cache_clear()
     kept(post(hooks, "github", github(), PUSH))
     with break_call("ssm", "GetParameter", denied):
         kept(post(hooks, "github", github(), PUSH))
