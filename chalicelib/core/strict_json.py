@@ -2,7 +2,8 @@
 
 RFC 8259 with the limits of I-JSON (RFC 7493): UTF-8, no duplicate names, no NaN or Infinity, no
 number beyond a double, no lone surrogate; no deeper than `MAX_DEPTH` levels of objects and arrays,
-and no more than `MAX_VALUES` members and elements in all.
+and no more than `MAX_VALUES` members and elements in all. A byte order mark at the start is skipped
+(RFC 8259, section 8.1).
 """
 
 import json
@@ -15,13 +16,15 @@ from chalicelib.core.errors import InvalidJsonError
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
 """In memory each is worth up to a hundred times the two bytes that it may have been sent as."""
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8, which PowerShell writes before JSON."""
 _MAX_DIGITS = sys.float_info.max_10_exp
 
 
 def parse_json(payload: bytes) -> Any:
     """Parse `payload`. Raises `InvalidJsonError` saying where or why it is no good."""
     try:
-        value = _decoder.decode(payload.decode("utf-8", "strict"))
+        value = _decoder.decode(payload.removeprefix(BOM).decode("utf-8", "strict"))
     except UnicodeDecodeError as error:
         raise InvalidJsonError.at("", f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:

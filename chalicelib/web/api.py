@@ -179,14 +179,17 @@ class Api(Chalice):
         if request is None:
             raise UnauthenticatedError("there is no request")
         context = request.context
+        sent = request.to_original_event()
+        many = sent.get("multiValueHeaders") or {}
         return Request(
             caller=NOBODY
             if is_public
             else direct_caller(context) or caller_of(context, self._auth),
             request_id=context["requestId"],
             headers={str(name).lower(): value for name, value in request.headers.items()},
-            query=request.to_original_event().get("multiValueQueryStringParameters") or {},
+            query=sent.get("multiValueQueryStringParameters") or {},
             body=_raw_body(request),
+            repeated=frozenset(name.lower() for name, values in many.items() if len(values) > 1),
         )
 
     def _problem(self, error: EventlineError) -> Response:

@@ -57,7 +57,8 @@ def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
         (b'{"a":"\\ud800"}', "surrogate"),
         (b'{"\\udfff":1}', "surrogate"),
         (b'{"a":["\\udc00\\ud800"]}', "surrogate"),
-        (b'\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'{"a":\xef\xbb\xbf1}', "line 1 column 6"),
         (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
         (b'{"a":"\xc0\xaf"}', "not UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
@@ -116,3 +117,7 @@ def test_a_duplicate_name_is_not_quoted_at_length() -> None:
     with pytest.raises(InvalidJsonError) as caught:
         parse_json(b'{"' + name + b'":1,"' + name + b'":2}')
     assert len(caught.value.detail) < 200
+
+
+def test_a_byte_order_mark_at_the_start_is_skipped() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a":"\xef\xbb\xbf"}') == {"a": "\ufeff"}

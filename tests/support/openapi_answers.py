@@ -82,7 +82,7 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         call("POST", "/events", b"{}"),
         call("POST", "/events", b"{"),
         call("POST", "/events", {"specversion": "0.3"}, Content_Type=CLOUD_EVENT),
-        call("POST", "/events", b"[]", Content_Type=BATCH),
+        call("POST", "/events", b"{}", Content_Type=BATCH),
         call("POST", "/events", b"x", **{"ce-id": "1", "ce-time": "%"}),
     ],
     ("POST", "/events", 415): [call("POST", "/events", b"a=b", Content_Type="text/plain")],
