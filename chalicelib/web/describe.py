@@ -33,7 +33,7 @@ LOCATION = {
 ETAG = {
     "description": "The state of the item, for `If-Match` and `If-None-Match`.",
     "required": True,
-    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*-[0-9a-f]{16}"$'},
+    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*-[0-9TZ:.-]+-[0-9a-f]{16}"$'},
 }
 REPLAYED = {
     "description": "Sent when the same request had been answered before: this is that answer.",

@@ -249,6 +249,15 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("POST", "/items", 422): [
         lambda w: after(ITEM(w), lambda: w.call("POST", "/items", {}, {"Idempotency-Key": "k"}))
     ],
+    ("POST", "/items", 409): [
+        lambda w: after(
+            ITEM(w),
+            lambda: after(
+                w.call("DELETE", ITEM(w).headers["Location"], headers={"If-Match": "*"}),
+                lambda: ITEM(w),
+            ),
+        )
+    ],
     ("GET", "/items", 200): [lambda w: after(ITEM(w), lambda: w.call("GET", "/items?limit=1"))],
     ("GET", "/items", 400): [get("/items?owner=%20")],
     ("GET", "/items/{item_id}", 200): [lambda w: w.call("GET", w.item()[0])],
