@@ -62,12 +62,12 @@ def authorize(request: AuthRequest) -> AuthResponse:
 app.use_authorizer(authorize, settings.cognito_user_pool_arn)
 
 
-@app.route("/health", methods=["GET"], scope=None, spec=platform.GET_HEALTH)
+@app.route("/health", methods=["GET", "HEAD"], scope=None, spec=platform.GET_HEALTH)
 def get_health(_request: Request) -> Response:
     return platform.get_health(settings.stage)
 
 
-@app.route("/openapi.json", methods=["GET"], scope=None, spec=platform.GET_OPENAPI)
+@app.route("/openapi.json", methods=["GET", "HEAD"], scope=None, spec=platform.GET_OPENAPI)
 def get_openapi(_request: Request) -> Response:
     return platform.get_openapi(app.routes)
 

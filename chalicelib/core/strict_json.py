@@ -2,7 +2,8 @@
 
 RFC 8259 with the limits of I-JSON (RFC 7493): UTF-8, no duplicate names, no NaN or Infinity, no
 number beyond the largest double, no lone surrogate; no deeper than `MAX_DEPTH` levels of objects
-and arrays, and no more than `MAX_VALUES` members and elements in all.
+and arrays, and no more than `MAX_VALUES` members and elements in all. A byte order mark
+at the start is skipped (RFC 8259, section 8.1).
 """
 
 import json
@@ -21,6 +22,8 @@ _MAX_DIGITS = 309
 _SURE_DIGITS = 15
 """So many every double keeps, unless it is close to zero."""
 _CLOSE_TO_ZERO = 1e-290
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8, which PowerShell writes before JSON."""
 
 
 class LongNumber(float):
@@ -50,7 +53,8 @@ def parse_json(payload: bytes, *, exact: bool = False) -> Any:
     With `exact` a number that no double is comes as a `LongNumber`, else as the nearest double.
     """
     try:
-        value = (_exact_decoder if exact else _decoder).decode(payload.decode("utf-8", "strict"))
+        text = payload.removeprefix(BOM).decode("utf-8", "strict")
+        value = (_exact_decoder if exact else _decoder).decode(text)
     except UnicodeDecodeError as error:
         raise InvalidJsonError.at("", f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:

@@ -61,7 +61,8 @@ def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
         (b'{"a":"\\ud800"}', "surrogate"),
         (b'{"\\udfff":1}', "surrogate"),
         (b'{"a":["\\udc00\\ud800"]}', "surrogate"),
-        (b'\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'{"a":\xef\xbb\xbf1}', "line 1 column 6"),
         (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
         (b'{"a":"\xc0\xaf"}', "not UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
@@ -156,3 +157,7 @@ def test_a_number_that_is_no_double_keeps_its_digits_if_asked(text: str, value: 
 )
 def test_a_number_that_is_a_double_is_one(text: str) -> None:
     assert type(parse_json(text.encode(), exact=True)) is float
+
+
+def test_a_byte_order_mark_at_the_start_is_skipped() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a":"\xef\xbb\xbf"}') == {"a": "\ufeff"}

@@ -83,7 +83,7 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         call("POST", "/events", b"{}"),
         call("POST", "/events", b"{"),
         call("POST", "/events", {"specversion": "0.3"}, Content_Type=CLOUD_EVENT),
-        call("POST", "/events", b"[]", Content_Type=BATCH),
+        call("POST", "/events", b"{}", Content_Type=BATCH),
         call("POST", "/events", b"x", **{"ce-id": "1", "ce-time": "%"}),
     ],
     ("POST", "/events", 415): [call("POST", "/events", b"a=b", Content_Type="text/plain")],
@@ -293,6 +293,15 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("POST", "/items", 415): [call("POST", "/items", {}, Content_Type="text/plain")],
     ("POST", "/items", 422): [
         lambda w: after(ITEM(w), lambda: w.call("POST", "/items", {}, {"Idempotency-Key": "k"}))
+    ],
+    ("POST", "/items", 409): [
+        lambda w: after(
+            ITEM(w),
+            lambda: after(
+                w.call("DELETE", ITEM(w).headers["Location"], headers={"If-Match": "*"}),
+                lambda: ITEM(w),
+            ),
+        )
     ],
     ("GET", "/items", 200): [lambda w: after(ITEM(w), lambda: w.call("GET", "/items?limit=1"))],
     ("GET", "/items", 400): [get("/items?owner=%20")],
