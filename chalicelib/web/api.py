@@ -178,15 +178,16 @@ class Api(Chalice):
         request = self.current_request
         if request is None:
             raise UnauthenticatedError("there is no request")
-        context = request.context
+        context, event = request.context, request.to_original_event()
         return Request(
             caller=NOBODY
             if is_public
             else direct_caller(context) or caller_of(context, self._auth),
             request_id=context["requestId"],
             headers={str(name).lower(): value for name, value in request.headers.items()},
-            query=request.to_original_event().get("multiValueQueryStringParameters") or {},
+            query=event.get("multiValueQueryStringParameters") or {},
             body=_raw_body(request),
+            path=event.get("path") or "",
         )
 
     def _problem(self, error: EventlineError) -> Response:
@@ -212,7 +213,8 @@ class Api(Chalice):
             headers["Content-Type"] = PROBLEM
         if headers.pop(IS_BASE64, None):
             response["isBase64Encoded"] = True
-        headers |= {**self._for_browsers, "X-Request-Id": request_id}
+        # A handler may have its own: the console's page, what it may load.
+        headers |= {**self._for_browsers, **headers, "X-Request-Id": request_id}
         if direct:
             response["headers"] = {name.lower(): value for name, value in headers.items()}
         return response

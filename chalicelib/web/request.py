@@ -24,13 +24,14 @@ _NO_CURSOR = "is not a cursor that was handed out"
 
 
 class Request(Struct, frozen=True):
-    """One request. Header names are lower case."""
+    """One request. Header names are lower case; `path` is as it was sent."""
 
     caller: Caller
     request_id: str
     headers: Mapping[str, str]
     query: Mapping[str, list[str]]
     body: bytes
+    path: str = ""
 
     def header(self, name: str) -> str | None:
         """The header of that (lower case) name; None if it is absent."""

@@ -18,6 +18,8 @@ ROUTES = sorted((method, path) for path, methods in app.app.routes.items() for m
 SCOPE_OF = {
     ("GET", "/health"): None,
     ("GET", "/openapi.json"): None,
+    ("GET", "/console"): None,
+    ("GET", "/console/{file}"): None,
     ("POST", "/webhooks/{source}"): None,
     ("POST", "/events"): "events:write",
     ("POST", "/events/batch"): "events:write",
