@@ -37,7 +37,7 @@ from chalicelib.uploads.record import record_uploads
 from chalicelib.web import platform
 from chalicelib.web.api import Api
 from chalicelib.web.authorizer import CACHE_SECONDS, authorize_token
-from chalicelib.web.callers import AuthConfig
+from chalicelib.web.callers import ANY, AuthConfig
 from chalicelib.web.limits import MAX_BODY_BYTES as MAX_BODY
 from chalicelib.web.middleware import keep_deadline, observe_runs
 from chalicelib.web.request import LambdaEvent, Request
@@ -136,6 +136,11 @@ def post_replays(request: Request) -> Response:
     return replays.post_replays(request, wiring.bulk_replays())
 
 
+@app.route("/replays", methods=["GET"], scope="events:admin", spec=replays.LIST_REPLAYS)
+def list_replays(request: Request) -> Response:
+    return replays.list_replays(request, wiring.bulk_replays())
+
+
 @app.route("/replays/{replay_id}", methods=["GET"], scope="events:admin", spec=replays.GET_REPLAY)
 def get_replay(request: Request, replay_id: str) -> Response:
     return replays.get_replay(request, replay_id, wiring.bulk_replays())
@@ -146,6 +151,11 @@ def get_replay(request: Request, replay_id: str) -> Response:
 )
 def abort_replay(request: Request, replay_id: str) -> Response:
     return replays.abort_replay(request, replay_id, wiring.bulk_replays())
+
+
+@app.route("/queues", methods=["GET"], scope="events:admin", spec=recovery.LIST_QUEUES)
+def list_queues(request: Request) -> Response:
+    return recovery.list_queues(request, wiring.queues())
 
 
 @app.route("/dead-letters", methods=["GET"], scope="events:admin", spec=recovery.LIST_DEAD_LETTERS)
@@ -181,6 +191,16 @@ def get_schema(request: Request, event_type: str) -> Response:
     return schemas.get_schema(request, event_type, wiring.schemas())
 
 
+@app.route(
+    "/schemas/{event_type}/versions",
+    methods=["GET"],
+    scope="events:read",
+    spec=schemas.LIST_VERSIONS,
+)
+def list_versions(request: Request, event_type: str) -> Response:
+    return schemas.list_versions(request, event_type, wiring.schemas())
+
+
 @app.route("/schemas/{event_type}", methods=["PUT"], scope="schemas:write", spec=schemas.PUT_SCHEMA)
 def put_schema(request: Request, event_type: str) -> Response:
     return schemas.put_schema(request, event_type, wiring.schemas())
@@ -201,6 +221,11 @@ def post_token(request: Request) -> Response:
 @app.route("/tokens", methods=["GET"], scope="admin", spec=tokens.LIST_TOKENS)
 def list_tokens(request: Request) -> Response:
     return tokens.list_tokens(request, wiring.tokens())
+
+
+@app.route("/tokens/self", methods=["GET"], scope=ANY, spec=tokens.GET_SELF)
+def get_self(request: Request) -> Response:
+    return tokens.get_self(request, settings.auth_mode)
 
 
 @app.route("/tokens/{token_id}", methods=["DELETE"], scope="admin", spec=tokens.DELETE_TOKEN)

@@ -36,6 +36,7 @@ from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
+from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
 from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
 from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
@@ -207,7 +208,7 @@ def event_window() -> EventWindow:
 # Recovery
 
 
-def dead_letters() -> DeadLetterDeps:
+def dead_letter_queues() -> dict[str, DeadLetterQueue]:
     config = settings()
     arns = {
         EVENTS_QUEUE: config.events_dlq_arn,
@@ -215,10 +216,19 @@ def dead_letters() -> DeadLetterDeps:
         UPLOADS_QUEUE: config.uploads_dlq_arn,
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
     }
+    return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
+
+
+def queues() -> QueueDeps:
+    ours = {EVENTS: events_queue(), "ci-events-queue": alert_queue(), **dead_letter_queues()}
+    return QueueDeps(ours, event_window(), settings().ledger_shards)
+
+
+def dead_letters() -> DeadLetterDeps:
     return DeadLetterDeps(
         reading=reading(),
         queue=events_queue(),
-        dead={name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()},
+        dead=dead_letter_queues(),
         sources={EVENTS_QUEUE: events_queue(), ALERTS_QUEUE: alert_queue()},
     )
 

@@ -61,6 +61,14 @@ def back_off(attempt: int, base: int, longest: int, jitter: float) -> int:
     return min(round(wait), longest)
 
 
+class Depth(Struct, frozen=True, rename="camel"):
+    """About how many messages a queue holds: to be received, received but not deleted, delayed."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
+
+
 class Queue:
     """One SQS queue."""
 
@@ -120,6 +128,13 @@ class Queue:
         name = "ApproximateNumberOfMessages"
         answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=[name])
         return int(answer["Attributes"][name])
+
+    def depth(self) -> Depth:
+        """How many messages there are; one call."""
+        prefix = "ApproximateNumberOfMessages"
+        names = (prefix, f"{prefix}NotVisible", f"{prefix}Delayed")
+        answer = self._client.get_queue_attributes(QueueUrl=self._url, AttributeNames=list(names))
+        return Depth(*(int(answer["Attributes"][name]) for name in names))
 
     def _in_batches(
         self, operation: Any, entries: list[dict[str, Any]]

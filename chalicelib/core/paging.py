@@ -60,6 +60,21 @@ def merge_newest(shards: Iterable[tuple[list[Entry], str | None]], limit: int) -
     return Page(entries, horizon)
 
 
+def merge_oldest(shards: Iterable[tuple[list[Entry], str | None]], limit: int) -> Page:
+    """`merge_newest`, oldest first: each shard has stopped at the highest list key it looked at,
+    and the page's `resume_below` is the one to go on above."""
+    answers = list(shards)
+    horizon = min((stopped for _, stopped in answers if stopped is not None), default=None)
+    merged = heapq.merge(*(entries for entries, _ in answers), key=lambda entry: entry.list_key)
+    unique = {
+        entry.event_id: entry for entry in merged if horizon is None or entry.list_key <= horizon
+    }
+    entries = tuple(unique.values())
+    if len(entries) > limit:
+        return Page(entries[:limit], entries[limit - 1].list_key)
+    return Page(entries, horizon)
+
+
 def encode_cursor(list_key: str) -> str:
     """The opaque text a client hands back to go on below `list_key`."""
     return base64.urlsafe_b64encode(list_key.encode()).decode().rstrip("=")

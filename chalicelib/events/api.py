@@ -1,30 +1,48 @@
-"""The routes of events: send one or many, list, read."""
+"""The routes of events: send one or many, list, find, follow, read."""
 
+from collections.abc import Sequence
 from functools import partial
 
 from msgspec import to_builtins
 
 from chalicelib.core import clock
-from chalicelib.core.errors import InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.core.errors import FieldError, InvalidRequestError, UnsupportedMediaTypeError
+from chalicelib.core.ids import is_event_id
 from chalicelib.core.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON, is_in_utf8, is_json_in_utf8
 from chalicelib.core.metrics import note
-from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.core.names import (
+    MAX_KEY_CHARACTERS,
+    MAX_NAME_BYTES,
+    MAX_TYPE_BYTES,
+    is_owner,
+    key_fault,
+    name_fault,
+)
+from chalicelib.core.paging import NEWEST, OLDEST, encode_cursor
 from chalicelib.events import description, read
 from chalicelib.events.batch import KEY, MAX_ITEMS, Form
 from chalicelib.events.cloudevents import read_structured
 from chalicelib.events.cloudevents_http import is_binary, read_binary
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
 from chalicelib.events.ingest_batch import Batch, ingest_batch
-from chalicelib.events.model import Identity, Listing, Status, read_plain
+from chalicelib.events.model import Identity, Listing, Record, Status, read_plain
 from chalicelib.events.read import ReadDeps
+from chalicelib.events.tail import SETTLE, decode_mark, encode_mark
+from chalicelib.web.body import refuse
+from chalicelib.web.callers import Caller
 from chalicelib.web.describe import (
+    CURSOR,
+    CURSOR_PATTERN,
     IDEMPOTENCY_KEY,
     LOCATION,
+    OWNER_PATTERN,
     PAGE,
     REPLAYED,
     Json,
     Operation,
     event_type,
+    header_text,
+    name,
     path,
     query,
     response,
@@ -33,9 +51,10 @@ from chalicelib.web.describe import (
     uuid,
 )
 from chalicelib.web.request import PageQuery, Request
-from chalicelib.web.responses import Response, answer, created, page, stored
+from chalicelib.web.responses import Response, answer, created, stored
 
 TAG = "Events"
+_FILTERS = ("eventType", "status", "from", "to", "replayOf")
 EVENT_ID_PARAMETER = shared(path("event_id", "The event's id.", uuid()))
 _LINKS = {
     view: {"event_id": "$response.body#/eventId"}
@@ -86,9 +105,34 @@ LIST_EVENTS = Operation(
         query("status", description.STATUS, "Only those in this status."),
         query("from", text(format="date-time"), "Received then or later (ISO 8601)."),
         query("to", text(format="date-time"), "Received then or before (ISO 8601)."),
+        query("owner", text(pattern=OWNER_PATTERN), "Only this owner's; for admins."),
+        query("replayOf", uuid(), "Only events that repeat this one."),
+        query(
+            "after",
+            text(pattern=CURSOR_PATTERN, maxLength=1024),
+            "The `newest` of the answer before: only what was received since; not with `cursor`.",
+            example=CURSOR,
+        ),
+        query(
+            "idempotencyKey",
+            header_text(MAX_KEY_CHARACTERS),
+            "The one event that was sent with this key; only with `owner`.",
+        ),
+        query(
+            "source",
+            name("The source."),
+            "With `id`: the one CloudEvent of this source and id; only with `owner`.",
+        ),
+        query("id", name("The id."), "The id of the CloudEvent, with its `source`."),
         *PAGE,
     ],
+    description="To follow a list, ask with `after` and send back the `newest` of each answer: it"
+    " has the oldest of what is new, so ask again at once while it has any. Nothing comes twice,"
+    f" and nothing is missed that shows within {int(SETTLE.total_seconds())} s of being received. A"
+    " search by key, or by source and id, costs one read. An event that was sent with a key is"
+    " found by the key alone; an admin who names no owner searches among their own.",
 )
+_FOUND_BY = ("idempotencyKey", "source", "id")
 GET_EVENT = Operation(
     TAG,
     "One event: its facts and its status",
@@ -139,10 +183,26 @@ def post_batch(request: Request, deps: IngestDeps) -> Response:
 
 
 def list_events(request: Request, deps: ReadDeps) -> Response:
-    """`GET /events`: an admin sees the events of every owner."""
-    asked = request.page("eventType", "status", "from", "to")
-    listing = decode_listing(asked, request.caller.sees_only)
-    return page(*read.list_events(listing, asked.below, deps))
+    """`GET /events`: an admin sees the events of every owner. One call for a search by identity,
+    else those of `read.list_events`."""
+    asked = request.page(*_FILTERS, "owner", "after", *_FOUND_BY)
+    owner = decode_owner(asked, request.caller)
+    if any(given in asked.filters for given in _FOUND_BY):
+        found = read.find_event(decode_identity(asked), owner or request.caller.owner, deps)
+        return _page([] if found is None else [found], None, None)
+    listing = decode_listing(asked, owner)
+    now = clock.utc_now()
+    if "after" in asked.filters:
+        mark = decode_mark(asked.filters["after"])
+        if mark is None or asked.below is not None:
+            fault = "does not go with a cursor" if mark else "was not handed out as newest"
+            raise InvalidRequestError.at("/query/after", fault)
+        records, mark = read.list_newer(listing, mark, now, deps)
+        return _page(records, None, encode_mark(mark))
+    records, resume = read.list_events(listing, asked.below, deps)
+    is_first = asked.below is None
+    newest = encode_mark(read.first_mark(records, resume, now)) if is_first else None
+    return _page(records, resume, newest)
 
 
 def get_event(request: Request, event_id: str, deps: ReadDeps) -> Response:
@@ -190,6 +250,40 @@ def decode_submission(request: Request) -> Submission:
     return Submission(body, sent_as, request.caller.owner, request.request_id, read_draft)
 
 
+def decode_owner(asked: PageQuery, caller: Caller) -> str | None:
+    """Whose events are asked for; None for those of every owner."""
+    owner = asked.filters.get("owner")
+    if owner is None:
+        return caller.sees_only
+    if not caller.is_admin or not is_owner(owner):
+        fault = "is not an owner's name" if caller.is_admin else "is for admins"
+        raise InvalidRequestError.at("/query/owner", fault)
+    return owner
+
+
+def decode_identity(asked: PageQuery) -> Identity:
+    """The identity by which one event is asked for; raises `InvalidRequestError` for a part of one,
+    and for filters beside it."""
+    key, source, event_id = (asked.filters.get(given) for given in _FOUND_BY)
+    by = _FOUND_BY[:1] if key is not None else _FOUND_BY[1:]
+    others = [given for given in asked.filters if given not in (*by, "owner")]
+    faults = [FieldError(f"/query/{given}", f"does not go with {by[0]}") for given in others]
+    if asked.below is not None:
+        faults.append(FieldError("/query/cursor", f"does not go with {by[0]}"))
+    for given in by:
+        value = asked.filters.get(given)
+        if value is None:
+            fault: str | None = "is required with the other of source and id"
+        else:
+            fault = key_fault(value) if key is not None else name_fault(value, MAX_NAME_BYTES)
+        if fault:
+            faults.append(FieldError(f"/query/{given}", fault))
+    refuse("the query cannot be understood", faults)
+    if key is not None:
+        return Identity("idempotency", key)
+    return Identity("cloudevents", f"{source}\0{event_id}")
+
+
 def decode_listing(asked: PageQuery, owner: str | None) -> Listing:
     """What `GET /events` lists; `owner` None: the events of every owner."""
     status, kind = asked.filters.get("status"), asked.filters.get("eventType")
@@ -198,14 +292,25 @@ def decode_listing(asked: PageQuery, owner: str | None) -> Listing:
     fault = None if kind is None else name_fault(kind, MAX_TYPE_BYTES)
     if fault:
         raise InvalidRequestError.at("/query/eventType", fault)
-    times = {"start": asked.moment("from"), "end": asked.moment("to")}
+    replay_of = asked.filters.get("replayOf")
+    if replay_of is not None and not is_event_id(replay_of):
+        raise InvalidRequestError.at("/query/replayOf", "is not an event's id")
+    start, end = asked.moment("from"), asked.moment("to")
     return Listing(
         owner=owner,
         event_type=kind,
         status=None if status is None else Status(status),
+        start=OLDEST if start is None else clock.to_text(start),
+        end=NEWEST if end is None else clock.to_text(end),
         limit=asked.limit,
-        **{name: clock.to_text(time) for name, time in times.items() if time is not None},
+        replay_of=replay_of,
     )
+
+
+def _page(records: Sequence[Record], resume_below: str | None, newest: str | None) -> Response:
+    cursor = None if resume_below is None else encode_cursor(resume_below)
+    items = [record.to_dict() for record in records]
+    return answer({"items": items, "cursor": cursor, "newest": newest})
 
 
 def _ingest_batch(request: Request, form: Form, identity: str, deps: IngestDeps) -> Response:

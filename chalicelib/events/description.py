@@ -15,6 +15,7 @@ from chalicelib.events.cloudevents_http import PREFIX
 from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
 from chalicelib.web.describe import (
+    CURSOR,
     EVENT_ID,
     FIELD_ERROR,
     MOMENT,
@@ -338,6 +339,13 @@ RESULTS = content(_RESULTS_SCHEMA, results=_RESULTS_EXAMPLE)
 _EITHER = {"anyOf": [_ACCEPTED_SCHEMA, _RESULTS_SCHEMA]}
 ACCEPTED_OR_RESULTS = content(_EITHER, accepted=_ACCEPTED_EXAMPLE, batch=_RESULTS_EXAMPLE)
 EVENT = {**content(_EVENT_SCHEMA, record=_EVENT_EXAMPLE), CLOUD_EVENT: {}}
-EVENT_PAGE = content(page_of(_EVENT_SCHEMA), page={"items": [_EVENT_EXAMPLE], "cursor": None})
+_EVENT_PAGE = page_of(_EVENT_SCHEMA)
+_EVENT_PAGE["required"].append("newest")
+_EVENT_PAGE["properties"]["newest"] = nullable(
+    text("Send it as `after` to get what is newer. null beyond the first page, and for a search.")
+)
+EVENT_PAGE = content(
+    _EVENT_PAGE, page={"items": [_EVENT_EXAMPLE], "cursor": None, "newest": CURSOR}
+)
 PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}
 SILVER = content(_SILVER_SCHEMA, result=_SILVER_EXAMPLE)

@@ -14,7 +14,7 @@ from typing import Any
 from chalicelib.aws.dynamodb import Outcome, Table, from_item, to_attribute, to_item
 from chalicelib.aws.threads import in_threads
 from chalicelib.core.errors import UnavailableError
-from chalicelib.core.paging import OLDEST, Entry, Page, merge_newest, shard_of
+from chalicelib.core.paging import OLDEST, Entry, Page, merge_newest, merge_oldest, shard_of
 from chalicelib.events.model import (
     REDRIVEN,
     Dispatch,
@@ -35,7 +35,7 @@ _SCAN_LIMIT = 2000
 """Entries that one query with a filter looks at. The page may then hold fewer than asked for; its
 cursor goes on from there."""
 _SCAN_PAGE = 500
-_KEYS = {"by-owner": "ownerShard", "by-status": "statusShard"}
+_KEYS = {"by-owner": "ownerShard", "by-status": "statusShard", "by-replay": "replayOf"}
 
 
 class EventStore:
@@ -266,21 +266,24 @@ class EventIndex:
         self._shards = shards
 
     def newest(self, listing: Listing) -> Page:
-        """One page of ids, newest first: every shard is asked once, and the answers are merged.
+        """One page of ids, newest first unless `oldest_first`: every shard is asked once, and the
+        answers are merged. Then `resume_below` is the list key to go on above.
 
         One owner's events: `shards` calls. Every owner's, of no status: `shards` for each status.
+        Events that repeat one: one call.
         """
         partitions, filters = self._plan(listing)
         limit = _SCAN_LIMIT if filters else listing.limit
-        bounds = (listing.start, listing.end)
+        bounds, forward = (listing.start, listing.end), listing.oldest_first
 
         def query(partition: Partition) -> tuple[list[Entry], str | None]:
             entries, last = _query(
-                self._table, partition, bounds, filters, Limit=limit, ScanIndexForward=False
+                self._table, partition, bounds, filters, Limit=limit, ScanIndexForward=forward
             )
             return entries, last["listKey"]["S"] if last else None
 
-        return merge_newest(in_threads(query, partitions), listing.limit)
+        merge = merge_oldest if forward else merge_newest
+        return merge(in_threads(query, partitions), listing.limit)
 
     def oldest(self, status: Status, before: str, limit: int) -> Iterable[list[str]]:
         """The ids of events of `status` received before `before`, oldest first, a page at a time
@@ -325,6 +328,9 @@ class EventIndex:
         """
         owner, status = listing.owner, listing.status
         filters = {} if listing.event_type is None else {"eventType": listing.event_type}
+        if listing.replay_of is not None:
+            filters |= {} if owner is None else {"owner": owner}
+            return [Partition("by-replay", listing.replay_of, None)], filters
         if owner is not None and status in (None, Status.PROCESSED):
             shards = range(self._shards)
             return [Partition("by-owner", f"{owner}#{shard}", None) for shard in shards], filters

@@ -193,7 +193,8 @@ class Draft(Struct, frozen=True):
 
 
 class Listing(Struct, frozen=True):
-    """One page of a list: entries with `start` <= list key <= `end`, newest first."""
+    """One page of a list: entries with `start` <= list key <= `end`, newest first unless
+    `oldest_first`. `replay_of`: only events that repeat that one."""
 
     owner: str | None
     event_type: str | None = None
@@ -201,6 +202,8 @@ class Listing(Struct, frozen=True):
     start: str = OLDEST
     end: str = NEWEST
     limit: int = 50
+    replay_of: str | None = None
+    oldest_first: bool = False
 
 
 class Partition(Struct, frozen=True):

@@ -1,15 +1,19 @@
 """Read events: one, its payload, its result, and pages of many; only what the caller may see."""
 
+from collections.abc import Sequence
+from datetime import datetime
+
 from msgspec import Struct
 from msgspec.structs import replace
 
 from chalicelib.core.errors import ConflictError, NotFoundError, NotReadyError
-from chalicelib.core.ids import is_event_id
-from chalicelib.core.paging import just_below
+from chalicelib.core.ids import is_event_id, keyed_event_id
+from chalicelib.core.paging import NEWEST, Entry, just_below
 from chalicelib.events.cloudevents import to_cloud_event
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
-from chalicelib.events.model import Listing, Record, Status
+from chalicelib.events.model import Identity, Listing, Record, Status
+from chalicelib.events.tail import Mark, next_mark
 from chalicelib.web.callers import Caller
 
 
@@ -69,10 +73,56 @@ def list_events(
     if listing.start > listing.end:
         return [], None
     page = deps.index.newest(listing)
-    records = deps.ledger.get_many([entry.event_id for entry in page.entries])
-    shown = [
+    return _read_entries(page.entries, listing, deps), page.resume_below
+
+
+def list_newer(
+    listing: Listing, mark: Mark, now: datetime, deps: ReadDeps
+) -> tuple[list[Record], Mark]:
+    """(the oldest records that are newer than `mark`, newest first; the mark to go on at). When
+    there are none, the reader has had everything.
+
+    Calls: as `list_events`.
+    """
+    newer = replace(
+        listing,
+        start=max(listing.start, f"{mark.above}{NEWEST}"),
+        limit=listing.limit + len(mark.shown),
+        oldest_first=True,
+    )
+    if newer.start > newer.end:
+        return [], mark
+    page = deps.index.newest(newer)
+    fresh = [entry for entry in page.entries if not mark.is_shown(entry)]
+    until = page.resume_below
+    if len(fresh) > listing.limit:
+        fresh = fresh[: listing.limit]
+        until = fresh[-1].list_key
+    seen = [entry for entry in page.entries if until is None or entry.list_key <= until]
+    records = _read_entries(fresh[::-1], listing, deps)
+    return records, next_mark(seen, mark.above, until, now)
+
+
+def first_mark(records: list[Record], resume_below: str | None, now: datetime) -> Mark:
+    """The mark of who has read the first page of a list: what comes after it is newer."""
+    return next_mark(map(_entry, records), resume_below or "", None, now)
+
+
+def find_event(identity: Identity, owner: str, deps: ReadDeps) -> Record | None:
+    """The event of an owner with that identity; None when there is none. One call."""
+    return deps.ledger.get(keyed_event_id(owner, identity.key, identity.kind))
+
+
+def _entry(record: Record) -> Entry:
+    event = record.event
+    return Entry(f"{event.received_at}#{event.event_id}", event.event_id)
+
+
+def _read_entries(entries: Sequence[Entry], listing: Listing, deps: ReadDeps) -> list[Record]:
+    """The records of entries, in their order, without those that have left the list's status."""
+    records = deps.ledger.get_many([entry.event_id for entry in entries])
+    return [
         record
-        for entry in page.entries
+        for entry in entries
         if (record := records.get(entry.event_id)) and listing.status in (None, record.status)
     ]
-    return shown, page.resume_below

@@ -1,4 +1,4 @@
-"""The routes of dead letters: list them, redrive them."""
+"""The routes of recovery: the queues, dead letters, and their redrive."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +20,8 @@ from chalicelib.recovery.dead_letters import (
     redrive_messages,
 )
 from chalicelib.recovery.model import ERROR_CLASSES, FOREIGN, QUEUES
+from chalicelib.recovery.queues import QueueDeps
+from chalicelib.recovery.queues import list_queues as look_at_queues
 from chalicelib.web.body import faults_of, read_body, refuse
 from chalicelib.web.describe import (
     CURSOR_PATTERN,
@@ -178,6 +180,42 @@ _REDRIVEN = component(
     ),
 )
 
+_DEPTH = component(
+    "Queue",
+    record(
+        {
+            "name": text("Without the prefix `eventline-<stage>-`."),
+            "waiting": number("About how many messages can be received."),
+            "inFlight": number("About how many were received and are being worked on."),
+            "delayed": number("About how many are to be seen later."),
+            "oldestSeconds": nullable(
+                number(
+                    "How long the oldest event that is RECEIVED or ENQUEUED has waited. null: there"
+                    " is none, or the queue is another than `events`, of which SQS does not tell."
+                )
+            ),
+        }
+    ),
+)
+_DEPTH_EXAMPLE = {
+    "name": "events",
+    "waiting": 12,
+    "inFlight": 10,
+    "delayed": 0,
+    "oldestSeconds": 3,
+}
+
+LIST_QUEUES = Operation(
+    _TAG,
+    "Every queue and how many messages it holds",
+    {
+        200: response(
+            "All queues, those of dead letters too, on one page.",
+            content(page_of(_DEPTH), page={"items": [_DEPTH_EXAMPLE], "cursor": None}),
+        )
+    },
+    description="The counts are SQS's, which are approximate and trail by up to a minute.",
+)
 LIST_DEAD_LETTERS = Operation(
     _TAG,
     "A page of FAILED events, and of messages in dead-letter queues",
@@ -215,6 +253,12 @@ POST_REDRIVE = Operation(
         all={"all": True},
     ),
 )
+
+
+def list_queues(request: Request, deps: QueueDeps) -> Response:
+    """`GET /queues`: the same for everybody, as queues belong to the stage."""
+    request.parameters()
+    return answer({"items": look_at_queues(deps), "cursor": None})
 
 
 def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:

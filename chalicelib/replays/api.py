@@ -1,4 +1,4 @@
-"""The routes of replays: replay one event; count, start, read and abort a bulk replay."""
+"""The routes of replays: replay one event; count, start, list, read and abort bulk replays."""
 
 from datetime import datetime
 from functools import partial
@@ -8,6 +8,7 @@ from msgspec import convert, to_builtins
 from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, ForbiddenError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.core.paging import encode_cursor
 from chalicelib.events import api as events
 from chalicelib.replays.model import DEFAULT_RATE, ENDS, MAX_RATE, ReplayStatus, Selection
 from chalicelib.replays.start import (
@@ -28,6 +29,7 @@ from chalicelib.web.describe import (
     LOCATION,
     MOMENT,
     OWNER_PATTERN,
+    PAGE,
     REPLAYED,
     Operation,
     component,
@@ -37,6 +39,7 @@ from chalicelib.web.describe import (
     nullable,
     number,
     order,
+    page_of,
     path,
     record,
     response,
@@ -154,26 +157,24 @@ _REPLAY = component(
         }
     ),
 )
-_SHOWN = content(
-    _REPLAY,
-    replay={
-        "id": EVENT_ID,
-        "status": "RUNNING",
-        "filter": _FILTER_EXAMPLE,
-        "rate": 50,
-        "matched": 1200,
-        "done": 1198,
-        "failed": 2,
-        "skipped": 14,
-        "eventsPerSecond": 48.7,
-        "progress": 0.25,
-        "estimatedSecondsLeft": 74,
-        "startedAt": MOMENT,
-        "updatedAt": MOMENT,
-        "finishedAt": None,
-        "lastFailure": None,
-    },
-)
+_EXAMPLE = {
+    "id": EVENT_ID,
+    "status": "RUNNING",
+    "filter": _FILTER_EXAMPLE,
+    "rate": 50,
+    "matched": 1200,
+    "done": 1198,
+    "failed": 2,
+    "skipped": 14,
+    "eventsPerSecond": 48.7,
+    "progress": 0.25,
+    "estimatedSecondsLeft": 74,
+    "startedAt": MOMENT,
+    "updatedAt": MOMENT,
+    "finishedAt": None,
+    "lastFailure": None,
+}
+_SHOWN = content(_REPLAY, replay=_EXAMPLE)
 _LINKS = {view: {"replay_id": "$response.body#/id"} for view in ("get_replay", "abort_replay")}
 _REPLAY_ID = shared(path("replay_id", "The replay's id.", uuid()))
 
@@ -208,6 +209,18 @@ POST_REPLAYS = Operation(
         count={"eventType": "order.paid", "status": "FAILED", "dryRun": True},
         replay={"from": "2026-01-01T00:00:00Z", "rate": 50},
     ),
+)
+LIST_REPLAYS = Operation(
+    _TAG,
+    "A page of bulk replays, newest first",
+    {
+        200: response(
+            "The page.",
+            content(page_of(_REPLAY), page={"items": [_EXAMPLE], "cursor": None}),
+        )
+    },
+    description="Each as `GET /replays/{id}` shows it. An admin sees those of every owner.",
+    parameters=PAGE,
 )
 GET_REPLAY = Operation(
     _TAG,
@@ -250,6 +263,14 @@ def post_replays(request: Request, deps: BulkReplayDeps) -> Response:
     started, was_known = start(asked, request.caller, deps)
     location = f"/replays/{started.replay_id}"
     return created(started.to_dict(now), location, 202, replayed=was_known)
+
+
+def list_replays(request: Request, deps: BulkReplayDeps) -> Response:
+    """`GET /replays`; two calls. An admin sees the replays of every owner."""
+    asked = request.page()
+    found, resume = deps.replays.page(request.caller.sees_only, asked.limit, asked.below)
+    now, cursor = deps.now(), None if resume is None else encode_cursor(resume)
+    return answer({"items": [replay.to_dict(now) for replay in found], "cursor": cursor})
 
 
 def get_replay(request: Request, replay_id: str, deps: BulkReplayDeps) -> Response:

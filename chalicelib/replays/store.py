@@ -1,8 +1,10 @@
 """Bulk replays in the ledger's table: an item each, `pk` = `REPLAY#<id>`, and a register of the
 running ones, `pk` = `REPLAYS`, with an attribute for each.
 
-Neither has an attribute of an event's indexes, so lists of events never show them. A replay is
-written whole, and only over the version that was read.
+A replay stands in the ledger's two indexes as well, in partitions that no owner and no status can
+be named like, so lists of events never show it: `#replays#<owner>#0` of by-owner, `#replays#0` of
+by-status. A replay is written whole, and only over the version that was read; the index entries do
+not change with it.
 """
 
 from collections.abc import Mapping
@@ -11,11 +13,20 @@ from typing import Any
 from msgspec import convert, to_builtins
 from msgspec.structs import replace
 
-from chalicelib.aws.dynamodb import Outcome, Table, from_item, to_attribute, to_item
+from chalicelib.aws.dynamodb import (
+    Outcome,
+    Partitions,
+    ShardedIndex,
+    Table,
+    from_item,
+    to_attribute,
+    to_item,
+)
 from chalicelib.replays.model import Replay
 
 _REGISTER = {"pk": {"S": "REPLAYS"}}
 _PREFIX = "replay-"
+_LISTED = "#replays"
 
 
 class ReplayStore:
@@ -23,6 +34,7 @@ class ReplayStore:
 
     def __init__(self, client: Any, table: str) -> None:
         self._table = Table(client, table)
+        self._index = ShardedIndex(client, table, shards=1)
 
     def add(self, replay: Replay) -> Replay | None:
         """Write a new replay; None if it was written, else the one that exists. One call."""
@@ -63,8 +75,29 @@ class ReplayStore:
             if name.startswith(_PREFIX)
         }
 
+    def page(
+        self, owner: str | None, limit: int, below: str | None
+    ) -> tuple[list[Replay], str | None]:
+        """(up to `limit` replays of an owner, None: of all, newest first, those below the list key
+        `below`; the list key to go on below or None). Two calls; the index trails by a moment."""
+        partitions = Partitions("by-status", "statusShard", _LISTED)
+        if owner is not None:
+            partitions = Partitions("by-owner", "ownerShard", f"{_LISTED}#{owner}")
+        ids, resume = self._index.newest(
+            partitions, limit, below, lambda entry: str(entry["listKey"]).rpartition("#")[2]
+        )
+        items = self._table.get_many([{"pk": {"S": _pk(replay_id)}} for replay_id in ids])
+        found = {replay.replay_id: replay for replay in map(_to_replay, items)}
+        return [found[replay_id] for replay_id in ids if replay_id in found], resume
+
     def _put(self, replay: Replay, **condition: Any) -> Outcome:
-        values = {"version": replay.version, "replay": to_builtins(replay)}
+        values = {
+            "version": replay.version,
+            "replay": to_builtins(replay),
+            "ownerShard": f"{_LISTED}#{replay.owner}#0",
+            "statusShard": f"{_LISTED}#0",
+            "listKey": f"{replay.started_at}#{replay.replay_id}",
+        }
         item = to_item({"pk": _pk(replay.replay_id), **values})
         return self._table.write("put_item", Item=item, **condition)
 

@@ -36,7 +36,7 @@ from chalicelib.web.responses import Response, answer, no_content, page
 
 _TAG = "Schemas"
 _MAX_VERSION = 999_999_999
-_VERSION = rf"[1-9][0-9]{{0,{len(str(_MAX_VERSION)) - 1}}}"
+_VERSION_PATTERN = rf"[1-9][0-9]{{0,{len(str(_MAX_VERSION)) - 1}}}"
 _EXAMPLE = {
     "type": "object",
     "required": ["number"],
@@ -57,7 +57,7 @@ _JSON_SCHEMA = component(
         " is bounded.",
     },
 )
-_LISTED = component("ListedSchema", record(_MEMBERS, description="A type that has a schema."))
+_LISTED = component("ListedSchema", record(_MEMBERS, description="A version of a type's schema."))
 _SHOWN = content(
     component("EventSchema", record({**_MEMBERS, "schema": _JSON_SCHEMA})),
     schema={**_LISTED_EXAMPLE, "schema": _EXAMPLE},
@@ -114,6 +114,28 @@ PUT_SCHEMA = Operation(
         **content(_JSON_SCHEMA, SCHEMA, schema=_EXAMPLE),
     },
 )
+LIST_VERSIONS = Operation(
+    _TAG,
+    "A page of the versions of a type's schema, newest first",
+    {
+        200: response(
+            "The page, without the schemas themselves; empty for a type that never had one.",
+            content(page_of(_LISTED), page={"items": [_LISTED_EXAMPLE], "cursor": None}),
+        )
+    },
+    description="The history stays when the enforcement ends. `GET /schemas/{eventType}?version=`"
+    " gives one of them.",
+    parameters=[
+        _EVENT_TYPE,
+        LIMIT,
+        query(
+            "cursor",
+            text(pattern=f"^{_VERSION_PATTERN}$"),
+            "The cursor of the page before.",
+            example="7",
+        ),
+    ],
+)
 DELETE_SCHEMA = Operation(
     _TAG,
     "Check events of a type no more",
@@ -133,6 +155,15 @@ def get_schema(request: Request, event_type: str, deps: SchemaDeps) -> Response:
     """`GET /schemas/{event_type}`: the one that is enforced, or the `version` asked for."""
     named, version = _read_event_type(event_type), _read_version(request)
     return answer(manage.get_schema(named, version, deps).to_dict())
+
+
+def list_versions(request: Request, event_type: str, deps: SchemaDeps) -> Response:
+    """`GET /schemas/{event_type}/versions`; one call. The cursor is the version to go on below."""
+    named, asked = _read_event_type(event_type), request.page(read_cursor=_read_number)
+    below = None if asked.below is None else int(asked.below)
+    found, resume = deps.store.versions(named, asked.limit, below)
+    cursor = None if resume is None else str(resume)
+    return answer({"items": [version.to_dict() for version in found], "cursor": cursor})
 
 
 def put_schema(request: Request, event_type: str, deps: SchemaDeps) -> Response:
@@ -174,9 +205,14 @@ def _read_version(request: Request) -> int | None:
     version = request.parameters("version").get("version")
     if version is None:
         return None
-    if not re.fullmatch(_VERSION, version):
+    if not re.fullmatch(_VERSION_PATTERN, version):
         raise InvalidRequestError.at("/query/version", "must be a whole number, 1 or more")
     return int(version)
+
+
+def _read_number(text: str) -> str | None:
+    """A version; None for a text that is none."""
+    return text if re.fullmatch(_VERSION_PATTERN, text) else None
 
 
 def _read_cursor(cursor: str) -> str | None:

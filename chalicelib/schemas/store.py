@@ -2,11 +2,11 @@
 `SCHEMA#<eventType>`.
 
 `sk` = `head` is the newest version, so the schema of a type is one get and those of several are one
-batch get; `sk` = `version#<ten digits>` is each version, never changed. Both are written in one
-transaction, on the condition that the head is still the one that was read: two writers never take
-the same number, and neither is lost. A type whose schema was ended keeps its head, which counts on,
-but leaves the sparse index `by-type` (`listed`, `eventType`), which lists the types without reading
-any schema.
+batch get; `sk` = `version#<ten digits>` is each version, never changed: one query lists them. Both
+are written in one transaction, on the condition that the head is still the one that was read: two
+writers never take the same number, and neither is lost. A type whose schema was ended keeps its
+head, which counts on, but leaves the sparse index `by-type` (`listed`, `eventType`), which lists
+the types without reading any schema.
 """
 
 import json
@@ -20,6 +20,7 @@ from chalicelib.aws.dynamodb import Table, from_item, to_item
 
 _LISTED = "schemas"
 _HEAD = "head"
+_LATEST = 9_999_999_999
 _RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 
 
@@ -58,14 +59,14 @@ class Head(NamedTuple):
 
 
 class Listed(Struct, frozen=True, rename="camel"):
-    """A type that has a schema, as it is listed: without the schema itself."""
+    """A version of a type's schema as it is listed: without the schema itself."""
 
     event_type: str
     version: int
     created_at: str
 
     def to_dict(self) -> dict[str, Any]:
-        """The type as the API lists it."""
+        """The version as the API lists it."""
         return dict(to_builtins(self))
 
 
@@ -153,6 +154,27 @@ class SchemaStore:
             "by-type", condition, ExpressionAttributeValues=to_item(values), Limit=limit
         )
         return [_to_listed(item) for item in items], last["eventType"]["S"] if last else None
+
+    def versions(
+        self, event_type: str, limit: int, below: int | None
+    ) -> tuple[list[Listed], int | None]:
+        """(up to `limit` versions of a type, the newest first, those below the version `below`; the
+        version to go on below). Ended or not; read consistently. One call, which reads at most 1 MB
+        and so may find fewer."""
+        # Versions have ten digits each, so that they sort as numbers; `below` itself is left out.
+        bounds = {":first": _version_key(0), ":last": _version_key((below or _LATEST + 1) - 1)}
+        answer = self._client.query(
+            TableName=self._table.name,
+            KeyConditionExpression="pk = :pk AND sk BETWEEN :first AND :last",
+            ExpressionAttributeValues=to_item({":pk": _pk(event_type), **bounds}),
+            ExpressionAttributeNames={"#version": "version"},
+            ProjectionExpression="eventType, #version, createdAt",
+            ScanIndexForward=False,
+            ConsistentRead=True,
+            Limit=limit,
+        )
+        found = [_to_listed(item) for item in answer["Items"]]
+        return found, found[-1].version if found and answer.get("LastEvaluatedKey") else None
 
 
 def _lost_race(error: ClientError) -> bool:

@@ -1,6 +1,7 @@
-"""The routes of tokens: issue, list and revoke."""
+"""The routes of tokens: issue, list, revoke, and what one's own allows."""
 
 from chalicelib.core import clock
+from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import FieldError, NotFoundError
 from chalicelib.tokens.manage import issue_token
 from chalicelib.tokens.model import is_token_id
@@ -69,6 +70,26 @@ _ORDER = component(
         ["owner", "scopes"],
     ),
 )
+_SELF = component(
+    "Self",
+    record(
+        {
+            "id": nullable(text("null: no token of ours, but IAM or a user pool.", pattern=_ID)),
+            "owner": text("Whose data the caller sees."),
+            "scopes": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "What the caller may do; admin stands for every scope.",
+            },
+            "expiresAt": nullable(moment("null: never, or another mode than token.")),
+            "authMode": {"type": "string", "enum": list(AuthMode)},
+        }
+    ),
+)
+_SELF_EXAMPLE = {
+    **{name: _EXAMPLE[name] for name in ("id", "owner", "scopes", "expiresAt")},
+    "authMode": "token",
+}
 _TOKEN_ID = shared(path("token_id", "The token's id.", text(pattern=_ID)))
 
 POST_TOKEN = Operation(
@@ -99,6 +120,12 @@ LIST_TOKENS = Operation(
         ),
     ],
 )
+GET_SELF = Operation(
+    _TAG,
+    "Who the caller is, and what the token allows",
+    {200: response("The caller.", content(_SELF, caller=_SELF_EXAMPLE))},
+    description="Any token will do, whatever its scopes.",
+)
 DELETE_TOKEN = Operation(
     _TAG, "Revoke a token", {204: response("It is revoked.")}, (404,), parameters=[_TOKEN_ID]
 )
@@ -127,6 +154,21 @@ def list_tokens(request: Request, tokens: TokenStore) -> Response:
     page = request.page(read_cursor=lambda text: text if is_token_id(text) else None)
     found, resume = tokens.page(page.limit, page.below)
     return answer({"items": [token.to_dict() for token in found], "cursor": resume})
+
+
+def get_self(request: Request, mode: AuthMode) -> Response:
+    """`GET /tokens/self`; no call: the gateway handed on what the authorizer found."""
+    request.parameters()
+    caller = request.caller
+    return answer(
+        {
+            "id": caller.token_id or None,
+            "owner": caller.owner,
+            "scopes": sorted(caller.scopes),
+            "expiresAt": caller.expires_at,
+            "authMode": mode,
+        }
+    )
 
 
 def delete_token(_request: Request, token_id: str, tokens: TokenStore) -> Response:

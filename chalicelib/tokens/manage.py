@@ -58,7 +58,7 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
         log.info("token refused", extra={"reason": _reason(token, secret), "tokenId": token_id})
         raise UnauthenticatedError("the token is not valid")
     log.info("token accepted", extra={"tokenId": token_id, "owner": token.owner})
-    return Caller(token.owner, frozenset(token.scopes), token.token_id)
+    return Caller(token.owner, frozenset(token.scopes), token.token_id, token.expires_at)
 
 
 def _reason(token: Token | None, secret: str) -> str:

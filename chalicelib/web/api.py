@@ -101,8 +101,9 @@ class Api(Chalice):
         max_body: int = SMALL_BODY_BYTES,
         **options: Any,
     ) -> Callable[[Handler], Handler]:
-        """Chalice's decorator, extended. Callers need `scope`; None makes the route public. The
-        body has at most `max_body` bytes; its content type is the handler's business."""
+        """Chalice's decorator, extended. Callers need `scope`, with `ANY` just a token; None
+        makes the route public. The body has at most `max_body` bytes; its content type is the
+        handler's business."""
         if options.get("methods", ["GET"])[0] in ("POST", "PUT"):
             options.setdefault("content_types", [])
         if scope is not None:

@@ -32,4 +32,6 @@ def authorize_token(request: AuthRequest, authenticate: Callable[[str], Caller])
         "tokenId": caller.token_id,
         "runId": run_id,
     }
+    if caller.expires_at is not None:
+        context["expiresAt"] = caller.expires_at
     return AuthResponse(routes=["*"], principal_id=caller.owner, context=context)

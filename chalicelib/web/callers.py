@@ -29,22 +29,27 @@ SCOPES = (
     "uploads:read",
     "admin",
 )
+ANY = ""
+"""The scope of a route that every token is good for."""
 
 
 class Caller(Struct, frozen=True):
-    """Who is asking: taken from a checked token, never from the request itself."""
+    """Who is asking: taken from a checked token, never from the request itself. `token_id` is
+    empty, and `expires_at` None, for who has no token of ours."""
 
     owner: str
     scopes: frozenset[str]
     token_id: str
+    expires_at: str | None = None
 
     @property
     def is_admin(self) -> bool:
         return "admin" in self.scopes
 
     def require(self, scope: str) -> None:
-        """Raise `ForbiddenError` unless the caller has `scope`. `admin` stands for every scope."""
-        if scope not in self.scopes and not self.is_admin:
+        """Raise `ForbiddenError` unless the caller has `scope`. `admin` stands for every scope, and
+        everybody has `ANY`."""
+        if scope != ANY and scope not in self.scopes and not self.is_admin:
             raise ForbiddenError(f"this needs a token with the scope {scope}")
 
     def check_owner(self, owner: str, what: str) -> None:
@@ -104,7 +109,8 @@ def _from_token(identity: Mapping[str, Any]) -> Caller:
     if not owner:
         raise _nobody()
     scopes = frozenset(str(identity.get("scopes", "")).split())
-    return Caller(str(owner), scopes, str(identity.get("tokenId", "")))
+    token_id, expires_at = str(identity.get("tokenId", "")), identity.get("expiresAt")
+    return Caller(str(owner), scopes, token_id, str(expires_at) if expires_at else None)
 
 
 def _from_iam(context: Mapping[str, Any], admins: frozenset[str]) -> Caller:

@@ -13,7 +13,7 @@ from chalicelib.core import names
 from chalicelib.core.media_types import JSON
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES, MAX_TYPE_BYTES
 from chalicelib.web import problems
-from chalicelib.web.callers import SCOPES
+from chalicelib.web.callers import ANY, SCOPES
 
 Json = dict[str, Any]
 EVENT_ID = "019a9d2c-6f3b-7c1e-9b6a-2f4f6d1c8e55"
@@ -251,7 +251,7 @@ class Operation(Struct, frozen=True):
 
     def to_dict(self, view: str, scope: str | None) -> Json:
         """The operation as the document has it."""
-        if scope is not None and scope not in SCOPES:
+        if scope not in (None, ANY, *SCOPES):
             raise ValueError(f"{scope} is not a scope")
         guarded = problems.GUARDED if scope is not None else ()
         statuses = sorted({*self.refusals, *guarded, *problems.ALWAYS})
@@ -260,8 +260,8 @@ class Operation(Struct, frozen=True):
             "tags": [self.tag],
             "summary": self.summary,
             **({"description": self.description} if self.description else {}),
-            "security": [] if scope is None else [{"bearer": [scope]}],
-            "x-required-scope": scope,
+            "security": [] if scope is None else [{"bearer": [scope] if scope else []}],
+            "x-required-scope": scope or None,
             **({"parameters": list(self.parameters)} if self.parameters else {}),
             **({"requestBody": {"required": True, "content": self.body}} if self.body else {}),
             "responses": {

@@ -19,6 +19,7 @@ from chalicelib.core.paging import (
     encode_cursor,
     just_below,
     merge_newest,
+    merge_oldest,
     shard_of,
 )
 from tests.support.factories import NOON, make_id
@@ -74,6 +75,40 @@ def test_pages_over_shards_are_the_sorted_whole(
     assert page.resume_below is None, "the listing does not end"
     assert max(map(len, pages)) <= limit
     whole = sorted(ledger, key=lambda entry: entry.list_key, reverse=True)
+    assert list(itertools.chain.from_iterable(pages)) == whole
+
+
+@given(
+    ledger=ledgers,
+    shards=st.integers(1, 5),
+    limit=st.integers(1, 7),
+    scanned=st.integers(1, 9),
+)
+def test_pages_from_the_oldest_on_are_the_sorted_whole(
+    ledger: list[Entry], shards: int, limit: int, scanned: int
+) -> None:
+    # Given shards that answer from their oldest entry on, and may stop early
+    parts: list[list[Entry]] = [[] for _ in range(shards)]
+    for entry in sorted(ledger, key=lambda entry: entry.list_key):
+        parts[shard_of(entry.event_id, shards)].append(entry)
+
+    def above(part: list[Entry], key: str) -> Shard:
+        left = [entry for entry in part if entry.list_key > key]
+        seen = left[: min(limit, scanned)]
+        return seen, seen[-1].list_key if len(left) > len(seen) else None
+
+    # When somebody pages to the newest
+    key, pages = "", []
+    for _ in range(len(ledger) + 2):
+        page = merge_oldest([above(part, key) for part in parts], limit)
+        pages.append(page.entries)
+        if page.resume_below is None:
+            break
+        key = page.resume_below
+    # Then the pages are the sorted whole
+    assert page.resume_below is None, "the listing does not end"
+    assert max(map(len, pages)) <= limit
+    whole = sorted(ledger, key=lambda entry: entry.list_key)
     assert list(itertools.chain.from_iterable(pages)) == whole
 
 

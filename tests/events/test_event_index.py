@@ -141,3 +141,46 @@ def test_a_checkpoint_is_not_an_event(aws_backends: Backend) -> None:
     aws_backends.checkpoints.put(job, {"position": ""})
     assert aws_backends.checkpoints.get(job) == {"position": ""}
     assert job not in str(pages(aws_backends, Listing(owner=None)))
+
+
+def test_a_page_from_the_oldest_on_is_the_other_end_of_the_list(aws_backends: Backend) -> None:
+    # Given an owner's events in all shards
+    owner = unique("owner")
+    made = ids(
+        [
+            add(aws_backends, make_event(owner=owner, at=NOON + timedelta(milliseconds=number)))
+            for number in range(12)
+        ]
+    )
+    # When the oldest are listed, and then those above
+    first = aws_backends.index.newest(Listing(owner=owner, limit=5, oldest_first=True))
+    assert first.resume_below == first.entries[-1].list_key
+    above = Listing(owner=owner, start=f"{first.resume_below}~", limit=10, oldest_first=True)
+    rest = aws_backends.index.newest(above)
+    # Then they come oldest first, each once
+    assert [entry.event_id for entry in (*first.entries, *rest.entries)] == made[::-1]
+    assert rest.resume_below is None
+
+
+def test_what_repeats_an_event_is_listed_by_it(aws_backends: Backend) -> None:
+    # Given two events that repeat one, and one that repeats another
+    parent, other = make_event(), make_event()
+    children = [make_event(at=NOON + timedelta(seconds=number)) for number in range(2)]
+    for child in children:
+        step = Step(Status.RECEIVED, child.received_at)
+        aws_backends.ledger.add(child, [step], replayOf=parent.event_id)
+    step = Step(Status.RECEIVED, other.received_at)
+    aws_backends.ledger.add(other, [step], replayOf=make_event().event_id)
+    # When they are listed
+    aws_backends.calls.clear()
+    listing = Listing(owner=None, replay_of=parent.event_id)
+    # Then they are there, at one query, and for their owner only
+    assert flat(pages(aws_backends, listing)) == ids(children)
+    assert aws_backends.calls == ["Query"]
+    mine = replace(listing, owner=children[0].owner)
+    assert flat(pages(aws_backends, mine)) == [
+        event_id
+        for event_id in ids(children)
+        if event_id in {one.event_id for one in children if one.owner == children[0].owner}
+    ]
+    assert flat(pages(aws_backends, replace(listing, owner=unique("nobody")))) == []

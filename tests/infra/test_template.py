@@ -105,6 +105,7 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
     assert indexes == {
         ("EventsTable", "by-owner"): ["ownerShard", "listKey"],
         ("EventsTable", "by-status"): ["statusShard", "listKey"],
+        ("EventsTable", "by-replay"): ["replayOf", "listKey"],
         ("ItemsTable", "by-owner"): ["ownerShard", "listKey"],
         ("ObjectEventsTable", "by-owner"): ["ownerShard", "listKey"],
         ("ObjectEventsTable", "by-time"): ["allShard", "listKey"],

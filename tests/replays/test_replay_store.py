@@ -173,3 +173,50 @@ def test_only_a_redrive_takes_up_again_what_failed(aws_backends: Backend) -> Non
     assert record.last_error is not None
     # And an attempt may go on with it
     assert ledger.mark_attempt_failed(event, later, late, final=True, dispatch=dispatch)
+
+
+def test_replays_are_listed_newest_first_each_once(aws_backends: Backend) -> None:
+    # Given replays of two owners, changed since, and an event of each
+    store, alice, bob = aws_backends.replays, unique("alice"), unique("bob")
+    replays = [
+        make_replay(owner=alice, started_at=clock.to_text(NOON + timedelta(minutes=number)))
+        for number in range(5)
+    ]
+    others = [make_replay(owner=bob) for _ in range(2)]
+    for replay in (*replays, *others):
+        store.add(replay)
+    changed = store.save(replays[2].ended(ReplayStatus.ABORTED, clock_text()))
+    assert changed is not None
+    replays[2] = changed
+    aws_backends.calls.clear()
+    # When one owner's are read two at a time
+    found, below = [], None
+    while True:
+        some, below = store.page(alice, 2, below)
+        found += some
+        if below is None:
+            break
+    # Then they are there as they are now, at two calls a page
+    assert found == replays[::-1]
+    assert aws_backends.calls == ["Query", "BatchGetItem"] * 3
+    # And of all owners, all are there
+    everybody, _ = store.page(None, 100, None)
+    listed = {replay.replay_id for replay in everybody}
+    assert listed >= {replay.replay_id for replay in (*replays, *others)}
+    assert store.page(unique("nobody"), 10, None) == ([], None)
+
+
+@pytest.mark.parametrize("owner", ["replays", "0"])
+def test_no_owner_is_named_so_that_lists_mix(aws_backends: Backend, owner: str) -> None:
+    # Given an event and a replay of an owner with an awkward name
+    event = make_event(owner=owner)
+    aws_backends.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
+    replay = make_replay(owner=owner)
+    aws_backends.replays.add(replay)
+    # Then each list has its own kind only
+    ids = [entry.event_id for entry in aws_backends.index.newest(Listing(owner)).entries]
+    assert event.event_id in ids
+    assert replay.replay_id not in ids
+    everything = aws_backends.index.newest(Listing(None, limit=100)).entries
+    assert replay.replay_id not in [entry.event_id for entry in everything]
+    assert replay in aws_backends.replays.page(owner, 100, None)[0]

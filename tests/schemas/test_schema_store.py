@@ -6,7 +6,7 @@ import pytest
 
 from chalicelib.schemas.compiler import MAX_SCHEMA_BYTES
 from chalicelib.schemas.manage import SchemaDeps, put_schema
-from chalicelib.schemas.store import Schema, SchemaStore
+from chalicelib.schemas.store import Listed, Schema, SchemaStore
 from chalicelib.web.callers import Caller
 from tests.support.factories import unique
 from tests.support.store_backends import Backend
@@ -168,3 +168,27 @@ def test_pages_list_every_enforced_type_once_by_name(aws_backends: Backend) -> N
     assert gone not in seen
     assert versions[made[0]] == 2
     assert aws_backends.calls == ["Query"] * pages
+
+
+def test_versions_are_listed_newest_first_a_page_at_a_time(aws_backends: Backend) -> None:
+    # Given a type with eleven versions, which was ended, and another whose name begins like it
+    store, name = aws_backends.schemas, unique("many")
+    for _ in range(11):
+        put(store, name)
+    put(store, f"{name}.more")
+    store.end(name)
+    aws_backends.calls.clear()
+    # When they are read four at a time
+    found, below = [], None
+    while True:
+        some, below = store.versions(name, 4, below)
+        found += some
+        if below is None:
+            break
+    # Then each is there once, the newest first, at a call a page
+    assert found == [Listed(name, version, AT) for version in range(11, 0, -1)]
+    assert aws_backends.calls == ["Query"] * 3
+
+
+def test_a_type_that_never_had_a_schema_has_no_versions(aws_backends: Backend) -> None:
+    assert aws_backends.schemas.versions(unique("nothing"), 10, None) == ([], None)

@@ -185,3 +185,27 @@ def test_items_are_checked_against_the_schema_of_their_kind(
     check_problem(changed, 422, "schema-violation", "/price")
     assert alice.post("/items", {**data, "price": 3}).status_code == 201
     assert alice.post("/items", {"type": "table", "price": "3"}).status_code == 201
+
+
+def test_the_history_of_a_type_is_listed(platform: Platform, editor: Sender) -> None:
+    # Given three versions of a type whose name is no plain path segment
+    segment = quote("order/paid größe", safe="")
+    for schema in (SCHEMA, b"true", b"false"):
+        put(editor, segment, schema)
+    editor.call("DELETE", f"/schemas/{segment}")
+    # When its history is read two at a time
+    platform.calls.clear()
+    first = editor.get(f"/schemas/{segment}/versions?limit=2").json_body
+    assert platform.calls == ["GetItem", "Query"]
+    rest = editor.get(f"/schemas/{segment}/versions?limit=2&cursor={first['cursor']}").json_body
+    # Then the newest comes first, and each says what it is
+    assert [one["version"] for one in first["items"] + rest["items"]] == [3, 2, 1]
+    assert first["items"][0].keys() == {"eventType", "version", "createdAt"}
+    assert first["items"][0]["eventType"] == "order/paid größe"
+    assert rest["cursor"] is None
+    # And what cannot be understood is told
+    for wrong in ("x", "0", "-1", "1.0", "1e3", "9" * 20):
+        refused = editor.get(f"/schemas/{segment}/versions?cursor={wrong}")
+        check_problem(refused, 400, "invalid-request", "/query/cursor")
+    nothing = editor.get("/schemas/nobody/versions")
+    assert nothing.json_body == {"items": [], "cursor": None}

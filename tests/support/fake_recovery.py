@@ -48,6 +48,23 @@ class FakeReplayStore(ReplayStore):
 
         return self._aws.call("PutItem", effect)
 
+    def page(
+        self, owner: str | None, limit: int, below: str | None
+    ) -> tuple[list[Replay], str | None]:
+        def effect() -> list[tuple[str, Replay]]:
+            return sorted(
+                (f"{replay.started_at}#{replay.replay_id}", replay)
+                for replay in self._aws.replays.values()
+                if owner in (None, replay.owner)
+            )
+
+        found = self._aws.call("Query", effect)
+        left = [one for one in reversed(found) if below is None or one[0] < below]
+        page = [replay for _, replay in left[:limit]]
+        if page:
+            self._aws.call("BatchGetItem", lambda: None)
+        return page, left[limit - 1][0] if len(left) > limit else None
+
     def register(self, replay_id: str, owner: str, at: str) -> None:
         def effect() -> None:
             self._aws.running[replay_id] = {"owner": owner, "at": at}

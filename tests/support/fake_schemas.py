@@ -77,3 +77,17 @@ class FakeSchemaStore(SchemaStore):
         found = self._aws.call("Query", effect)
         page = found[:limit]
         return page, page[-1].event_type if len(found) > limit else None
+
+    def versions(
+        self, event_type: str, limit: int, below: int | None
+    ) -> tuple[list[Listed], int | None]:
+        def effect() -> list[Listed]:
+            return [
+                Listed(name, number, schema.created_at)
+                for (name, number), schema in sorted(self._rows.versions.items(), reverse=True)
+                if name == event_type and (below is None or number < below)
+            ]
+
+        found = self._aws.call("Query", effect)
+        page = found[:limit]
+        return page, page[-1].version if len(found) > limit else None

@@ -242,9 +242,11 @@ class FakeEventIndex(EventIndex):
                 if listing.owner in (None, record.event.owner)
                 and listing.event_type in (None, record.event.event_type)
                 and listing.status in (None, record.status)
+                and listing.replay_of in (None, record.replay_of)
             ]
             seen = [entry for entry in wanted if listing.start <= entry.list_key <= listing.end]
-            return sorted(seen, key=lambda entry: entry.list_key, reverse=True)
+            newest_first = not listing.oldest_first
+            return sorted(seen, key=lambda entry: entry.list_key, reverse=newest_first)
 
         entries = tuple(self._aws.call("Query", effect))
         page = entries[: listing.limit]

@@ -9,6 +9,7 @@ from typing import Any
 
 from chalice.test import HTTPResponse
 
+from chalicelib.web.describe import CURSOR
 from tests.support.factories import make_id
 from tests.support.openapi_world import World
 
@@ -106,9 +107,17 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("GET", "/events", 200): [
         lambda w: after(
             KEYED(w), lambda: w.call("GET", "/events?limit=1&eventType=order.paid&status=ENQUEUED")
-        )
+        ),
+        lambda w: after(KEYED(w), lambda: w.call("GET", "/events?idempotencyKey=k")),
+        get(f"/events?replayOf={NOWHERE}"),
+        get(f"/events?after={CURSOR}"),
     ],
-    ("GET", "/events", 400): [get("/events?limit=0&x=1"), get("/events?cursor=abc")],
+    ("GET", "/events", 400): [
+        get("/events?limit=0&x=1"),
+        get("/events?cursor=abc"),
+        get("/events?after=abc"),
+        get("/events?source=a"),
+    ],
     ("GET", "/events/{event_id}", 200): [
         lambda w: w.call("GET", f"/events/{w.event()}"),
         lambda w: w.call("GET", f"/events/{w.event()}", headers={"Accept": CLOUD_EVENT}),
@@ -171,6 +180,10 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
             lambda: w.call("POST", "/replays", {"status": "FAILED"}, {"Idempotency-Key": "k"}),
         )
     ],
+    ("GET", "/replays", 200): [
+        lambda w: after(w.call("GET", w.replay()), lambda: w.call("GET", "/replays?limit=1")),
+    ],
+    ("GET", "/replays", 400): [get("/replays?limit=0"), get("/replays?cursor=x")],
     ("GET", "/replays/{replay_id}", 200): [
         lambda w: w.call("GET", w.replay()),
         lambda w: w.call("GET", w.replay(done=True)),
@@ -179,6 +192,11 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("DELETE", "/replays/{replay_id}", 200): [twice(lambda w: w.call("DELETE", w.replay()))],
     ("DELETE", "/replays/{replay_id}", 404): [call("DELETE", f"/replays/{NOWHERE}")],
     ("DELETE", "/replays/{replay_id}", 409): [lambda w: w.call("DELETE", w.replay(done=True))],
+    ("GET", "/queues", 200): [
+        get("/queues"),
+        lambda w: after(w.fail(), lambda: w.call("GET", "/queues")),
+    ],
+    ("GET", "/queues", 400): [get("/queues?limit=1")],
     ("GET", "/dead-letters", 200): [
         lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters")),
         lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters?errorClass=permanent")),
@@ -218,6 +236,14 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ],
     ("GET", "/schemas/{event_type}", 400): [get("/schemas/a?version=0")],
     ("GET", "/schemas/{event_type}", 404): [get("/schemas/order.paid")],
+    ("GET", "/schemas/{event_type}/versions", 200): [
+        lambda w: after(PUT_SCHEMA(w), lambda: w.call("GET", "/schemas/order.paid/versions")),
+        get("/schemas/nobody/versions"),
+    ],
+    ("GET", "/schemas/{event_type}/versions", 400): [
+        get("/schemas/a/versions?cursor=x"),
+        get("/schemas/%25/versions"),
+    ],
     ("PUT", "/schemas/{event_type}", 201): [PUT_SCHEMA, call("PUT", "/schemas/a", b"true")],
     ("PUT", "/schemas/{event_type}", 200): [twice(PUT_SCHEMA)],
     ("PUT", "/schemas/{event_type}", 400): [call("PUT", "/schemas/a", {"type": 7})],
@@ -235,6 +261,11 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("POST", "/tokens", 400): [call("POST", "/tokens", {"owner": "-"})],
     ("GET", "/tokens", 200): [get("/tokens?limit=1")],
     ("GET", "/tokens", 400): [get("/tokens?cursor=A")],
+    ("GET", "/tokens/self", 200): [
+        get("/tokens/self"),
+        lambda w: w.call("GET", "/tokens/self", sender=w.platform.sender("none")),
+    ],
+    ("GET", "/tokens/self", 400): [get("/tokens/self?limit=1")],
     ("DELETE", "/tokens/{token_id}", 204): [
         lambda w: w.call("DELETE", w.call("POST", "/tokens", TOKEN).headers["Location"])
     ],

@@ -136,3 +136,26 @@ def test_a_query_that_cannot_be_understood_is_told_why(
 @pytest.mark.parametrize("token_id", ["nosuch", "A", "..%2Fx", "x" * 40])
 def test_a_token_that_is_not_there_is_not_found(admin: Sender, token_id: str) -> None:
     check_problem(admin.call("DELETE", f"/tokens/{token_id}"), 404, "not-found")
+
+
+def test_a_token_tells_what_it_is(platform: Platform, admin: Sender) -> None:
+    # Given a token that ends, and one without any scope that counts
+    order = {"owner": "alice", "scopes": ["events:read", "admin"], "expiresAt": in_days(1)}
+    issued = admin.post("/tokens", order).json_body
+    alice, bare = Sender(platform.client, "alice", issued["token"]), platform.sender("none")
+    # When each asks
+    platform.calls.clear()
+    told = alice.get("/tokens/self")
+    # Then it learns what it may do, at no call but the authorizer's
+    assert platform.calls == ["GetItem"]
+    check_headers(told)
+    assert told.json_body == {
+        "id": issued["id"],
+        "owner": "alice",
+        "scopes": ["admin", "events:read"],
+        "expiresAt": issued["expiresAt"],
+        "authMode": "token",
+    }
+    bare_told = bare.get("/tokens/self").json_body
+    assert (bare_told["owner"], bare_told["expiresAt"]) == (bare.owner, None)
+    check_problem(bare.get("/tokens/self?owner=alice"), 400, "invalid-request", "/query/owner")
