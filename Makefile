@@ -26,7 +26,7 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 export API_PORT AWS_PORT
 
 .PHONY: help up smoke test test-fast chaos bench lint types imports format openapi configuration \
-	cost lock venv venv-up provision deploy destroy token terraform workflows clean
+	console lint-console screenshots cost lock venv venv-up provision deploy destroy token terraform workflows clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
@@ -54,7 +54,7 @@ smoke: $(UP) ## Send one of everything to what `make up` runs and follow it to i
 	@$(RUN) -m local.smoke
 
 FAST := not emulator and not slow
-LONGEST := schemathesis compare_stores recovery alerts hanging_aws reconcile
+LONGEST := schemathesis compare_stores recovery console alerts hanging_aws reconcile
 
 # First what needs no emulator, then the rest with one for each process, the longest files first.
 test: lint ## Everything: lint, types, import rules and every tier of tests
@@ -71,7 +71,7 @@ chaos: $(STAMP) ## 10,000 events under faults: lost 0, doubled 0 (CHAOS_EVENTS, 
 bench: $(STAMP) ## Measure; print tables; write benchmarks/results/
 	$(RUN) -m benchmarks
 
-lint: $(STAMP) types imports workflows ## Style, types, import rules and workflows
+lint: $(STAMP) types imports workflows lint-console ## Style, types, import rules and workflows
 	$(BIN)/ruff check $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	@if command -v terraform >/dev/null; then \
@@ -89,6 +89,22 @@ workflows: $(STAMP) ## GitHub workflows only: the published schema, and zizmor
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --no-progress --quiet --strict-collection --persona pedantic .github
+
+# npm checks each package against the hash in package-lock.json, and runs none of their scripts.
+console/node_modules: console/package-lock.json
+	cd console && npm ci --ignore-scripts --no-audit --no-fund && touch node_modules
+
+console: console/node_modules ## Build what /console serves from console/ (needs Node.js)
+	cd console && npm run --silent build
+
+# Who only deploys or changes Python needs no Node.js: what is served is committed.
+lint-console:
+	@if command -v npm >/dev/null && $(MAKE) console/node_modules >/dev/null 2>&1; then \
+		cd console && npm run --silent lint; \
+	else echo "no npm here, or no registry: console/ is not checked"; fi
+
+screenshots: $(STAMP) ## Write pictures of the console to screenshots/ (needs Chromium)
+	$(RUN) -m pytest -q -n 0 tests/platform/test_console.py -k screenshots --screenshots screenshots
 
 format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)
@@ -127,5 +143,5 @@ token: $(UP) ## Issue an API token: make token STAGE=dev OWNER=me SCOPES=admin
 clean: ## Remove caches, .venv and the local platform's kept data
 	@if [ -e .local/env ]; then echo "make up is running here: stop it first" >&2; exit 1; fi
 	rm -rf $(VENV) .local build .chalice/deployments .chalice/deployed/local.json \
-		.pytest_cache .mypy_cache .ruff_cache .hypothesis
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules screenshots
 	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,9 +15,7 @@ const { metafile } = await build({
   entryPoints: { app: "src/main.js", style: "src/console.css" },
   outdir: target,
   entryNames: "[name]-[hash]",
-  chunkNames: "[name]-[hash]",
   bundle: true,
-  splitting: true,
   format: "esm",
   target: "es2022",
   minify: true,
@@ -35,7 +33,7 @@ await writeFile(join(target, "index.html"), page);
 
 // The licences ask for their text beside the code.
 const licences = [];
-for (const name of ["htm", "preact", "uplot"]) {
+for (const name of ["htm", "preact"]) {
   const text = await readFile(join(here, "node_modules", name, "LICENSE"), "utf8");
   const { version } = JSON.parse(await readFile(join(here, "node_modules", name, "package.json"), "utf8"));
   licences.push(`${name} ${version}\n\n${text.trim()}\n`);

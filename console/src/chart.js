@@ -1,61 +1,87 @@
-// Counts or times over time: a crosshair, a brush that zooms, a click that opens the minute.
+// Counts or times over time, in SVG: a crosshair, a brush that zooms, a click that opens a step.
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
 
 const HEIGHT = 220;
-let loading = null;
-const library = () => (loading ??= import("uplot").then((module) => module.default));
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const [LEFT, RIGHT, TOP, BOTTOM] = [56, 12, 10, 24];
+const LINES = 4;
+const BRUSHED = 5;
+const DAY = 86_400;
+const hour = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+const date = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
 
-/** `at` are seconds; `series` [{label, values, colour, dash}]; `onPick(from, to)` gets seconds, of
- * what was brushed or of the step that was clicked. */
-export function Chart({ at, series, step, label, format, onPick, theme }) {
+/** The distance of the lines: 1, 2 or 5 times a power of ten. */
+function distance(highest) {
+  const rough = Math.max(highest, 1) / LINES;
+  const power = 10 ** Math.floor(Math.log10(rough));
+  return Math.max(1, [1, 2, 5, 10].find((factor) => factor * power >= rough) * power);
+}
+
+/** The points of a line, which breaks where there is no value. */
+function path(values, x, y) {
+  let isDrawing = false;
+  return values.map((value, index) => {
+    if (value == null) {
+      isDrawing = false;
+      return "";
+    }
+    const command = isDrawing ? "L" : "M";
+    // A point with no neighbour would not be seen.
+    const alone = !isDrawing && values[index + 1] == null ? `m-2 0h4` : "";
+    isDrawing = true;
+    return `${command}${x(index).toFixed(1)} ${y(value).toFixed(1)}${alone}`;
+  }).join("");
+}
+
+/** `at` are the starts of steps of `step` seconds; `series` [{label, values, colour, dash}]. `onPick`
+ * gets seconds, and whether they were brushed. */
+export function Chart({ at, series, step, label, format, onPick }) {
   const place = useRef(null);
-  const [failed, setFailed] = useState(false);
+  const [width, setWidth] = useState(0);
+  const [here, setHere] = useState(null);
+  const [brush, setBrush] = useState(null);
   useEffect(() => {
-    let chart = null;
-    let gone = false;
-    let brushed = false;
-    const width = () => Math.max(place.current?.clientWidth || 0, 200);
-    const axis = { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 }, font: "12px system-ui" };
-    library().then((UPlot) => {
-      if (gone || !place.current) return;
-      chart = new UPlot({
-        width: width(),
-        height: HEIGHT,
-        cursor: { y: false, drag: { x: true, y: false, setScale: false } },
-        legend: { live: true },
-        scales: { x: { time: true }, y: { range: (_self, _low, high) => [0, Math.max(high * 1.1, 1)] } },
-        axes: [{ ...axis, space: 70 }, { ...axis, size: 56, values: (_self, ticks) => ticks.map(format) }],
-        series: [{ value: (_self, when) => (when == null ? "" : new Date(when * 1000).toLocaleString()) }, ...series.map((one) => ({
-          label: one.label, stroke: colour(one.colour), width: 2, dash: one.dash, points: { show: at.length < 40 },
-          value: (_self, value) => (value == null ? "–" : format(value)),
-        }))],
-        hooks: {
-          setSelect: [(self) => {
-            if (self.select.width < 5) return;
-            brushed = true;
-            const from = self.posToVal(self.select.left, "x");
-            const to = self.posToVal(self.select.left + self.select.width, "x");
-            self.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-            onPick?.(from, to, true);
-          }],
-        },
-      }, [at, ...series.map((one) => one.values)], place.current);
-      chart.over.addEventListener("click", () => {
-        const index = chart.cursor.idx;
-        if (!brushed && index != null) onPick?.(at[index], at[index] + step, false);
-        brushed = false;
-      });
-    }, () => setFailed(true));
-    const watch = new ResizeObserver(() => chart?.setSize({ width: width(), height: HEIGHT }));
+    const watch = new ResizeObserver(() => setWidth(place.current?.clientWidth || 0));
     watch.observe(place.current);
-    return () => {
-      gone = true;
-      watch.disconnect();
-      chart?.destroy();
-    };
-  }, [at, series, theme]);
-  if (failed) return html`<p class="note">The chart could not be loaded; the console was updated meanwhile. <button type="button" onClick=${() => location.reload()}>Load the page again</button></p>`;
-  return html`<div class="chart" role="img" aria-label=${label} ref=${place}></div>`;
+    return () => watch.disconnect();
+  }, []);
+  const inner = Math.max(width - LEFT - RIGHT, 1);
+  const last = Math.max(at.length - 1, 1);
+  const x = (index) => LEFT + (index / last) * inner;
+  const high = Math.max(0, ...series.flatMap((one) => one.values.map((value) => value ?? 0)));
+  const unit = distance(high);
+  const top = Math.max(unit, Math.ceil(high / unit) * unit);
+  const y = (value) => TOP + (1 - value / top) * (HEIGHT - TOP - BOTTOM);
+  const ticks = Array.from({ length: Math.round(top / unit) + 1 }, (_, index) => index * unit);
+  const every = Math.max(1, Math.ceil(at.length / Math.max(2, Math.floor(inner / 80))));
+  const isLong = at.length > 1 && at.at(-1) - at[0] > 2 * DAY;
+  const px = (event) => event.clientX - place.current.getBoundingClientRect().left;
+  const indexOf = (pixels) => Math.max(0, Math.min(at.length - 1, Math.round(((pixels - LEFT) / inner) * last)));
+  const move = (event) => {
+    setHere(indexOf(px(event)));
+    if (brush) setBrush([brush[0], px(event)]);
+  };
+  const down = (event) => {
+    if (event.button !== 0 || !onPick) return;
+    if (event.pointerType !== "touch") event.currentTarget.setPointerCapture(event.pointerId);
+    setBrush([px(event), px(event)]);
+  };
+  const up = () => {
+    if (!brush) return;
+    const [from, to] = brush.toSorted((one, other) => one - other);
+    setBrush(null);
+    if (to - from > BRUSHED) onPick(at[indexOf(from)], at[indexOf(to)] + step, true);
+    else onPick(at[indexOf(from)], at[indexOf(from)] + step, false);
+  };
+  const shown = here != null && here < at.length ? here : null;
+  return html`<div class="chart" ref=${place}>
+    <svg role="img" aria-label=${label} width=${width} height=${HEIGHT} onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => { setHere(null); setBrush(null); }} onPointerCancel=${() => setBrush(null)}>
+      ${width > 0 && ticks.map((tick) => html`<g><line class="grid" x1=${LEFT} x2=${width - RIGHT} y1=${y(tick)} y2=${y(tick)} /><text x=${LEFT - 8} y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
+      ${width > 0 && at.map((seconds, index) => index % every === 0 && x(index) < width - 30 && html`<text x=${x(index)} y=${HEIGHT - 6} text-anchor="middle">${(isLong ? date : hour).format(seconds * 1000)}</text>`)}
+      ${width > 0 && series.map((one) => html`<path class="series ${one.colour}" d=${path(one.values, x, y)} stroke-dasharray=${one.dash} />`)}
+      ${shown != null && html`<line class="cross" x1=${x(shown)} x2=${x(shown)} y1=${TOP} y2=${HEIGHT - BOTTOM} />`}
+      ${brush && html`<rect class="brush" x=${Math.min(...brush)} y=${TOP} width=${Math.abs(brush[1] - brush[0])} height=${HEIGHT - TOP - BOTTOM} />`}
+    </svg>
+    <div class="legend" aria-hidden="true"><span class="muted">${shown == null ? "" : new Date(at[shown] * 1000).toLocaleString()}</span>${series.map((one) => html`<span><svg width="22" height="10"><path class="series ${one.colour}" d="M0 5h22" stroke-dasharray=${one.dash} /></svg> ${one.label}${shown != null && html` <strong>${one.values[shown] == null ? "–" : format(one.values[shown])}</strong>`}</span>`)}</div>
+  </div>`;
 }

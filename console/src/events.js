@@ -81,7 +81,7 @@ function useEvents(query) {
         const added = answer.items.filter((event) => !known.has(event.eventId));
         for (const event of added) known.add(event.eventId);
         found.push(...added);
-        if (answer.items.length < PAGE) break;
+        if (!answer.items.length) break;
       }
     } else {
       let cursor = null;
@@ -225,7 +225,7 @@ function Rows({ items, chosen, setChosen, toggle, at, list }) {
   const all = items.length > 0 && chosen.size === items.length;
   return html`<table class="events" aria-rowcount=${list.cursor ? -1 : items.length + 1} aria-label="Events">
     <thead><tr><th scope="col" class="check"><input type="checkbox" aria-label="Choose all that are loaded" checked=${all} onChange=${() => setChosen(all ? new Set() : new Set(items.map((event) => event.eventId)))} /></th>
-      <th scope="col" class="c-status">Status</th><th scope="col">Type</th><th scope="col">Source</th><th scope="col">Subject</th>${isAdmin && html`<th scope="col" class="c-owner">Owner</th>`}<th scope="col" class="c-time">Received</th><th scope="col" class="num c-took">Took</th></tr></thead>
+      <th scope="col" class="c-status">Status</th><th scope="col" class="c-type">Type</th><th scope="col">Source</th><th scope="col">Subject</th>${isAdmin && html`<th scope="col" class="c-owner">Owner</th>`}<th scope="col" class="c-time">Received</th><th scope="col" class="num c-took">Took</th></tr></thead>
     <tbody ref=${ref}><${Spacer} rows=${start} height=${height} columns=${columns} />
       ${items.slice(start, end).map((event, index) => html`<${Row} key=${event.eventId} event=${event} index=${start + index} isAt=${start + index === at} isAdmin=${isAdmin} isChosen=${chosen.has(event.eventId)} toggle=${toggle} />`)}
       <${Spacer} rows=${items.length - end} height=${height} columns=${columns} /></tbody></table>

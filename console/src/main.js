@@ -23,29 +23,22 @@ const PAGES = [
 const THEME = "eventline-theme";
 const THEMES = { "": "System", light: "Light", dark: "Dark" };
 
-/** @returns {[string, (theme: string) => void, string]} */
+/** @returns {[string, (theme: string) => void]} */
 function useTheme() {
   const [theme, setTheme] = useState(localStorage.getItem(THEME) || "");
-  const [system, setSystem] = useState(0);
   useEffect(() => {
     if (theme) document.documentElement.dataset.theme = theme;
     else delete document.documentElement.dataset.theme;
     localStorage.setItem(THEME, theme);
   }, [theme]);
-  useEffect(() => {
-    const dark = matchMedia("(prefers-color-scheme: dark)");
-    const changed = () => setSystem((before) => before + 1);
-    dark.addEventListener("change", changed);
-    return () => dark.removeEventListener("change", changed);
-  }, []);
-  return [theme, setTheme, `${theme}${system}`];
+  return [theme, setTheme];
 }
 
-function Page({ route, theme, focusSearch }) {
+function Page({ route, focusSearch }) {
   const [name = "", id] = route.parts;
   const { query } = route;
   switch (name) {
-    case "": return html`<${Overview} query=${query} theme=${theme} />`;
+    case "": return html`<${Overview} query=${query} />`;
     case "events": return id ? html`<${Event} key=${id} id=${id} />` : html`<${Events} query=${query} focusSearch=${focusSearch} />`;
     case "send": return html`<${Send} query=${query} />`;
     case "failures": return html`<${Failures} query=${query} />`;
@@ -68,7 +61,7 @@ function Keys({ onClose }) {
 
 function Frame() {
   const route = useRoute();
-  const [theme, setTheme, themeKey] = useTheme();
+  const [theme, setTheme] = useTheme();
   const [isOpen, setOpen] = useState(false);
   const [help, setHelp] = useState(false);
   const [focusSearch, setFocusSearch] = useState(0);
@@ -121,7 +114,7 @@ function Frame() {
       <span class="who"><${Plain} text=${self.owner} /></span><button type="button" onClick=${() => signOut()}>Sign out</button></header>
     <nav id="nav" class=${isOpen ? "open" : ""} aria-label="Pages"><ul>${PAGES.map(([name, label]) => html`<li><a href=${`#/${name}`} aria-current=${(route.parts[0] || "") === name ? "page" : undefined}>${label}</a></li>`)}</ul></nav>
     <main id="main" tabindex="-1" ref=${main}>${soon && html`<p class="note">This token ends <${Time} at=${self.expiresAt} form="ago" />.</p>`}
-      <${Page} route=${route} theme=${themeKey} focusSearch=${focusSearch} /></main>
+      <${Page} route=${route} focusSearch=${focusSearch} /></main>
     ${help && html`<${Keys} onClose=${() => setHelp(false)} />`}<${Overlays} />`;
 }
 

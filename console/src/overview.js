@@ -14,14 +14,14 @@ const SPANS = {
   week: { label: "Week", ms: 7 * 1440 * MINUTE, step: "hour", stepMs: 60 * MINUTE },
 };
 const COUNTS = [
-  { name: "accepted", label: "Accepted", colour: "--accent" },
-  { name: "processed", label: "Processed", colour: "--ok", dash: [6, 3] },
-  { name: "failed", label: "Failed", colour: "--bad" },
-  { name: "rejected", label: "Rejected", colour: "--warn", dash: [2, 3] },
+  { name: "accepted", label: "Accepted", colour: "accent" },
+  { name: "processed", label: "Processed", colour: "ok", dash: "6 3" },
+  { name: "failed", label: "Failed", colour: "bad" },
+  { name: "rejected", label: "Rejected", colour: "warn", dash: "2 3" },
 ];
 const LATENCIES = [
-  { name: "latencyP50Ms", label: "p50", colour: "--accent" },
-  { name: "latencyP95Ms", label: "p95", colour: "--warn", dash: [6, 3] },
+  { name: "latencyP50Ms", label: "p50", colour: "accent" },
+  { name: "latencyP95Ms", label: "p95", colour: "warn", dash: "6 3" },
 ];
 
 /** The window: what the address says, or the last hour, day or week. */
@@ -60,7 +60,7 @@ async function allStats(query, signal) {
   return { items };
 }
 
-export function Overview({ query, theme }) {
+export function Overview({ query }) {
   useTitle("Overview");
   const stats = useLoad((signal) => {
     const { from, to, step } = windowOf(query);
@@ -79,7 +79,7 @@ export function Overview({ query, theme }) {
       ? html`<${Empty} title="No event yet" curl=${curl("POST", "/events", { eventType: "demo", message: "hello" })}><a href="#/send">Send one</a> from here, or paste this line into a shell:<//>`
       : html`<${First} dead=${dead.data} queues=${queues.data} alerts=${alerts.data} reports=${reports.data} stats=${stats.data} />`}
     <${Tiles} dead=${dead} queues=${queues} alerts=${alerts} reports=${reports} />
-    <${Charts} stats=${stats} query=${query} theme=${theme} />
+    <${Charts} stats=${stats} query=${query} />
     ${queues.data && html`<${Queues} queues=${queues} />`}
     ${may("events:admin") && html`<${Report} reports=${reports} />`}`;
 }
@@ -135,7 +135,7 @@ function Tiles({ dead, queues, alerts, reports }) {
   </div>`;
 }
 
-function Charts({ stats, query, theme }) {
+function Charts({ stats, query }) {
   const frame = useMemo(() => windowOf(query), [query.span, query.from, query.to, stats.data]);
   const { at, rows } = useMemo(() => fill(stats.data?.items || [], frame), [stats.data, frame]);
   const counts = useMemo(() => COUNTS.map((one) => ({ ...one, values: rows.map((row) => row[one.name] || 0) })), [rows]);
@@ -150,11 +150,11 @@ function Charts({ stats, query, theme }) {
   const busy = rows.map((row, index) => ({ ...row, start: at[index] })).filter((row) => row.accepted || row.processed || row.failed || row.rejected).reverse();
   return html`
     <section class="panel" aria-label="Events a ${frame.step}"><div class="panel-head"><h2>Events a ${frame.step}</h2><span class="muted small">${summary}. Drag to zoom, click to see the events.</span></div>
-      <${Chart} at=${at} series=${counts} step=${frame.stepMs / 1000} label=${`Events a ${frame.step}: ${summary}`} format=${(value) => count(Math.round(value * 10) / 10)} onPick=${pick} theme=${theme} />
+      <${Chart} at=${at} series=${counts} step=${frame.stepMs / 1000} label=${`Events a ${frame.step}: ${summary}`} format=${(value) => count(Math.round(value * 10) / 10)} onPick=${pick} />
       <details><summary>As a table</summary><div class="scroll" tabindex="0" role="group" aria-label="Events over time"><table><thead><tr><th scope="col">From</th>${COUNTS.map((one) => html`<th scope="col" class="num">${one.label}</th>`)}<th scope="col" class="num">p50</th><th scope="col" class="num">p95</th></tr></thead>
         <tbody>${busy.slice(0, 200).map((row) => html`<tr><td><a href=${href(["events"], { from: iso(row.start), to: iso(row.start + frame.stepMs / 1000) })}>${new Date(row.start * 1000).toLocaleString()}</a></td>${COUNTS.map((one) => html`<td class="num">${count(row[one.name])}</td>`)}<td class="num">${duration(row.latencyP50Ms)}</td><td class="num">${duration(row.latencyP95Ms)}</td></tr>`)}</tbody></table></div></details></section>
     <section class="panel" aria-label="Time to PROCESSED"><div class="panel-head"><h2>Time to PROCESSED</h2><span class="muted small">from acceptance to the end</span></div>
-      <${Chart} at=${at} series=${times} step=${frame.stepMs / 1000} label="Time to PROCESSED, p50 and p95" format=${duration} onPick=${pick} theme=${theme} /></section>`;
+      <${Chart} at=${at} series=${times} step=${frame.stepMs / 1000} label="Time to PROCESSED, p50 and p95" format=${duration} onPick=${pick} /></section>`;
 }
 
 function Queues({ queues }) {

@@ -30,11 +30,11 @@ function List() {
 
 function Lines({ text }) {
   const lines = text.split("\n");
-  return html`<div class="lines scroll" tabindex="0" role="group" aria-label="The schema's text"><pre>${lines.map((line, index) => html`<span class="line"><span class="number" aria-hidden="true">${index + 1}</span><bdi>${line}</bdi>${"\n"}</span>`)}</pre></div>`;
+  return html`<div class="lines scroll" tabindex="0" role="group" aria-label="The schema's text"><pre>${lines.map((line, index) => html`<span class="line"><span class="number" aria-hidden="true">${index + 1}</span><bdi>${line}</bdi></span>`)}</pre></div>`;
 }
 
 function Diff({ before, after }) {
-  return html`<div class="lines scroll" tabindex="0" role="group" aria-label="Changes"><pre>${diff(before, after).map((line) => html`<span class="line ${line.kind}"><span class="number">${{ same: " ", old: "−", new: "+" }[line.kind]}</span><bdi>${line.text}</bdi>${"\n"}</span>`)}</pre></div>`;
+  return html`<div class="lines scroll" tabindex="0" role="group" aria-label="Changes"><pre>${diff(before, after).map((line) => html`<span class="line ${line.kind}"><span class="number">${{ same: " ", old: "−", new: "+" }[line.kind]}</span><bdi>${line.text}</bdi></span>`)}</pre></div>`;
 }
 
 function One({ type, query }) {
