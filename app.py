@@ -105,6 +105,11 @@ def list_events(request: Request) -> Response:
     return events.list_events(request, wiring.reading())
 
 
+@app.route("/failures", methods=["GET"], scope="events:read", spec=events.LIST_FAILURES)
+def list_failures(request: Request) -> Response:
+    return events.list_failures(request, wiring.reading())
+
+
 @app.route("/events/{event_id}", methods=["GET"], scope="events:read", spec=events.GET_EVENT)
 def get_event(request: Request, event_id: str) -> Response:
     return events.get_event(request, event_id, wiring.reading())
@@ -156,6 +161,11 @@ def abort_replay(request: Request, replay_id: str) -> Response:
 @app.route("/queues", methods=["GET"], scope="events:admin", spec=recovery.LIST_QUEUES)
 def list_queues(request: Request) -> Response:
     return recovery.list_queues(request, wiring.queues())
+
+
+@app.route("/reconcile", methods=["GET"], scope="events:admin", spec=recovery.LIST_REPORTS)
+def get_reconcile(request: Request) -> Response:
+    return recovery.get_reconcile(request, wiring.reports())
 
 
 @app.route("/dead-letters", methods=["GET"], scope="events:admin", spec=recovery.LIST_DEAD_LETTERS)

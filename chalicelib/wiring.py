@@ -38,6 +38,7 @@ from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
 from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
+from chalicelib.recovery.reports import ReportDeps
 from chalicelib.replays.start import BulkReplayDeps, ReplayDeps
 from chalicelib.replays.steps import RestartDeps, StepDeps, take_step
 from chalicelib.replays.store import ReplayStore
@@ -222,6 +223,10 @@ def dead_letter_queues() -> dict[str, DeadLetterQueue]:
 def queues() -> QueueDeps:
     ours = {EVENTS: events_queue(), "ci-events-queue": alert_queue(), **dead_letter_queues()}
     return QueueDeps(ours, event_window(), settings().ledger_shards)
+
+
+def reports() -> ReportDeps:
+    return ReportDeps(lake())
 
 
 def dead_letters() -> DeadLetterDeps:

@@ -18,11 +18,12 @@ from chalicelib.core.names import (
     key_fault,
     name_fault,
 )
-from chalicelib.core.paging import NEWEST, OLDEST, encode_cursor
+from chalicelib.core.paging import NEWEST, OLDEST, decode_cursor, encode_cursor
 from chalicelib.events import description, read
 from chalicelib.events.batch import KEY, MAX_ITEMS, Form
 from chalicelib.events.cloudevents import read_structured
 from chalicelib.events.cloudevents_http import is_binary, read_binary
+from chalicelib.events.failures import FAILURES, LOOKED_AT, group_failures
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
 from chalicelib.events.ingest_batch import Batch, ingest_batch
 from chalicelib.events.model import Identity, Listing, Record, Status, read_plain
@@ -51,7 +52,7 @@ from chalicelib.web.describe import (
     uuid,
 )
 from chalicelib.web.request import PageQuery, Request
-from chalicelib.web.responses import Response, answer, created, stored
+from chalicelib.web.responses import Response, answer, created, page, stored
 
 TAG = "Events"
 _FILTERS = ("eventType", "status", "from", "to", "replayOf")
@@ -133,6 +134,25 @@ LIST_EVENTS = Operation(
     " found by the key alone; an admin who names no owner searches among their own.",
 )
 _FOUND_BY = ("idempotencyKey", "source", "id")
+LIST_FAILURES = Operation(
+    TAG,
+    "FAILED and REJECTED events in groups: by type, class and code of the error",
+    {
+        200: response(
+            "The groups; those whose last event failed last come first.", description.FAILURE_PAGE
+        )
+    },
+    description=f"An answer is made of the newest {LOOKED_AT} events of each status. While there is"
+    " a `cursor` there are more: ask with it, and add the counts of equal groups.",
+    parameters=[
+        query("eventType", event_type(), "Only events of this type."),
+        query("status", description.FAILURE_STATUS, "Only those in this status."),
+        query("from", text(format="date-time"), "Received then or later (ISO 8601)."),
+        query("to", text(format="date-time"), "Received then or before (ISO 8601)."),
+        query("owner", text(pattern=OWNER_PATTERN), "Only this owner's; for admins."),
+        PAGE[1],
+    ],
+)
 GET_EVENT = Operation(
     TAG,
     "One event: its facts and its status",
@@ -203,6 +223,20 @@ def list_events(request: Request, deps: ReadDeps) -> Response:
     is_first = asked.below is None
     newest = encode_mark(read.first_mark(records, resume, now)) if is_first else None
     return _page(records, resume, newest)
+
+
+def list_failures(request: Request, deps: ReadDeps) -> Response:
+    """`GET /failures`: an admin sees the events of every owner."""
+    given = request.parameters("eventType", "status", "from", "to", "owner", "cursor")
+    cursor = given.pop("cursor", None)
+    below = None if cursor is None else decode_cursor(cursor)
+    if cursor is not None and below is None:
+        raise InvalidRequestError.at("/query/cursor", "is not a cursor that was handed out")
+    asked = PageQuery(LOOKED_AT, below, given)
+    listing = decode_listing(asked, decode_owner(asked, request.caller))
+    if listing.status not in (None, *FAILURES):
+        raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(FAILURES)}")
+    return page(*group_failures(listing, below, deps))
 
 
 def get_event(request: Request, event_id: str, deps: ReadDeps) -> Response:

@@ -12,6 +12,7 @@ from chalicelib.events.cloudevents import (
     TOKEN,
 )
 from chalicelib.events.cloudevents_http import PREFIX
+from chalicelib.events.failures import FAILURES, LOOKED_AT
 from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
 from chalicelib.web.describe import (
@@ -347,5 +348,34 @@ _EVENT_PAGE["properties"]["newest"] = nullable(
 EVENT_PAGE = content(
     _EVENT_PAGE, page={"items": [_EVENT_EXAMPLE], "cursor": None, "newest": CURSOR}
 )
+FAILURE_STATUS: Json = {"type": "string", "enum": list(FAILURES)}
+_FAILURE = component(
+    "FailureGroup",
+    record(
+        {
+            "eventType": event_type(),
+            "status": FAILURE_STATUS,
+            "class": text("permanent, transient, unknown or stuck."),
+            "code": text(),
+            "count": number("How many events of those looked at.", minimum=1),
+            "first": moment("When the first of them failed."),
+            "last": moment("When the last of them failed."),
+            "eventId": uuid("The last of them."),
+        }
+    ),
+)
+_FAILURE_EXAMPLE = {
+    "eventType": "order.paid",
+    "status": "FAILED",
+    "class": "permanent",
+    "code": "KeyError",
+    "count": 42,
+    "first": MOMENT,
+    "last": MOMENT,
+    "eventId": EVENT_ID,
+}
+_FAILURES = page_of(_FAILURE)
+_FAILURES["properties"]["items"]["maxItems"] = len(FAILURES) * LOOKED_AT
+FAILURE_PAGE = content(_FAILURES, page={"items": [_FAILURE_EXAMPLE], "cursor": None})
 PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}
 SILVER = content(_SILVER_SCHEMA, result=_SILVER_EXAMPLE)

@@ -101,6 +101,11 @@ class Lake:
             Bucket=self.bronze_bucket, Key=key, Body=report.encode(), ContentType=JSON
         )
 
+    def report_folders(self) -> Iterator[str]:
+        """The folder of each day that has reports of `reconcile`, in order; one call for a thousand
+        days."""
+        return self._folders(self.bronze_bucket, "reports/reconcile/")
+
     def put_silver(self, key: str, document: str) -> bool:
         """Write a processed document; False if the key exists. One call."""
         return self._create(

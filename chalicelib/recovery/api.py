@@ -1,4 +1,4 @@
-"""The routes of recovery: the queues, dead letters, and their redrive."""
+"""The routes of recovery: queues, reports of reconcile, dead letters and their redrive."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,11 +22,13 @@ from chalicelib.recovery.dead_letters import (
 from chalicelib.recovery.model import ERROR_CLASSES, FOREIGN, QUEUES
 from chalicelib.recovery.queues import QueueDeps
 from chalicelib.recovery.queues import list_queues as look_at_queues
+from chalicelib.recovery.reports import MAX_REPORTS, ReportDeps, list_reports, read_ended
 from chalicelib.web.body import faults_of, read_body, refuse
 from chalicelib.web.describe import (
     CURSOR_PATTERN,
     EVENT_ID,
     FIELD_ERROR,
+    LIMIT,
     MOMENT,
     PAGE,
     Operation,
@@ -180,6 +182,43 @@ _REDRIVEN = component(
     ),
 )
 
+_COUNTS = {"type": "object", "additionalProperties": number()}
+_REPORT = component(
+    "ReconcileReport",
+    record(
+        {
+            "stage": text(),
+            "begun": moment(),
+            "ended": moment(),
+            "runs": number("How many runs of reconcile it took."),
+            "window": record({"from": moment(), "to": moment()}, description="Events received."),
+            "bronze": {**_COUNTS, "description": "What bronze has."},
+            "ledger": {**_COUNTS, "description": "Events by status."},
+            "silver": {**_COUNTS, "description": "What silver has."},
+            "differences": {**_COUNTS, "description": "How often each was found."},
+            "examples": {
+                "type": "object",
+                "description": "Events of each difference; only shown to an admin.",
+                "additionalProperties": {"type": "array", "items": text()},
+            },
+            "clean": {"type": "boolean", "description": "No difference remains."},
+        },
+        description="A comparison of bronze, the ledger and silver.",
+    ),
+)
+_REPORT_EXAMPLE = {
+    "stage": "dev",
+    "begun": MOMENT,
+    "ended": MOMENT,
+    "runs": 1,
+    "window": {"from": "2026-01-30T00:00:00.000Z", "to": MOMENT},
+    "bronze": {"events": 2, "units": 0, "refusedUnits": 0, "foreign": 0},
+    "ledger": {"RECEIVED": 0, "ENQUEUED": 0, "PROCESSED": 2, "FAILED": 0, "REJECTED": 0},
+    "silver": {"documents": 2, "units": 0, "foreign": 0},
+    "differences": {"silverMissing": 0},
+    "examples": {},
+    "clean": True,
+}
 _DEPTH = component(
     "Queue",
     record(
@@ -215,6 +254,27 @@ LIST_QUEUES = Operation(
         )
     },
     description="The counts are SQS's, which are approximate and trail by up to a minute.",
+)
+LIST_REPORTS = Operation(
+    _TAG,
+    "A page of the reports of reconcile, newest first",
+    {
+        200: response(
+            f"The page, of at most {MAX_REPORTS} reports.",
+            content(page_of(_REPORT), page={"items": [_REPORT_EXAMPLE], "cursor": None}),
+        )
+    },
+    description="Each time that reconcile has compared the stores it leaves one. They are kept as"
+    " long as the stage says, see docs/configuration.md.",
+    parameters=[
+        LIMIT,
+        query(
+            "cursor",
+            text(format="date-time"),
+            "The cursor of the page before.",
+            example=MOMENT,
+        ),
+    ],
 )
 LIST_DEAD_LETTERS = Operation(
     _TAG,
@@ -259,6 +319,15 @@ def list_queues(request: Request, deps: QueueDeps) -> Response:
     """`GET /queues`: the same for everybody, as queues belong to the stage."""
     request.parameters()
     return answer({"items": look_at_queues(deps), "cursor": None})
+
+
+def get_reconcile(request: Request, deps: ReportDeps) -> Response:
+    """`GET /reconcile`: counts are the stage's; ids of events, of any owner, are for admins."""
+    asked = request.page(read_cursor=read_ended)
+    reports, cursor = list_reports(asked.limit, asked.below, deps)
+    if not request.caller.is_admin:
+        reports = [{**report, "examples": {}} for report in reports]
+    return answer({"items": reports, "cursor": cursor})
 
 
 def list_dead_letters(request: Request, deps: DeadLetterDeps) -> Response:

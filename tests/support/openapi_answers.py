@@ -118,6 +118,11 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         get("/events?after=abc"),
         get("/events?source=a"),
     ],
+    ("GET", "/failures", 200): [
+        lambda w: after(w.fail(), lambda: w.call("GET", "/failures")),
+        lambda w: (w.rejected(), w.call("GET", "/failures?status=REJECTED"))[1],
+    ],
+    ("GET", "/failures", 400): [get("/failures?status=PROCESSED"), get("/failures?cursor=x")],
     ("GET", "/events/{event_id}", 200): [
         lambda w: w.call("GET", f"/events/{w.event()}"),
         lambda w: w.call("GET", f"/events/{w.event()}", headers={"Accept": CLOUD_EVENT}),
@@ -197,6 +202,10 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         lambda w: after(w.fail(), lambda: w.call("GET", "/queues")),
     ],
     ("GET", "/queues", 400): [get("/queues?limit=1")],
+    ("GET", "/reconcile", 200): [
+        lambda w: after(w.event_and_report(), lambda: w.call("GET", "/reconcile?limit=1")),
+    ],
+    ("GET", "/reconcile", 400): [get("/reconcile?limit=0"), get("/reconcile?cursor=x")],
     ("GET", "/dead-letters", 200): [
         lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters")),
         lambda w: after(w.fail(), lambda: w.call("GET", "/dead-letters?errorClass=permanent")),

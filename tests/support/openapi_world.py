@@ -67,6 +67,12 @@ class World:
         failed = self.event({"eventType": "eventline.drill.permanent"})
         return self.call("GET", f"/events/{failed}")
 
+    def event_and_report(self) -> HTTPResponse:
+        """An event, and a comparison of the stores; the event's record."""
+        done = self.event()
+        self.platform.reconcile({"stuckAfterSeconds": 0})
+        return self.call("GET", f"/events/{done}")
+
     def replay(self, *, done: bool = False) -> str:
         """A replay of many that runs, or came to its end; its path."""
         order = {"from": "2026-01-01T00:00:00Z"}
