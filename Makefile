@@ -104,7 +104,9 @@ lint-console:
 	else echo "no npm here, or no registry: console/ is not checked"; fi
 
 screenshots: $(STAMP) ## Write pictures of the console to screenshots/ (needs Chromium)
-	$(RUN) -m pytest -q -n 0 tests/platform/test_console.py -k screenshots --screenshots screenshots
+	SCREENSHOTS=$(CURDIR)/screenshots $(RUN) -m pytest -q tests/platform/test_console.py -k pictures
+	mkdir -p docs/images
+	cp screenshots/overview-light.png screenshots/event-dark.png docs/images/
 
 format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)

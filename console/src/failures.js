@@ -23,6 +23,23 @@ async function upTo(most, path, query, signal) {
   return { items, more: Boolean(cursor) };
 }
 
+/** How many events each group has, by its name. */
+async function total(signal) {
+  const counts = new Map();
+  let cursor = null;
+  let pages = 0;
+  do {
+    const page = await get("/failures", { status: "FAILED", cursor }, signal);
+    for (const one of page.items) {
+      const name = JSON.stringify([one.eventType, one.class, one.code]);
+      counts.set(name, (counts.get(name) || 0) + one.count);
+    }
+    cursor = page.cursor;
+    pages++;
+  } while (cursor && pages < 10);
+  return counts;
+}
+
 /** What a failed event and a FAILED or REJECTED one of the list have in common. */
 const asFailed = (event) => ({ eventId: event.eventId, eventType: event.eventType, owner: event.owner, reason: event.lastError, failedAt: event.updatedAt, attempts: event.attempts, redrivable: event.status === "FAILED" });
 
@@ -60,11 +77,11 @@ function Failed({ query }) {
   const [busy, setBusy] = useState("");
   const state = useLoad(failed, [], 10_000);
   // The stage's own count knows of failures that are not loaded here.
-  const totals = useLoad((signal) => get("/failures", { limit: 100 }, signal).catch(() => null), [], 30_000);
+  const totals = useLoad((signal) => total(signal).catch(() => null), [], 30_000);
   if (!state.data) return state.problem ? html`<${Fault} problem=${state.problem} retry=${state.reload} />` : html`<${Skeleton} />`;
   const { items, more } = state.data;
   const groups = grouped(items);
-  const totalOf = (group) => totals.data?.items?.find((one) => one.eventType === group.eventType && one.class === group.class && one.code === group.code)?.count;
+  const totalOf = (group) => totals.data?.get(group.name);
   const all = async () => {
     const text = html`<p>${more ? `More than ${count(items.length)}` : count(items.length)} events in ${plural(groups.length, "group")} go back to the worker's queue, each under its own id.</p>`;
     if (!(await confirm({ title: `Redrive all ${more ? `${count(items.length)}+` : count(items.length)} failed events?`, text, action: "Redrive all" }))) return;

@@ -3,7 +3,7 @@ import { useMemo } from "preact/hooks";
 import { html } from "./html.js";
 import { get, may, stage } from "./api.js";
 import { Chart } from "./chart.js";
-import { Empty, Fault, Loaded, Missing, Skeleton, count, curl, plural, useLoad, useTitle } from "./parts.js";
+import { Empty, Fault, Loaded, Missing, Skeleton, Status, count, curl, plural, useLoad, useTitle } from "./parts.js";
 import { go, href } from "./router.js";
 import { Time, ago, duration } from "./time.js";
 
@@ -102,9 +102,9 @@ function advice({ dead, queues, alerts, reports, stats }) {
   }
   const lost = (alerts?.items || []).filter((group) => group.state === "undelivered");
   if (lost.length) found.push({ bad: true, text: `${plural(lost.length, "alert")} could not be delivered. Check Slack's address in SSM.`, to: "#/alerts", link: "Alerts" });
-  const counted = reports?.items?.[0];
-  const repaired = counted ? Object.entries(counted).filter(([name, value]) => /(lost|missing|failed|stuck|givenUp|errors)/i.test(name) && Number(value) > 0) : [];
-  if (repaired.length) found.push({ bad: false, text: `The last reconcile found: ${repaired.map(([name, value]) => `${name} ${value}`).join(", ")}.`, to: "", link: "" });
+  const report = reports?.items?.[0];
+  const different = report && !report.clean ? Object.entries(report.differences).filter(([, number]) => number > 0) : [];
+  if (different.length) found.push({ bad: true, text: `reconcile found differences between the stores: ${different.map(([name, number]) => `${name} ${count(number)}`).join(", ")}. It repairs what is stuck; if they are still there in its next report, read its log.`, to: "", link: "" });
   const rejected = (stats?.items || []).reduce((sum, item) => sum + (item.rejected || 0), 0);
   if (rejected) found.push({ bad: false, text: `${plural(rejected, "event")} rejected in this window. Tell the sender, or correct the schema and replay them.`, to: "#/failures?tab=rejected", link: "Rejected" });
   return found;
@@ -131,7 +131,7 @@ function Tiles({ dead, queues, alerts, reports }) {
     <${Tile} label="Failed, to redrive" to="#/failures" value=${shown(dead, () => `${count(dead.data.items.length)}${dead.data.cursor ? "+" : ""}`)} note="events and dead letters" />
     <${Tile} label="Waiting" to=${href(["events"], { status: "ENQUEUED" })} value=${waiting ? count(waiting.waiting + (waiting.inFlight || 0) + (waiting.delayed || 0)) : "–"} note=${waiting ? (waiting.oldestSeconds == null ? "in the worker's queue" : `oldest ${duration(waiting.oldestSeconds * 1000)}`) : queues.problem ? "not available" : may("events:admin") ? "…" : "needs events:admin"} />
     <${Tile} label="Open alerts" to="#/alerts" value=${shown(alerts, () => count(open.length))} note="not delivered yet" />
-    <${Tile} label="Last reconcile" value=${report ? ago(Date.parse(report.at || report.finishedAt || report.startedAt)) : "–"} note=${report ? "compared the stores" : reports.problem ? "not available" : may("events:admin") ? "no report yet" : "needs events:admin"} />
+    <${Tile} label="Last reconcile" value=${report ? ago(Date.parse(report.ended)) : "–"} note=${report ? (report.clean ? "the stores agree" : "the stores differ") : reports.problem ? "not available" : may("events:admin") ? "no report yet" : "needs events:admin"} />
   </div>`;
 }
 
@@ -162,9 +162,13 @@ function Queues({ queues }) {
     <tbody>${queues.data.items.map((queue) => html`<tr><th scope="row">${queue.name}</th><td class="num">${count(queue.waiting)}</td><td class="num">${count(queue.inFlight)}</td><td class="num">${count(queue.delayed)}</td><td class="num">${queue.oldestSeconds == null ? "–" : duration(queue.oldestSeconds * 1000)}</td></tr>`)}</tbody></table></div></section>`;
 }
 
+const words = (counts) => Object.entries(counts).map(([name, number]) => `${name} ${count(number)}`).join(", ") || "none";
+
 function Report({ reports }) {
   return html`<section class="panel" aria-label="Last reconcile"><h2>Last reconcile</h2>
     <${Loaded} state=${reports} what="The report of reconcile" empty=${html`<p class="muted">No report yet. <code>reconcile</code> runs on a schedule in the stage ${stage.name}.</p>`}>
-      ${([report]) => html`<dl class="facts">${Object.entries(report).map(([name, value]) => html`<div><dt>${name}</dt><dd>${/^\d{4}-.*Z$/.test(value) ? html`<${Time} at=${value} />` : typeof value === "object" ? html`<code>${JSON.stringify(value)}</code>` : String(value)}</dd></div>`)}</dl>`}
+      ${([report]) => html`<p><${Status} of=${report.clean ? "clean" : "differences"} /> <${Time} at=${report.ended} /> <span class="muted">in ${plural(report.runs, "run")}, of what came from <${Time} at=${report.window.from} form="at" /> on</span></p>
+        <dl class="facts">${["bronze", "ledger", "silver", "differences"].map((name) => html`<div><dt>${name}</dt><dd>${words(report[name])}</dd></div>`)}
+        ${Object.entries(report.examples).map(([name, ids]) => html`<div><dt>${name}</dt><dd>${[ids].flat().slice(0, 5).map((id) => html`<a href=${href(["events", String(id)])}>${String(id)}</a> `)}</dd></div>`)}</dl>`}
     <//></section>`;
 }

@@ -16,7 +16,7 @@ export function Plain({ text }) {
 export const reveal = (text) =>
   text.replace(UNSEEN, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
-const MARKS = { PROCESSED: "ok", DONE: "ok", delivered: "ok", confirmed: "ok", FAILED: "bad", undelivered: "bad", REJECTED: "warn", ABORTED: "warn", retrying: "warn", pending: "warn" };
+const MARKS = { clean: "ok", differences: "bad", PROCESSED: "ok", DONE: "ok", delivered: "ok", confirmed: "ok", FAILED: "bad", undelivered: "bad", REJECTED: "warn", ABORTED: "warn", retrying: "warn", pending: "warn" };
 const SIGNS = { ok: "✓", bad: "✕", warn: "!", open: "…" };
 
 /** A status: a sign and a word, so that colour is not all there is. */
