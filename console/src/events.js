@@ -112,7 +112,7 @@ function merge(first, second) {
   return [...first, ...second.filter((event) => !known.has(event.eventId))];
 }
 
-export function Events({ query, focusSearch }) {
+export function Events({ query }) {
   useTitle(query.status ? `${query.status} events` : "Events");
   const list = useEvents(query);
   const [live, setLive] = useState(true);
@@ -195,7 +195,7 @@ export function Events({ query, focusSearch }) {
       <button type="button" aria-pressed=${live} disabled=${isLookup || Boolean(query.to)} onClick=${() => setLive(!live)} title="p">${live ? "❚❚ Pause" : "▶ Go live"}</button>
       <${Export} query=${query} items=${items} more=${Boolean(list.cursor)} />
       <${Copy} label="Copy link" text=${() => location.href} /></div></div>
-    <${Filters} query=${query} items=${items} focusSearch=${focusSearch} />
+    <${Filters} query=${query} items=${items} />
     ${chosen.size > 0 && html`<div class="panel chosen row" role="group" aria-label="Chosen events"><strong>${count(chosen.size)} chosen</strong>
       <${Button} scope="events:admin" onClick=${async () => (await replaySome(picked.map((event) => event.eventId))) && setChosen(new Set())}>Replay<//>
       <${Button} scope="events:admin" kind="primary" why=${failed.length ? "" : "None of the chosen events is FAILED."} onClick=${async () => { if (await redriveSome(failed.map((event) => event.eventId))) { setChosen(new Set()); list.start(); } }}>Redrive ${failed.length ? count(failed.length) : ""}<//>
@@ -236,7 +236,7 @@ export const took = (event) => (OPEN.has(event.status) ? null : Date.parse(event
 
 function Row({ event, index, isAt, isAdmin, isChosen, toggle }) {
   const to = href(["events", event.eventId]);
-  return html`<tr class=${isAt ? "at" : ""} aria-rowindex=${index + 2} aria-selected=${isChosen || undefined} onClick=${(press) => { if (!press.target.closest("a, input, button, label") && !String(getSelection())) location.hash = to; }}>
+  return html`<tr class=${isAt ? "at" : ""} aria-rowindex=${index + 2} onClick=${(press) => { if (!press.target.closest("a, input, button, label") && !String(getSelection())) location.hash = to; }}>
     <td class="check"><label><input type="checkbox" aria-label=${`Choose the event ${event.eventId}`} checked=${isChosen} onChange=${() => toggle(event.eventId)} /></label></td>
     <td class="c-status"><${Status} of=${event.status} /></td>
     <th scope="row" class="c-type"><a href=${to}><${Plain} text=${event.eventType} /></a></th>
@@ -253,11 +253,9 @@ function Nothing({ query }) {
   return html`<${Empty} title="No event yet" curl=${curl("POST", "/events", { eventType: "demo", message: "hello" })}><a href="#/send">Send one</a> from here, or paste this line into a shell:<//>`;
 }
 
-function Filters({ query, items, focusSearch }) {
+function Filters({ query, items }) {
   const [search, setSearch] = useState("");
   const [exact, setExact] = useState(Boolean(query.from || query.to));
-  const field = useRef(null);
-  useEffect(() => { if (focusSearch) field.current?.focus(); }, [focusSearch]);
   useEffect(() => setExact(Boolean(query.from || query.to)), [query.from, query.to]);
   const types = useMemo(() => [...new Set(items.map((event) => event.eventType))].sort().slice(0, 50), [items]);
   const schemas = useTypes();
@@ -268,7 +266,7 @@ function Filters({ query, items, focusSearch }) {
   };
   return html`<div class="filters">
     <form role="search" class="row grow" onSubmit=${(event) => { event.preventDefault(); find(search.trim(), setSearch); }}>
-      <label class="grow"><span class="hidden">Search</span><input ref=${field} id="search" type="search" value=${search} onInput=${(event) => setSearch(event.target.value)} placeholder="Event id, idempotency key, or source + id  ( / )" /></label><button type="submit">Find</button></form>
+      <label class="grow"><span class="hidden">Search</span><input id="search" type="search" value=${search} onInput=${(event) => setSearch(event.target.value)} placeholder="Event id, idempotency key, or source + id  ( / )" /></label><button type="submit">Find</button></form>
     <div class="row wrap">
       <label class="inline"><span>Type</span><input type="text" list="types" value=${query.eventType || ""} onChange=${(event) => set({ eventType: event.target.value.trim() })} placeholder="any" /></label>
       <datalist id="types">${[...new Set([...types, ...schemas])].map((type) => html`<option value=${type}></option>`)}</datalist>

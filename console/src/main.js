@@ -34,12 +34,12 @@ function useTheme() {
   return [theme, setTheme];
 }
 
-function Page({ route, focusSearch }) {
+function Page({ route }) {
   const [name = "", id] = route.parts;
   const { query } = route;
   switch (name) {
     case "": return html`<${Overview} query=${query} />`;
-    case "events": return id ? html`<${Event} key=${id} id=${id} />` : html`<${Events} query=${query} focusSearch=${focusSearch} />`;
+    case "events": return id ? html`<${Event} key=${id} id=${id} />` : html`<${Events} query=${query} />`;
     case "send": return html`<${Send} query=${query} />`;
     case "failures": return html`<${Failures} query=${query} />`;
     case "replays": return html`<${Replays} key=${id} id=${id} query=${query} />`;
@@ -64,7 +64,7 @@ function Frame() {
   const [theme, setTheme] = useTheme();
   const [isOpen, setOpen] = useState(false);
   const [help, setHelp] = useState(false);
-  const [focusSearch, setFocusSearch] = useState(0);
+  const wantsSearch = useRef(false);
   const main = useRef(null);
   const last = useRef(route);
   const going = useRef(0);
@@ -72,9 +72,10 @@ function Frame() {
   useEffect(() => {
     // A new page begins at its top, with the focus there; a change of filters leaves it alone.
     if (last.current.parts.join("/") !== path) {
-      main.current?.focus({ preventScroll: true });
+      const first = wantsSearch.current ? document.getElementById("search") : main.current;
+      wantsSearch.current = false;
+      first?.focus({ preventScroll: true });
       scrollTo({ top: 0 });
-      setFocusSearch(0);
     }
     last.current = route;
     setOpen(false);
@@ -87,8 +88,8 @@ function Frame() {
         const field = document.getElementById("search");
         if (field) field.focus();
         else {
+          wantsSearch.current = true;
           go(["events"]);
-          setFocusSearch((before) => before + 1);
         }
       } else if (event.key === "?") setHelp(true);
       else if (event.key === "g") going.current = Date.now();
@@ -114,7 +115,7 @@ function Frame() {
       <span class="who"><${Plain} text=${self.owner} /></span><button type="button" onClick=${() => signOut()}>Sign out</button></header>
     <nav id="nav" class=${isOpen ? "open" : ""} aria-label="Pages"><ul>${PAGES.map(([name, label]) => html`<li><a href=${`#/${name}`} aria-current=${(route.parts[0] || "") === name ? "page" : undefined}>${label}</a></li>`)}</ul></nav>
     <main id="main" tabindex="-1" ref=${main}>${soon && html`<p class="note">This token ends <${Time} at=${self.expiresAt} form="ago" />.</p>`}
-      <${Page} route=${route} focusSearch=${focusSearch} /></main>
+      <${Page} route=${route} /></main>
     ${help && html`<${Keys} onClose=${() => setHelp(false)} />`}<${Overlays} />`;
 }
 

@@ -58,7 +58,7 @@ export function Missing({ what }) {
 }
 
 export function Empty({ title, children, curl = "" }) {
-  return html`<div class="empty"><h3>${title}</h3><p>${children}</p>${curl && html`<${Code} text=${curl} what="the curl line" />`}</div>`;
+  return html`<div class="empty"><h2>${title}</h2><p>${children}</p>${curl && html`<${Code} text=${curl} what="the curl line" />`}</div>`;
 }
 
 export function Skeleton({ lines = 4 }) {
@@ -126,11 +126,12 @@ export function useLoad(load, deps, every = 0) {
     } catch (problem) {
       if (!control.signal.aborted) setState((before) => ({ ...before, problem, loading: false }));
     }
+    if (live.current === control) live.current = null;
   }, deps);
   useEffect(() => {
     setState((before) => ({ ...before, loading: true }));
     run();
-    const timer = every ? setInterval(() => document.hidden || run(), every) : 0;
+    const timer = every ? setInterval(() => document.hidden || live.current || run(), every) : 0;
     return () => {
       clearInterval(timer);
       live.current?.abort();
