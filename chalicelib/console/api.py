@@ -43,7 +43,7 @@ GET_PAGE = Operation(
     _TAG,
     "The console",
     {
-        200: response("The page.", content(text(), "text/html"), _FILE_HEADERS),
+        200: response("The page.", content({}, _PAGE_TYPE), _FILE_HEADERS),
         304: _UNCHANGED,
         308: response("The address without its slash at the end.", headers=_MOVED),
     },
@@ -54,11 +54,7 @@ GET_FILE = Operation(
     {
         200: response(
             "The file.",
-            {
-                **content(text(), "text/javascript"),
-                **content(text(), "text/css"),
-                **content(text(), "text/plain"),
-            },
+            {media_type: {} for media_type in _TYPES.values()},
             _FILE_HEADERS,
         ),
         304: _UNCHANGED,
