@@ -105,6 +105,11 @@ def list_events(request: Request) -> Response:
     return events.list_events(request, wiring.reading())
 
 
+@app.route("/stats", methods=["GET"], scope="events:read", spec=events.GET_STATS)
+def get_stats(request: Request) -> Response:
+    return events.get_stats(request, wiring.stats())
+
+
 @app.route("/failures", methods=["GET"], scope="events:read", spec=events.LIST_FAILURES)
 def list_failures(request: Request) -> Response:
     return events.list_failures(request, wiring.reading())

@@ -29,6 +29,7 @@ from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Event
 from chalicelib.events.read import ReadDeps
+from chalicelib.events.stats import StatStore
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.store import ItemBodies, ItemStore
@@ -130,6 +131,10 @@ def ingest() -> IngestDeps:
 
 def reading() -> ReadDeps:
     return ReadDeps(ledger(), index(), lake())
+
+
+def stats() -> StatStore:
+    return StatStore(aws("dynamodb"), settings().events_table)
 
 
 def worker(seconds_left: SecondsLeft) -> WorkerDeps:

@@ -28,6 +28,7 @@ from chalicelib.events.ingest import IngestDeps, Receipt, Submission, ingest
 from chalicelib.events.ingest_batch import Batch, ingest_batch
 from chalicelib.events.model import Identity, Listing, Record, Status, read_plain
 from chalicelib.events.read import ReadDeps
+from chalicelib.events.stats import EVERYBODY, FIRST, STEPS, StatStore, totals
 from chalicelib.events.tail import SETTLE, decode_mark, encode_mark
 from chalicelib.web.body import refuse
 from chalicelib.web.callers import Caller
@@ -153,6 +154,22 @@ LIST_FAILURES = Operation(
         PAGE[1],
     ],
 )
+GET_STATS = Operation(
+    TAG,
+    "How many events came, and how they ended, by minute, hour or day",
+    {200: response("Every step of the window, the oldest first.", description.STATS_PAGE)},
+    description="An event counts as accepted in the minute in which it was received, once the"
+    " worker gets it, else in the minute of its end. The counters are close, not exact: a run that"
+    " dies loses what it counted, and a delivery that came twice may count twice; the list of"
+    " events is exact. They are kept for eight days. A percentile is right within a fifth. An admin"
+    " sees the sums of all owners.",
+    parameters=[
+        query("from", text(format="date-time"), "The first moment (ISO 8601)."),
+        query("to", text(format="date-time"), "The last moment (ISO 8601); now at the latest."),
+        query("step", description.STEP, "How long each step is, in UTC."),
+        query("owner", text(pattern=OWNER_PATTERN), "Only this owner's; for admins."),
+    ],
+)
 GET_EVENT = Operation(
     TAG,
     "One event: its facts and its status",
@@ -237,6 +254,28 @@ def list_failures(request: Request, deps: ReadDeps) -> Response:
     if listing.status not in (None, *FAILURES):
         raise InvalidRequestError.at("/query/status", f"must be one of {', '.join(FAILURES)}")
     return page(*group_failures(listing, below, deps))
+
+
+def get_stats(request: Request, store: StatStore) -> Response:
+    """`GET /stats`; calls: those of `StatStore.read`."""
+    asked = PageQuery(1, None, request.parameters("from", "to", "step", "owner"))
+    whose = decode_owner(asked, request.caller) or EVERYBODY
+    name = asked.filters.get("step", "minute")
+    if name not in STEPS:
+        raise InvalidRequestError.at("/query/step", f"must be one of {', '.join(STEPS)}")
+    step = STEPS[name]
+    now = clock.utc_now()
+    end = min(asked.moment("to") or now, now)
+    if end < FIRST:
+        raise InvalidRequestError.at("/query/to", "must be 1970 or later")
+    start = asked.moment("from") or end - step.usual
+    if start > end:
+        raise InvalidRequestError.at("/query/from", "must not be after to, or now")
+    if end - start > step.longest:
+        raise InvalidRequestError.at("/query/from", f"must be at most {step.words} before to")
+    starts = step.starts(start, end)
+    minutes = store.read(whose, starts[0], starts[-1] + step.length)
+    return answer({"items": totals(minutes, starts, step.length), "cursor": None})
 
 
 def get_event(request: Request, event_id: str, deps: ReadDeps) -> Response:

@@ -15,6 +15,7 @@ from chalicelib.events.cloudevents_http import PREFIX
 from chalicelib.events.failures import FAILURES, LOOKED_AT
 from chalicelib.events.ingest_batch import Outcome
 from chalicelib.events.model import Status
+from chalicelib.events.stats import STEPS, Count
 from chalicelib.web.describe import (
     CURSOR,
     EVENT_ID,
@@ -377,5 +378,29 @@ _FAILURE_EXAMPLE = {
 _FAILURES = page_of(_FAILURE)
 _FAILURES["properties"]["items"]["maxItems"] = len(FAILURES) * LOOKED_AT
 FAILURE_PAGE = content(_FAILURES, page={"items": [_FAILURE_EXAMPLE], "cursor": None})
+STEP: Json = {"type": "string", "enum": list(STEPS), "default": "minute"}
+_STATS = component(
+    "Stats",
+    record(
+        {
+            "at": moment("When the step begins."),
+            **{str(what): number() for what in Count},
+            "latencyP50Ms": nullable(number("From received to PROCESSED, of half the events.")),
+            "latencyP95Ms": nullable(number("The same of 95 of 100. null: none was processed.")),
+        }
+    ),
+)
+_STATS_EXAMPLE = {
+    "at": "2026-01-31T23:59:00.000Z",
+    "accepted": 1200,
+    "processed": 1198,
+    "failed": 2,
+    "rejected": 0,
+    "latencyP50Ms": 538,
+    "latencyP95Ms": 2153,
+}
+_STATS_PAGE = page_of(_STATS)
+_STATS_PAGE["properties"]["items"]["maxItems"] = 24 * 60 + 1
+STATS_PAGE = content(_STATS_PAGE, page={"items": [_STATS_EXAMPLE], "cursor": None})
 PAYLOAD = {JSON: {}, CLOUD_EVENT: {}, **_ANYTHING}
 SILVER = content(_SILVER_SCHEMA, result=_SILVER_EXAMPLE)

@@ -148,6 +148,11 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         lambda w: (w.rejected(), w.call("GET", "/failures?status=REJECTED"))[1],
     ],
     ("GET", "/failures", 400): [get("/failures?status=PROCESSED"), get("/failures?cursor=x")],
+    ("GET", "/stats", 200): [
+        lambda w: after(w.fail(), lambda: w.call("GET", "/stats")),
+        get("/stats?step=day&from=2026-01-01&to=2026-01-02"),
+    ],
+    ("GET", "/stats", 400): [get("/stats?step=week"), get("/stats?from=2026-01-01")],
     ("GET", "/events/{event_id}", 200): [
         lambda w: w.call("GET", f"/events/{w.event()}"),
         lambda w: w.call("GET", f"/events/{w.event()}", headers={"Accept": CLOUD_EVENT}),

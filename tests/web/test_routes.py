@@ -34,6 +34,7 @@ SCOPE_OF = {
     ("POST", "/dead-letters/redrive"): "events:admin",
     ("GET", "/events"): "events:read",
     ("GET", "/failures"): "events:read",
+    ("GET", "/stats"): "events:read",
     ("GET", "/events/{event_id}"): "events:read",
     ("GET", "/events/{event_id}/payload"): "events:read",
     ("GET", "/events/{event_id}/result"): "events:read",
