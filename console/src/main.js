@@ -108,7 +108,7 @@ function Frame() {
   const self = session.self;
   const soon = self.expiresAt && Date.parse(self.expiresAt) - Date.now() < 86_400_000;
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
-    <header class="top"><button type="button" class="menu" aria-expanded=${isOpen} aria-controls="nav" onClick=${() => setOpen(!isOpen)}>☰ <span>Menu</span></button>
+    <header class="top"><button type="button" class="menu" aria-label="Menu" aria-expanded=${isOpen} aria-controls="nav" onClick=${() => setOpen(!isOpen)}>☰ <span>Menu</span></button>
       <a class="brand" href="#/">Eventline</a><span class="stage">${stage.name}</span><span class="grow"></span>
       <label class="inline theme"><span class="hidden">Colours</span><select value=${theme} onChange=${(event) => setTheme(event.target.value)}>${Object.entries(THEMES).map(([name, label]) => html`<option value=${name}>${label}</option>`)}</select></label>
       <button type="button" class="keyboard" onClick=${() => setHelp(true)} aria-label="Keyboard shortcuts">?</button>

@@ -91,7 +91,7 @@ async function toClipboard(text) {
 
 /** Text to copy, such as a curl line. */
 export function Code({ text, what }) {
-  return html`<div class="code"><pre tabindex="0" aria-label=${what}>${text}</pre><${Copy} text=${text} what=${what} /></div>`;
+  return html`<div class="code"><pre tabindex="0" role="group" aria-label=${what}>${text}</pre><${Copy} text=${text} what=${what} /></div>`;
 }
 
 /** The curl line of a request. The token is a variable of the shell, never the token itself. */
