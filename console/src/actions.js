@@ -29,7 +29,11 @@ export async function each(list, act, onProgress = undefined) {
 }
 
 const report = (verb, good, problems) =>
-  tell(problems.length ? `${plural(good, "event")} ${verb}; ${count(problems.length)} could not be: ${problems[0].message}` : `${plural(good, "event")} ${verb}.`);
+  tell(
+    problems.length
+      ? `${plural(good, "event")} ${verb}; ${count(problems.length)} could not be: ${problems[0].message}`
+      : `${plural(good, "event")} ${verb}.`,
+  );
 
 /** Redrive events by their ids, after asking. Answers whether it was done. */
 export async function redriveSome(ids, what = "") {

@@ -73,7 +73,8 @@ export async function request(method, path, given = {}) {
   } catch {
     // A proxy in between answered in its own words.
   }
-  if (answer.status === 401 && given.token === undefined) signOut("The token is no longer accepted: it was revoked or has expired.");
+  if (answer.status === 401 && given.token === undefined)
+    signOut("The token is no longer accepted: it was revoked or has expired.");
   throw new Problem(answer.status, told);
 }
 
@@ -91,7 +92,9 @@ export const get = (path, query, signal) => call("GET", path, { query, signal })
 
 /** Whether a problem says that this stage's API does not have what was asked for. */
 export const isMissing = (problem) =>
-  problem.status === 404 || problem.status === 405 || (problem.status === 400 && problem.errors.some((one) => /is not known here/.test(one.detail)));
+  problem.status === 404 ||
+  problem.status === 405 ||
+  (problem.status === 400 && problem.errors.some((one) => /is not known here/.test(one.detail)));
 
 /** Check a token and keep it. Throws `Problem`. */
 export async function signIn(token) {
@@ -109,7 +112,8 @@ export async function resume() {
   try {
     session.self = await whoIs(session.token || "");
   } catch (problem) {
-    if (problem.status === 401 || problem.status === 403) signOut("The token is no longer accepted: it was revoked or has expired.");
+    if (problem.status === 401 || problem.status === 403)
+      signOut("The token is no longer accepted: it was revoked or has expired.");
     else session.reason = problem.message;
   }
   tell();
@@ -128,7 +132,8 @@ function whoIs(token) {
 }
 
 /** Whether the token allows a scope; `admin` stands for every one. */
-export const may = (scope) => Boolean(session.self) && (session.self.scopes.includes("admin") || session.self.scopes.includes(scope));
+export const may = (scope) =>
+  Boolean(session.self) && (session.self.scopes.includes("admin") || session.self.scopes.includes(scope));
 
 /** Why a thing is disabled, or "" when the token allows it. */
 export const whyNot = (scope) => (may(scope) ? "" : `This needs a token with the scope ${scope}.`);

@@ -20,17 +20,19 @@ function distance(highest) {
 /** The points of a line, which breaks where there is no value. */
 function path(values, x, y) {
   let isDrawing = false;
-  return values.map((value, index) => {
-    if (value == null) {
-      isDrawing = false;
-      return "";
-    }
-    const command = isDrawing ? "L" : "M";
-    // A point with no neighbour would not be seen.
-    const alone = !isDrawing && values[index + 1] == null ? `m-2 0h4` : "";
-    isDrawing = true;
-    return `${command}${x(index).toFixed(1)} ${y(value).toFixed(1)}${alone}`;
-  }).join("");
+  return values
+    .map((value, index) => {
+      if (value == null) {
+        isDrawing = false;
+        return "";
+      }
+      const command = isDrawing ? "L" : "M";
+      // A point with no neighbour would not be seen.
+      const alone = !isDrawing && values[index + 1] == null ? `m-2 0h4` : "";
+      isDrawing = true;
+      return `${command}${x(index).toFixed(1)} ${y(value).toFixed(1)}${alone}`;
+    })
+    .join("");
 }
 
 /** `at` are the starts of steps of `step` seconds; `series` [{label, values, colour, dash}]. `onPick`
@@ -75,7 +77,10 @@ export function Chart({ at, series, step, label, format, onPick }) {
   };
   const shown = here != null && here < at.length ? here : null;
   return html`<div class="chart" ref=${place}>
-    <svg role="img" aria-label=${label} width=${width} height=${HEIGHT} onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => { setHere(null); setBrush(null); }} onPointerCancel=${() => setBrush(null)}>
+    <svg role="img" aria-label=${label} width=${width} height=${HEIGHT} onPointerMove=${move} onPointerDown=${down} onPointerUp=${up} onPointerLeave=${() => {
+      setHere(null);
+      setBrush(null);
+    }} onPointerCancel=${() => setBrush(null)}>
       ${width > 0 && ticks.map((tick) => html`<g><line class="grid" x1=${LEFT} x2=${width - RIGHT} y1=${y(tick)} y2=${y(tick)} /><text x=${LEFT - 8} y=${y(tick) + 4} text-anchor="end">${format(tick)}</text></g>`)}
       ${width > 0 && at.map((seconds, index) => index % every === 0 && x(index) < width - 30 && html`<text x=${x(index)} y=${HEIGHT - 6} text-anchor="middle">${(isLong ? date : hour).format(seconds * 1000)}</text>`)}
       ${width > 0 && series.map((one) => html`<path class="series ${one.colour}" d=${path(one.values, x, y)} stroke-dasharray=${one.dash} />`)}

@@ -3,17 +3,44 @@ import { useEffect, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { get, isMissing, may, request, stage } from "./api.js";
 import { redriveSome, replay } from "./actions.js";
-import { Button, Copy, Fault, Plain, Skeleton, Status, bytes, confirm, curl, reveal, tell, useLoad, useTitle } from "./parts.js";
+import {
+  Button,
+  Copy,
+  Fault,
+  Plain,
+  Skeleton,
+  Status,
+  bytes,
+  confirm,
+  curl,
+  reveal,
+  tell,
+  useLoad,
+  useTitle,
+} from "./parts.js";
 import { Document } from "./json.js";
 import { go, href } from "./router.js";
 import { Time, duration } from "./time.js";
 
 const OPEN = new Set(["RECEIVED", "ENQUEUED"]);
 export const CLASSES = {
-  permanent: { means: "Another try gives the same error: the data or the processor is at fault.", press: "Mend the processor, deploy, then redrive. If the data is wrong, tell the sender." },
-  transient: { means: "A fault that passes, such as a time-out of something the processor calls. It was tried until the limit.", press: "Redrive once what it calls is well again." },
-  unknown: { means: "The processor raised an error that says nothing of itself. It was tried until the limit, as for one that passes.", press: "Read the message and the log, mend the cause, then redrive." },
-  stuck: { means: "reconcile found it unfinished again and again and gave it up: the worker never came to its end.", press: "Look for time-outs or crashes in the worker's log, then redrive." },
+  permanent: {
+    means: "Another try gives the same error: the data or the processor is at fault.",
+    press: "Mend the processor, deploy, then redrive. If the data is wrong, tell the sender.",
+  },
+  transient: {
+    means: "A fault that passes, such as a time-out of something the processor calls. It was tried until the limit.",
+    press: "Redrive once what it calls is well again.",
+  },
+  unknown: {
+    means:
+      "The processor raised an error that says nothing of itself. It was tried until the limit, as for one that passes.",
+    press: "Read the message and the log, mend the cause, then redrive.",
+  },
+  stuck: {
+    means: "reconcile found it unfinished again and again and gave it up: the worker never came to its end.",
+    press: "Look for time-outs or crashes in the worker's log, then redrive.",
+  },
 };
 
 async function copyOf(id, part, signal) {
@@ -34,14 +61,28 @@ export function Event({ id }) {
   const isOpen = !event || OPEN.has(event.status);
   useEffect(() => setEvery(isOpen ? 1000 : 0), [isOpen]);
   const payload = useLoad((signal) => copyOf(id, "payload", signal), [id]);
-  const result = useLoad((signal) => (event?.status === "PROCESSED" ? copyOf(id, "result", signal) : Promise.resolve(null)), [id, event?.status]);
+  const result = useLoad(
+    (signal) => (event?.status === "PROCESSED" ? copyOf(id, "result", signal) : Promise.resolve(null)),
+    [id, event?.status],
+  );
   if (!event) {
-    return html`<div class="page-head"><h1>Event</h1></div>${state.problem ? state.problem.status === 404
-      ? html`<div class="empty"><h2>No such event</h2><p>There is no event <code>${id}</code>, or it belongs to another owner than this token. <a href="#/events">All events</a></p></div>`
-      : html`<${Fault} problem=${state.problem} retry=${state.reload} />` : html`<${Skeleton} lines=${8} />`}`;
+    return html`<div class="page-head"><h1>Event</h1></div>${
+      state.problem
+        ? state.problem.status === 404
+          ? html`<div class="empty"><h2>No such event</h2><p>There is no event <code>${id}</code>, or it belongs to another owner than this token. <a href="#/events">All events</a></p></div>`
+          : html`<${Fault} problem=${state.problem} retry=${state.reload} />`
+        : html`<${Skeleton} lines=${8} />`
+    }`;
   }
   const again = async () => {
-    if (!(await confirm({ title: "Replay this event?", text: html`<p>It is processed again from its payload as a new event, with an id of its own. Consumers of the bus see it again.</p>`, action: "Replay 1" }))) return;
+    if (
+      !(await confirm({
+        title: "Replay this event?",
+        text: html`<p>It is processed again from its payload as a new event, with an id of its own. Consumers of the bus see it again.</p>`,
+        action: "Replay 1",
+      }))
+    )
+      return;
     try {
       const made = await replay(id);
       tell("Replayed. This is the new event.");
@@ -79,7 +120,13 @@ function ErrorPanel({ event }) {
   const error = event.lastError;
   const meaning = CLASSES[error.class];
   const isOver = event.status === "FAILED" || event.status === "REJECTED";
-  const what = event.status === "REJECTED" ? { means: "The payload breaks the schema of its type, or is no JSON. It is kept, and was never processed.", press: "Tell the sender; or correct the schema, then replay it." } : meaning;
+  const what =
+    event.status === "REJECTED"
+      ? {
+          means: "The payload breaks the schema of its type, or is no JSON. It is kept, and was never processed.",
+          press: "Tell the sender; or correct the schema, then replay it.",
+        }
+      : meaning;
   return html`<section class="panel first ${isOver ? "bad" : "warn"}" aria-label="Error"><h2>${isOver ? "What went wrong" : "What went wrong before"}</h2>
     <p class="long"><span class="badge ${isOver ? "bad" : "warn"}">${error.class}</span> <code><${Plain} text=${error.code} /></code> <bdi>${reveal(String(error.message))}</bdi></p>
     ${error.errors?.length > 0 && html`<ul class="long">${error.errors.map((one) => html`<li><code>${reveal(one.pointer || "the whole")}</code> ${reveal(one.detail)}</li>`)}</ul>`}
@@ -88,7 +135,12 @@ function ErrorPanel({ event }) {
 }
 
 function Timeline({ event }) {
-  const steps = event.timeline?.length ? event.timeline : [{ status: "RECEIVED", at: event.receivedAt }, ...(OPEN.has(event.status) ? [] : [{ status: event.status, at: event.updatedAt }])];
+  const steps = event.timeline?.length
+    ? event.timeline
+    : [
+        { status: "RECEIVED", at: event.receivedAt },
+        ...(OPEN.has(event.status) ? [] : [{ status: event.status, at: event.updatedAt }]),
+      ];
   const from = Date.parse(steps[0].at);
   const whole = Date.parse(steps.at(-1).at) - from;
   return html`<ol class="timeline">${steps.map((step, index) => {
@@ -109,7 +161,14 @@ function Place({ name, bucket, storeKey, range }) {
 function Facts({ event }) {
   const context = event.cloudEvent;
   const bus = event.status === "PROCESSED" ? "published" : OPEN.has(event.status) ? "not yet" : "never published";
-  const queue = event.status === "ENQUEUED" ? "waits or is with the worker" : event.status === "RECEIVED" ? "not yet" : event.status === "FAILED" ? "taken off after the last attempt" : "done";
+  const queue =
+    event.status === "ENQUEUED"
+      ? "waits or is with the worker"
+      : event.status === "RECEIVED"
+        ? "not yet"
+        : event.status === "FAILED"
+          ? "taken off after the last attempt"
+          : "done";
   return html`<dl class="facts">
     <div><dt>Source</dt><dd class="long"><${Plain} text=${event.source} /></dd></div>
     <div><dt>Subject</dt><dd class="long"><${Plain} text=${event.subject} /></dd></div>
@@ -127,17 +186,25 @@ function Facts({ event }) {
 }
 
 function Part({ title, state, file, none }) {
-  if (state.problem) return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><${Fault} problem=${state.problem} retry=${state.reload} /></section>`;
-  if (state.loading && !state.data) return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><${Skeleton} /></section>`;
-  if (!state.data || state.data.missing) return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><p class="muted">${none}</p></section>`;
+  if (state.problem)
+    return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><${Fault} problem=${state.problem} retry=${state.reload} /></section>`;
+  if (state.loading && !state.data)
+    return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><${Skeleton} /></section>`;
+  if (!state.data || state.data.missing)
+    return html`<section class="panel document" aria-label=${title}><h2>${title}</h2><p class="muted">${none}</p></section>`;
   return html`<${Document} title=${title} data=${state.data.data} file=${file} type=${state.data.type} />`;
 }
 
 /** Where it comes from and what came of it: replays, the unit it came in, alerts of its type. */
 function Family({ event }) {
   const children = useLoad((signal) => get("/events", { replayOf: event.eventId, limit: 20 }, signal), [event.eventId]);
-  const alerts = useLoad((signal) => (event.status === "FAILED" ? get("/alerts", { limit: 100 }, signal) : Promise.resolve({ items: [] })), [event.eventId, event.status]);
-  const related = (alerts.data?.items || []).filter((group) => group.title?.includes(event.eventType) || group.reason?.includes(event.eventId));
+  const alerts = useLoad(
+    (signal) => (event.status === "FAILED" ? get("/alerts", { limit: 100 }, signal) : Promise.resolve({ items: [] })),
+    [event.eventId, event.status],
+  );
+  const related = (alerts.data?.items || []).filter(
+    (group) => group.title?.includes(event.eventType) || group.reason?.includes(event.eventId),
+  );
   const unit = event.s3Range ? event.s3Key.split("/").pop().replace(/\..*/, "") : "";
   const here = children.data?.items || [];
   return html`<section class="panel" aria-label="Related"><h2>Related</h2><ul class="plain">

@@ -3,7 +3,21 @@ import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks"
 import { html } from "./html.js";
 import { get, isMissing, may } from "./api.js";
 import { redriveSome, replaySome } from "./actions.js";
-import { Button, Copy, Empty, Fault, Plain, Skeleton, Status, count, curl, download, plural, tell, useTitle } from "./parts.js";
+import {
+  Button,
+  Copy,
+  Empty,
+  Fault,
+  Plain,
+  Skeleton,
+  Status,
+  count,
+  curl,
+  download,
+  plural,
+  tell,
+  useTitle,
+} from "./parts.js";
 import { go, href } from "./router.js";
 import { Spacer, useWindow } from "./table.js";
 import { Time, duration, fromInput, toInput } from "./time.js";
@@ -20,7 +34,14 @@ const ID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 
 /** The API's query for what the address says. */
 export function filters(query) {
-  const found = { eventType: query.eventType, status: query.status, from: query.from, to: query.to, owner: query.owner, replayOf: query.replayOf };
+  const found = {
+    eventType: query.eventType,
+    status: query.status,
+    from: query.from,
+    to: query.to,
+    owner: query.owner,
+    replayOf: query.replayOf,
+  };
   if (PRESETS[query.last]) found.from = new Date(Date.now() - PRESETS[query.last][1] * 60_000).toISOString();
   if (query.key) return { idempotencyKey: query.key, owner: query.owner };
   if (query.ceId) return { source: query.ceSource, id: query.ceId, owner: query.owner };
@@ -63,7 +84,12 @@ function useEvents(query) {
     try {
       const page = await get("/events", { ...filters(query), limit: PAGE, cursor: state.cursor }, mine?.signal);
       if (mine?.signal.aborted) return;
-      setState((before) => ({ items: merge(before.items, page.items), cursor: page.cursor, problem: null, busy: false }));
+      setState((before) => ({
+        items: merge(before.items, page.items),
+        cursor: page.cursor,
+        problem: null,
+        busy: false,
+      }));
     } catch (problem) {
       if (!mine?.signal.aborted) setState((before) => ({ ...before, problem, busy: false }));
     }
@@ -76,7 +102,11 @@ function useEvents(query) {
     const found = [];
     if (newest.current.cursor) {
       for (let page = 0; page < CATCH_UP; page++) {
-        const answer = await get("/events", { ...filters(query), from: undefined, limit: PAGE, after: newest.current.cursor }, mine?.signal);
+        const answer = await get(
+          "/events",
+          { ...filters(query), from: undefined, limit: PAGE, after: newest.current.cursor },
+          mine?.signal,
+        );
         if (answer.newest) newest.current.cursor = answer.newest;
         const added = answer.items.filter((event) => !known.has(event.eventId));
         for (const event of added) known.add(event.eventId);
@@ -103,7 +133,11 @@ function useEvents(query) {
     setState((before) => ({ ...before, items: merge(fresh, before.items || []) }));
     setFresh([]);
   };
-  const update = (event) => setState((before) => ({ ...before, items: before.items && before.items.map((one) => (one.eventId === event.eventId ? event : one)) }));
+  const update = (event) =>
+    setState((before) => ({
+      ...before,
+      items: before.items && before.items.map((one) => (one.eventId === event.eventId ? event : one)),
+    }));
   return { ...state, fresh, start, next, poll, show, update };
 }
 
@@ -121,7 +155,10 @@ export function Events({ query }) {
   const [at, setAt] = useState(-1);
   const isLookup = Boolean(query.key || query.ceId);
   const items = list.items || [];
-  useEffect(() => { setChosen(new Set()); setAt(-1); }, [JSON.stringify(query)]);
+  useEffect(() => {
+    setChosen(new Set());
+    setAt(-1);
+  }, [JSON.stringify(query)]);
 
   // The live tail: what is new comes in at the top while the reader is there, and waits otherwise.
   const { poll } = list;
@@ -134,10 +171,12 @@ export function Events({ query }) {
       try {
         await poll();
         const open = items.filter((event) => OPEN.has(event.status)).slice(0, 10);
-        await Promise.all(open.map(async (event) => {
-          const now = await get(`/events/${event.eventId}`);
-          if (!gone && now.status !== event.status) list.update(now);
-        }));
+        await Promise.all(
+          open.map(async (event) => {
+            const now = await get(`/events/${event.eventId}`);
+            if (!gone && now.status !== event.status) list.update(now);
+          }),
+        );
         failures = 0;
         if (!gone) setPollFault(null);
       } catch (problem) {
@@ -167,7 +206,15 @@ export function Events({ query }) {
   // j and k go through the rows, Enter opens, x chooses.
   useEffect(() => {
     const press = (event) => {
-      if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT|DIALOG)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
+      if (
+        event.defaultPrevented ||
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        /^(INPUT|TEXTAREA|SELECT|DIALOG)$/.test(event.target.tagName) ||
+        document.querySelector("dialog[open]")
+      )
+        return;
       if (event.key === "j" || event.key === "k") {
         event.preventDefault();
         setAt((before) => Math.max(0, Math.min(items.length - 1, before + (event.key === "j" ? 1 : -1))));
@@ -182,11 +229,12 @@ export function Events({ query }) {
     addEventListener("keydown", press);
     return () => removeEventListener("keydown", press);
   });
-  const toggle = (id) => setChosen((before) => {
-    const after = new Set(before);
-    if (!after.delete(id)) after.add(id);
-    return after;
-  });
+  const toggle = (id) =>
+    setChosen((before) => {
+      const after = new Set(before);
+      if (!after.delete(id)) after.add(id);
+      return after;
+    });
 
   const picked = items.filter((event) => chosen.has(event.eventId));
   const failed = picked.filter((event) => event.status === "FAILED");
@@ -196,16 +244,37 @@ export function Events({ query }) {
       <${Export} query=${query} items=${items} more=${Boolean(list.cursor)} />
       <${Copy} label="Copy link" text=${() => location.href} /></div></div>
     <${Filters} query=${query} items=${items} />
-    ${chosen.size > 0 && html`<div class="panel chosen row" role="group" aria-label="Chosen events"><strong>${count(chosen.size)} chosen</strong>
+    ${
+      chosen.size > 0 &&
+      html`<div class="panel chosen row" role="group" aria-label="Chosen events"><strong>${count(chosen.size)} chosen</strong>
       <${Button} scope="events:admin" onClick=${async () => (await replaySome(picked.map((event) => event.eventId))) && setChosen(new Set())}>Replay<//>
-      <${Button} scope="events:admin" kind="primary" why=${failed.length ? "" : "None of the chosen events is FAILED."} onClick=${async () => { if (await redriveSome(failed.map((event) => event.eventId))) { setChosen(new Set()); list.start(); } }}>Redrive ${failed.length ? count(failed.length) : ""}<//>
-      <button type="button" class="quiet" onClick=${() => setChosen(new Set())}>Clear</button></div>`}
-    <div class="fresh" role="status">${list.fresh.length > 0 && html`<button type="button" class="primary" onClick=${() => { list.show(); scrollTo({ top: 0 }); }}>↑ ${plural(list.fresh.length, "new event")}</button>`}</div>
+      <${Button} scope="events:admin" kind="primary" why=${failed.length ? "" : "None of the chosen events is FAILED."} onClick=${async () => {
+        if (await redriveSome(failed.map((event) => event.eventId))) {
+          setChosen(new Set());
+          list.start();
+        }
+      }}>Redrive ${failed.length ? count(failed.length) : ""}<//>
+      <button type="button" class="quiet" onClick=${() => setChosen(new Set())}>Clear</button></div>`
+    }
+    <div class="fresh" role="status">${
+      list.fresh.length > 0 &&
+      html`<button type="button" class="primary" onClick=${() => {
+        list.show();
+        scrollTo({ top: 0 });
+      }}>↑ ${plural(list.fresh.length, "new event")}</button>`
+    }</div>
     ${pollFault && html`<p class="note">Live updates wait: ${pollFault.message}</p>`}
-    ${list.problem && !list.items ? isLookup && isMissing(list.problem) && list.problem.status === 400 ? html`<${Fault} problem=${{ ...list.problem, title: "This search is not available", message: "This stage's API cannot search by key or by CloudEvents id." }} />` : html`<${Fault} problem=${list.problem} retry=${list.start} />`
-      : !list.items ? html`<${Skeleton} lines=${10} />`
-      : !items.length ? html`<${Nothing} query=${query} />`
-      : html`<${Rows} items=${items} chosen=${chosen} setChosen=${setChosen} toggle=${toggle} at=${at} list=${list} />`}
+    ${
+      list.problem && !list.items
+        ? isLookup && isMissing(list.problem) && list.problem.status === 400
+          ? html`<${Fault} problem=${{ ...list.problem, title: "This search is not available", message: "This stage's API cannot search by key or by CloudEvents id." }} />`
+          : html`<${Fault} problem=${list.problem} retry=${list.start} />`
+        : !list.items
+          ? html`<${Skeleton} lines=${10} />`
+          : !items.length
+            ? html`<${Nothing} query=${query} />`
+            : html`<${Rows} items=${items} chosen=${chosen} setChosen=${setChosen} toggle=${toggle} at=${at} list=${list} />`
+    }
     ${list.problem && list.items && html`<${Fault} problem=${list.problem} retry=${list.next} />`}`;
 }
 
@@ -232,11 +301,14 @@ function Rows({ items, chosen, setChosen, toggle, at, list }) {
     <p class="muted small" role="status">${plural(items.length, "event")} loaded${list.cursor ? (list.busy ? ", more are coming" : "") : ", these are all"}.</p>`;
 }
 
-export const took = (event) => (OPEN.has(event.status) ? null : Date.parse(event.updatedAt) - Date.parse(event.receivedAt));
+export const took = (event) =>
+  OPEN.has(event.status) ? null : Date.parse(event.updatedAt) - Date.parse(event.receivedAt);
 
 function Row({ event, index, isAt, isAdmin, isChosen, toggle }) {
   const to = href(["events", event.eventId]);
-  return html`<tr class=${isAt ? "at" : ""} aria-rowindex=${index + 2} onClick=${(press) => { if (!press.target.closest("a, input, button, label") && !String(getSelection())) location.hash = to; }}>
+  return html`<tr class=${isAt ? "at" : ""} aria-rowindex=${index + 2} onClick=${(press) => {
+    if (!press.target.closest("a, input, button, label") && !String(getSelection())) location.hash = to;
+  }}>
     <td class="check"><label><input type="checkbox" aria-label=${`Choose the event ${event.eventId}`} checked=${isChosen} onChange=${() => toggle(event.eventId)} /></label></td>
     <td class="c-status"><${Status} of=${event.status} /></td>
     <th scope="row" class="c-type"><a href=${to}><${Plain} text=${event.eventType} /></a></th>
@@ -249,7 +321,8 @@ function Row({ event, index, isAt, isAdmin, isChosen, toggle }) {
 
 function Nothing({ query }) {
   const isFiltered = Object.keys(query).length > 0;
-  if (isFiltered) return html`<${Empty} title="No event matches">Widen the time, or <a href="#/events">clear all filters</a>. A search by key or by id finds only what this token's owner sent.<//>`;
+  if (isFiltered)
+    return html`<${Empty} title="No event matches">Widen the time, or <a href="#/events">clear all filters</a>. A search by key or by id finds only what this token's owner sent.<//>`;
   return html`<${Empty} title="No event yet" curl=${curl("POST", "/events", { eventType: "demo", message: "hello" })}><a href="#/send">Send one</a> from here, or paste this line into a shell:<//>`;
 }
 
@@ -265,15 +338,21 @@ function Filters({ query, items }) {
     go(["events"], after);
   };
   return html`<div class="filters">
-    <form role="search" class="row grow" onSubmit=${(event) => { event.preventDefault(); find(search.trim(), setSearch); }}>
+    <form role="search" class="row grow" onSubmit=${(event) => {
+      event.preventDefault();
+      find(search.trim(), setSearch);
+    }}>
       <label class="grow"><span class="hidden">Search</span><input id="search" type="search" value=${search} onInput=${(event) => setSearch(event.target.value)} placeholder="Event id, idempotency key, or source + id  ( / )" /></label><button type="submit">Find</button></form>
     <div class="row wrap">
       <label class="inline"><span>Type</span><input type="text" list="types" value=${query.eventType || ""} onChange=${(event) => set({ eventType: event.target.value.trim() })} placeholder="any" /></label>
       <datalist id="types">${[...new Set([...types, ...schemas])].map((type) => html`<option value=${type}></option>`)}</datalist>
       <label class="inline"><span>Status</span><select value=${query.status || ""} onChange=${(event) => set({ status: event.target.value })}><option value="">any</option>${STATUSES.map((status) => html`<option value=${status}>${status}</option>`)}</select></label>
       <label class="inline"><span>Time</span><select value=${exact ? "exact" : query.last || ""} onChange=${(event) => (event.target.value === "exact" ? setExact(true) : set({ last: event.target.value, from: "", to: "" }))}><option value="">any</option>${Object.entries(PRESETS).map(([name, [label]]) => html`<option value=${name}>last ${label}</option>`)}<option value="exact">exact …</option></select></label>
-      ${exact && html`<label class="inline"><span>From</span><input type="datetime-local" step="1" value=${toInput(query.from)} onChange=${(event) => set({ from: fromInput(event.target.value), last: "" })} /></label>
-        <label class="inline"><span>To</span><input type="datetime-local" step="1" value=${toInput(query.to)} onChange=${(event) => set({ to: fromInput(event.target.value), last: "" })} /></label>`}
+      ${
+        exact &&
+        html`<label class="inline"><span>From</span><input type="datetime-local" step="1" value=${toInput(query.from)} onChange=${(event) => set({ from: fromInput(event.target.value), last: "" })} /></label>
+        <label class="inline"><span>To</span><input type="datetime-local" step="1" value=${toInput(query.to)} onChange=${(event) => set({ to: fromInput(event.target.value), last: "" })} /></label>`
+      }
       ${may("admin") && html`<label class="inline"><span>Owner</span><input type="text" value=${query.owner || ""} onChange=${(event) => set({ owner: event.target.value.trim() })} placeholder="any" /></label>`}
       ${query.key && html`<span class="chip">key <${Plain} text=${query.key} /></span>`}${query.ceId && html`<span class="chip"><${Plain} text=${query.ceSource} /> + <${Plain} text=${query.ceId} /></span>`}${query.replayOf && html`<span class="chip">replays of ${query.replayOf}</span>`}
       ${Object.keys(query).length > 0 && html`<button type="button" class="quiet" onClick=${() => go(["events"])}>Clear</button>`}
@@ -283,7 +362,12 @@ function Filters({ query, items }) {
 /** Types that have a schema, as suggestions; none without them is no fault. */
 export function useTypes() {
   const [types, setTypes] = useState([]);
-  useEffect(() => { get("/schemas", { limit: 100 }).then((page) => setTypes(page.items.map((one) => one.eventType)), () => {}); }, []);
+  useEffect(() => {
+    get("/schemas", { limit: 100 }).then(
+      (page) => setTypes(page.items.map((one) => one.eventType)),
+      () => {},
+    );
+  }, []);
   return types;
 }
 
@@ -330,7 +414,19 @@ function Export({ query, items, more }) {
   return html`<label><span class="hidden">Export</span><select onChange=${save} disabled=${busy > 0}><option value="">${busy > 1 ? `Exporting, ${count(busy)} …` : "Export …"}</option><option value="ndjson">NDJSON</option><option value="csv">CSV</option></select></label>`;
 }
 
-const COLUMNS = ["eventId", "status", "eventType", "source", "subject", "owner", "receivedAt", "updatedAt", "attempts", "payloadBytes", "replayOf"];
+const COLUMNS = [
+  "eventId",
+  "status",
+  "eventType",
+  "source",
+  "subject",
+  "owner",
+  "receivedAt",
+  "updatedAt",
+  "attempts",
+  "payloadBytes",
+  "replayOf",
+];
 
 /** RFC 4180. A cell that a spreadsheet would take for a formula is given an apostrophe (OWASP, "CSV Injection"). */
 export function csv(events) {
@@ -339,7 +435,8 @@ export function csv(events) {
     const safe = /^[=+\-@\t\r]/.test(text) && typeof value !== "number" ? `'${text}` : text;
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
-  const rows = events.map((event) => [...COLUMNS.map((name) => event[name]), event.lastError?.class, event.lastError?.code].map(cell).join(","));
+  const rows = events.map((event) =>
+    [...COLUMNS.map((name) => event[name]), event.lastError?.class, event.lastError?.code].map(cell).join(","),
+  );
   return [[...COLUMNS, "errorClass", "errorCode"].join(","), ...rows, ""].join("\r\n");
 }
-

@@ -14,7 +14,9 @@ const matches = (text, needle) => Boolean(needle) && String(text).toLowerCase().
 function holds(value, needle) {
   if (!needle) return false;
   if (value === null || typeof value !== "object") return matches(value, needle);
-  return Object.entries(value).some(([key, child]) => (!Array.isArray(value) && matches(key, needle)) || holds(child, needle));
+  return Object.entries(value).some(
+    ([key, child]) => (!Array.isArray(value) && matches(key, needle)) || holds(child, needle),
+  );
 }
 
 export function Marked({ text, needle }) {
@@ -31,7 +33,8 @@ export function Marked({ text, needle }) {
 
 function Scalar({ value, needle }) {
   const [all, setAll] = useState(false);
-  if (typeof value !== "string") return html`<span class="js-${value === null ? "null" : typeof value}"><${Marked} text=${String(value)} needle=${needle} /></span>`;
+  if (typeof value !== "string")
+    return html`<span class="js-${value === null ? "null" : typeof value}"><${Marked} text=${String(value)} needle=${needle} /></span>`;
   const long = value.length > CHARACTERS;
   const shown = long && !all ? value.slice(0, CHARACTERS) : value;
   return html`<span class="js-string">"<bdi><${Marked} text=${shown} needle=${needle} /></bdi>"</span>${long && html` <button type="button" class="quiet" onClick=${() => setAll(!all)}>${all ? "less" : `all ${value.length.toLocaleString()} characters`}</button>`}`;
@@ -40,9 +43,11 @@ function Scalar({ value, needle }) {
 function Node({ name, value, depth, needle, last }) {
   const [open, setOpen] = useState(depth < 3);
   const [limit, setLimit] = useState(CHILDREN);
-  const label = name !== null && html`<span class="js-key"><bdi><${Marked} text=${String(name)} needle=${needle} /></bdi></span>: `;
+  const label =
+    name !== null && html`<span class="js-key"><bdi><${Marked} text=${String(name)} needle=${needle} /></bdi></span>: `;
   const comma = last ? "" : ",";
-  if (value === null || typeof value !== "object") return html`<div class="js-line">${label}<${Scalar} value=${value} needle=${needle} />${comma}</div>`;
+  if (value === null || typeof value !== "object")
+    return html`<div class="js-line">${label}<${Scalar} value=${value} needle=${needle} />${comma}</div>`;
   const isList = Array.isArray(value);
   const entries = Object.entries(value);
   const [left, right] = isList ? "[]" : "{}";
@@ -51,9 +56,12 @@ function Node({ name, value, depth, needle, last }) {
   const size = `${entries.length} ${isList ? "entries" : "members"}`;
   return html`<div class="js-node">
     <div class="js-line"><button type="button" class="fold" aria-expanded=${isOpen} aria-label=${`${name ?? "document"}, ${size}`} onClick=${() => setOpen(!isOpen)}>${isOpen ? "▾" : "▸"}</button>${label}${left}${!isOpen && html` <span class="muted">${size}</span> ${right}${comma}`}</div>
-    ${isOpen && html`<div class="js-children">${entries.slice(0, limit).map(([key, child], index) => html`<${Node} key=${key} name=${isList ? null : key} value=${child} depth=${depth + 1} needle=${needle} last=${index === entries.length - 1} />`)}
+    ${
+      isOpen &&
+      html`<div class="js-children">${entries.slice(0, limit).map(([key, child], index) => html`<${Node} key=${key} name=${isList ? null : key} value=${child} depth=${depth + 1} needle=${needle} last=${index === entries.length - 1} />`)}
       ${entries.length > limit && html`<button type="button" class="quiet" onClick=${() => setLimit(limit + 10 * CHILDREN)}>${(entries.length - limit).toLocaleString()} more</button>`}</div>
-    <div class="js-line">${right}${comma}</div>`}
+    <div class="js-line">${right}${comma}</div>`
+    }
   </div>`;
 }
 

@@ -13,12 +13,27 @@ import { Replays } from "./replays.js";
 import { Schemas } from "./schemas.js";
 import { Send } from "./send.js";
 import { SignIn } from "./signin.js";
-import { Access, Alerts, Items, Settings, Subscriptions, Uploads } from "./things.js";
+import { Access } from "./access.js";
+import { Alerts } from "./alerts.js";
+import { Items } from "./items.js";
+import { Settings } from "./settings.js";
+import { Subscriptions } from "./subscriptions.js";
+import { Uploads } from "./uploads.js";
 import { Time } from "./time.js";
 
 const PAGES = [
-  ["", "Overview", "o"], ["events", "Events", "e"], ["send", "Send", "s"], ["failures", "Failures", "f"], ["replays", "Replays", "r"], ["schemas", "Schemas", "c"],
-  ["uploads", "Uploads", "u"], ["items", "Items", "i"], ["subscriptions", "Subscriptions", "n"], ["alerts", "Alerts", "a"], ["access", "Access", "t"], ["settings", "Settings", ","],
+  ["", "Overview", "o"],
+  ["events", "Events", "e"],
+  ["send", "Send", "s"],
+  ["failures", "Failures", "f"],
+  ["replays", "Replays", "r"],
+  ["schemas", "Schemas", "c"],
+  ["uploads", "Uploads", "u"],
+  ["items", "Items", "i"],
+  ["subscriptions", "Subscriptions", "n"],
+  ["alerts", "Alerts", "a"],
+  ["access", "Access", "t"],
+  ["settings", "Settings", ","],
 ];
 const THEME = "eventline-theme";
 const THEMES = { "": "System", light: "Light", dark: "Dark" };
@@ -38,24 +53,46 @@ function Page({ route }) {
   const [name = "", id] = route.parts;
   const { query } = route;
   switch (name) {
-    case "": return html`<${Overview} query=${query} />`;
-    case "events": return id ? html`<${Event} key=${id} id=${id} />` : html`<${Events} query=${query} />`;
-    case "send": return html`<${Send} query=${query} />`;
-    case "failures": return html`<${Failures} query=${query} />`;
-    case "replays": return html`<${Replays} key=${id} id=${id} query=${query} />`;
-    case "schemas": return html`<${Schemas} type=${id} query=${query} />`;
-    case "uploads": return html`<${Uploads} />`;
-    case "items": return html`<${Items} id=${id} query=${query} />`;
-    case "subscriptions": return html`<${Subscriptions} />`;
-    case "alerts": return html`<${Alerts} />`;
-    case "access": return html`<${Access} />`;
-    case "settings": return html`<${Settings} />`;
-    default: return html`<div class="empty"><h1>No such page</h1><p><a href="#/">Overview</a></p></div>`;
+    case "":
+      return html`<${Overview} query=${query} />`;
+    case "events":
+      return id ? html`<${Event} key=${id} id=${id} />` : html`<${Events} query=${query} />`;
+    case "send":
+      return html`<${Send} query=${query} />`;
+    case "failures":
+      return html`<${Failures} query=${query} />`;
+    case "replays":
+      return html`<${Replays} key=${id} id=${id} query=${query} />`;
+    case "schemas":
+      return html`<${Schemas} type=${id} query=${query} />`;
+    case "uploads":
+      return html`<${Uploads} />`;
+    case "items":
+      return html`<${Items} id=${id} query=${query} />`;
+    case "subscriptions":
+      return html`<${Subscriptions} />`;
+    case "alerts":
+      return html`<${Alerts} />`;
+    case "access":
+      return html`<${Access} />`;
+    case "settings":
+      return html`<${Settings} />`;
+    default:
+      return html`<div class="empty"><h1>No such page</h1><p><a href="#/">Overview</a></p></div>`;
   }
 }
 
 function Keys({ onClose }) {
-  const keys = [["/", "Search events"], ["j, k", "Next, previous row"], ["Enter", "Open the row"], ["x", "Choose the row"], ["p", "Pause or go live"], ["?", "This list"], ["Esc", "Close"], ...PAGES.map(([, label, key]) => [`g ${key}`, label])];
+  const keys = [
+    ["/", "Search events"],
+    ["j, k", "Next, previous row"],
+    ["Enter", "Open the row"],
+    ["x", "Choose the row"],
+    ["p", "Pause or go live"],
+    ["?", "This list"],
+    ["Esc", "Close"],
+    ...PAGES.map(([, label, key]) => [`g ${key}`, label]),
+  ];
   return html`<${Dialog} title="Keyboard" onClose=${onClose}><dl class="keys">${keys.map(([key, what]) => html`<div><dt><kbd>${key}</kbd></dt><dd>${what}</dd></div>`)}</dl><div class="row end"><button type="button" class="primary" onClick=${onClose}>Close</button></div><//>`;
 }
 
@@ -82,7 +119,14 @@ function Frame() {
   }, [path]);
   useEffect(() => {
     const press = (event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || document.querySelector("dialog[open]")) return;
+      if (
+        event.ctrlKey ||
+        event.metaKey ||
+        event.altKey ||
+        /^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) ||
+        document.querySelector("dialog[open]")
+      )
+        return;
       if (event.key === "/") {
         event.preventDefault();
         const field = document.getElementById("search");
@@ -107,7 +151,10 @@ function Frame() {
   }, []);
   const self = session.self;
   const soon = self.expiresAt && Date.parse(self.expiresAt) - Date.now() < 86_400_000;
-  return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>Skip to the content</a>
+  return html`<a class="skip" href="#main" onClick=${(event) => {
+    event.preventDefault();
+    main.current.focus();
+  }}>Skip to the content</a>
     <header class="top"><button type="button" class="menu" aria-label="Menu" aria-expanded=${isOpen} aria-controls="nav" onClick=${() => setOpen(!isOpen)}>☰ <span>Menu</span></button>
       <a class="brand" href="#/">Eventline</a><span class="stage">${stage.name}</span><span class="grow"></span>
       <label class="inline theme"><span class="hidden">Colours</span><select value=${theme} onChange=${(event) => setTheme(event.target.value)}>${Object.entries(THEMES).map(([name, label]) => html`<option value=${name}>${label}</option>`)}</select></label>
@@ -123,7 +170,8 @@ function App({ refused }) {
   const [, again] = useState(0);
   useEffect(() => onSession(() => again((before) => before + 1)), []);
   if (session.self) return html`<${Frame} />`;
-  if ((session.token || stage.auth === "none") && !session.reason) return html`<main class="signin"><${Skeleton} /></main>`;
+  if ((session.token || stage.auth === "none") && !session.reason)
+    return html`<main class="signin"><${Skeleton} /></main>`;
   return html`<${SignIn} from=${refused} />`;
 }
 

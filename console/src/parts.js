@@ -16,7 +16,20 @@ export function Plain({ text }) {
 export const reveal = (text) =>
   text.replace(UNSEEN, (one) => `⟨U+${one.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 
-const MARKS = { clean: "ok", differences: "bad", PROCESSED: "ok", DONE: "ok", delivered: "ok", confirmed: "ok", FAILED: "bad", undelivered: "bad", REJECTED: "warn", ABORTED: "warn", retrying: "warn", pending: "warn" };
+const MARKS = {
+  clean: "ok",
+  differences: "bad",
+  PROCESSED: "ok",
+  DONE: "ok",
+  delivered: "ok",
+  confirmed: "ok",
+  FAILED: "bad",
+  undelivered: "bad",
+  REJECTED: "warn",
+  ABORTED: "warn",
+  retrying: "warn",
+  pending: "warn",
+};
 const SIGNS = { ok: "✓", bad: "✕", warn: "!", open: "…" };
 
 /** A status: a sign and a word, so that colour is not all there is. */
@@ -97,7 +110,10 @@ export function Code({ text, what }) {
 /** The curl line of a request. The token is a variable of the shell, never the token itself. */
 export function curl(method, path, body, headers = {}) {
   const quoted = (text) => `'${String(text).replaceAll("'", "'\\''")}'`;
-  const lines = [`curl -sS ${method === "GET" ? "" : `-X ${method} `}${quoted(API_URL + path)}`, `-H "Authorization: Bearer $API_TOKEN"`];
+  const lines = [
+    `curl -sS ${method === "GET" ? "" : `-X ${method} `}${quoted(API_URL + path)}`,
+    `-H "Authorization: Bearer $API_TOKEN"`,
+  ];
   for (const [name, value] of Object.entries(headers)) lines.push(`-H ${quoted(`${name}: ${value}`)}`);
   if (body !== undefined) {
     if (!headers["Content-Type"]) lines.push(`-H 'Content-Type: application/json'`);
@@ -202,15 +218,27 @@ export function Overlays() {
     setQuestion(null);
   };
   return html`
-    ${question && html`<${Dialog} title=${question.title} onClose=${() => close(false)}>
+    ${
+      question &&
+      html`<${Dialog} title=${question.title} onClose=${() => close(false)}>
       <div>${question.text}</div>
       <div class="row end">
         <button type="button" onClick=${() => close(false)}>Cancel</button>
         <button type="button" class=${question.danger ? "danger" : "primary"} onClick=${() => close(true)}>${question.action}</button>
       </div>
-    <//>`}
-    <div class="toast-place" role="status" aria-live="polite">${message && html`<div class="toast">${message.text}
-      ${message.undo && html` <button type="button" class="quiet" onClick=${() => { message.undo(); setMessage(null); }}>Undo</button>`}</div>`}</div>`;
+    <//>`
+    }
+    <div class="toast-place" role="status" aria-live="polite">${
+      message &&
+      html`<div class="toast">${message.text}
+      ${
+        message.undo &&
+        html` <button type="button" class="quiet" onClick=${() => {
+          message.undo();
+          setMessage(null);
+        }}>Undo</button>`
+      }</div>`
+    }</div>`;
 }
 
 /** A modal dialog: the browser keeps the focus in it and gives it back. */
@@ -222,7 +250,10 @@ export function Dialog({ title, onClose, children, wide = false }) {
     ref.current.showModal();
     return () => before instanceof HTMLElement && before.isConnected && before.focus();
   }, []);
-  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${(event) => { event.preventDefault(); onClose(); }}>
+  return html`<dialog ref=${ref} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${(event) => {
+    event.preventDefault();
+    onClose();
+  }}>
     <h2 id=${id}>${title}</h2>${children}</dialog>`;
 }
 
@@ -235,7 +266,14 @@ export function download(name, parts, type) {
   setTimeout(() => URL.revokeObjectURL(url), 10000);
 }
 
-export const bytes = (size) => (size == null ? "–" : size < 1024 ? `${size} B` : size < 1048576 ? `${(size / 1024).toFixed(1)} KB` : `${(size / 1048576).toFixed(1)} MB`);
+export const bytes = (size) =>
+  size == null
+    ? "–"
+    : size < 1024
+      ? `${size} B`
+      : size < 1048576
+        ? `${(size / 1024).toFixed(1)} KB`
+        : `${(size / 1048576).toFixed(1)} MB`;
 
 export const count = (number) => (number ?? 0).toLocaleString();
 export const plural = (number, one, many = `${one}s`) => `${count(number)} ${number === 1 ? one : many}`;
@@ -247,7 +285,10 @@ export function readJson(text) {
   } catch (error) {
     const at = /position (\d+)/.exec(error.message);
     const line = at ? ` (line ${text.slice(0, Number(at[1])).split("\n").length})` : "";
-    return { value: undefined, fault: `This is not JSON: ${error.message.replace(/ \(line .*| in JSON at.*/, "")}${line}` };
+    return {
+      value: undefined,
+      fault: `This is not JSON: ${error.message.replace(/ \(line .*| in JSON at.*/, "")}${line}`,
+    };
   }
 }
 
@@ -256,3 +297,9 @@ export function useTitle(title) {
     document.title = `${title} · Eventline`;
   }, [title]);
 }
+
+/** A table that scrolls by itself where it is wider than the window. */
+export const Table = ({ label, heads, children }) =>
+  html`<div class="scroll" tabindex="0" role="group" aria-label=${label}><table><thead><tr>${heads.map((head) => html`<th scope="col" class=${head.num ? "num" : ""}>${head.label || head}</th>`)}</tr></thead><tbody>${children}</tbody></table></div>`;
+
+export const ACTIONS = { label: html`<span class="hidden">Actions</span>` };

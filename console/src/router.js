@@ -4,13 +4,16 @@ import { useEffect, useState } from "preact/hooks";
 /** @returns {{parts: string[], query: Record<string, string>}} */
 export function parse(hash) {
   const [path, query = ""] = hash.replace(/^#\/?/, "").split("?");
-  const parts = path.split("/").filter(Boolean).map((part) => {
-    try {
-      return decodeURIComponent(part);
-    } catch {
-      return part;
-    }
-  });
+  const parts = path
+    .split("/")
+    .filter(Boolean)
+    .map((part) => {
+      try {
+        return decodeURIComponent(part);
+      } catch {
+        return part;
+      }
+    });
   return { parts, query: Object.fromEntries(new URLSearchParams(query)) };
 }
 

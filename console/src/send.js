@@ -17,7 +17,16 @@ function first(form, eventType, made) {
   const type = eventType || "demo";
   const data = made && typeof made === "object" && !Array.isArray(made) ? made : { message: "hello" };
   if (form === "batch") return pretty({ events: [1, 2, 3].map((number) => ({ eventType: type, ...data, number })) });
-  if (form === "cloudevent") return pretty({ specversion: "1.0", id: crypto.randomUUID(), source: "/console", type, time: new Date().toISOString(), datacontenttype: "application/json", data });
+  if (form === "cloudevent")
+    return pretty({
+      specversion: "1.0",
+      id: crypto.randomUUID(),
+      source: "/console",
+      type,
+      time: new Date().toISOString(),
+      datacontenttype: "application/json",
+      data,
+    });
   return pretty({ eventType: type, ...data });
 }
 
@@ -27,18 +36,22 @@ export function faultsOf(form, value, schemas) {
   const isObject = (one) => one !== null && typeof one === "object" && !Array.isArray(one);
   const one = (event, pointer) => {
     if (!isObject(event)) return at(pointer, "must be an object");
-    if (typeof event.eventType !== "string" || !event.eventType) return at(`${pointer}/eventType`, "must be a text: what kind of event it is");
+    if (typeof event.eventType !== "string" || !event.eventType)
+      return at(`${pointer}/eventType`, "must be a text: what kind of event it is");
     const schema = schemas[event.eventType];
     return schema ? check(event, schema).map((fault) => ({ ...fault, pointer: pointer + fault.pointer })) : [];
   };
   if (form === "event") return one(value, "");
   if (form === "batch") {
-    if (!isObject(value) || !Array.isArray(value.events) || !value.events.length) return at("/events", "must be a list of 1 to 500 events");
+    if (!isObject(value) || !Array.isArray(value.events) || !value.events.length)
+      return at("/events", "must be a list of 1 to 500 events");
     if (value.events.length > 500) return at("/events", "must have at most 500 events");
     return value.events.flatMap((event, index) => one(event, `/events/${index}`));
   }
   if (!isObject(value)) return at("", "must be an object");
-  const missing = ["specversion", "id", "source", "type"].filter((name) => typeof value[name] !== "string" || !value[name]);
+  const missing = ["specversion", "id", "source", "type"].filter(
+    (name) => typeof value[name] !== "string" || !value[name],
+  );
   if (missing.length) return missing.map((name) => ({ pointer: `/${name}`, detail: "must be there" }));
   const schema = schemas[value.type];
   return schema ? check(value.data, schema).map((fault) => ({ ...fault, pointer: `/data${fault.pointer}` })) : [];
@@ -79,11 +92,21 @@ export function Send({ query }) {
   const used = useMemo(() => {
     const value = read.value;
     const events = form === "batch" ? value?.events || [] : [value];
-    return [...new Set(Array.isArray(events) ? events.map((event) => (form === "cloudevent" ? event?.type : event?.eventType)) : [])].filter((one) => typeof one === "string" && types.includes(one)).slice(0, 20);
+    return [
+      ...new Set(
+        Array.isArray(events) ? events.map((event) => (form === "cloudevent" ? event?.type : event?.eventType)) : [],
+      ),
+    ]
+      .filter((one) => typeof one === "string" && types.includes(one))
+      .slice(0, 20);
   }, [read, types, form]);
   useEffect(() => {
     for (const name of used) {
-      if (!(name in schemas)) get(`/schemas/${encodeURIComponent(name)}`).then((found) => setSchemas((before) => ({ ...before, [name]: found.schema })), () => {});
+      if (!(name in schemas))
+        get(`/schemas/${encodeURIComponent(name)}`).then(
+          (found) => setSchemas((before) => ({ ...before, [name]: found.schema })),
+          () => {},
+        );
     }
   }, [used.join("\n")]);
   const faults = read.fault ? [{ pointer: "", detail: read.fault }] : faultsOf(form, read.value, schemas);
@@ -134,9 +157,12 @@ function Follow({ id, repeated }) {
   useEffect(() => setEvery(isOver ? 0 : 500), [isOver]);
   return html`<section class="panel" aria-label="Answer"><h2>Accepted</h2>
     ${repeated && html`<p class="note">This key was used before: this is the answer of then.</p>`}
-    <p class="long"><a href=${href(["events", id])}>${id}</a></p><div role="status">${event && html`<p><${Status} of=${event.status} /> ${isOver ? html`after ${duration(Date.parse(event.updatedAt) - Date.parse(event.receivedAt))}` : "following it …"}</p>
+    <p class="long"><a href=${href(["events", id])}>${id}</a></p><div role="status">${
+      event &&
+      html`<p><${Status} of=${event.status} /> ${isOver ? html`after ${duration(Date.parse(event.updatedAt) - Date.parse(event.receivedAt))}` : "following it …"}</p>
       <ol class="timeline">${(event.timeline || []).map((step) => html`<li><${Status} of=${step.status} /> <${Time} at=${step.at} form="at" /></li>`)}</ol>
-      ${event.lastError && html`<p class="long bad"><code>${event.lastError.code}</code> <${Plain} text=${event.lastError.message} /></p>`}`}</div>
+      ${event.lastError && html`<p class="long bad"><code>${event.lastError.code}</code> <${Plain} text=${event.lastError.message} /></p>`}`
+    }</div>
     ${state.problem && html`<${Fault} problem=${state.problem} />`}</section>`;
 }
 

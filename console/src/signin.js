@@ -42,4 +42,3 @@ export function SignIn({ from }) {
     ${!isCognito && html`<details><summary>Where do I get a token?</summary><p>On a laptop, <code>make up</code> prints an address that signs you in. In AWS, whoever runs the stage issues one:</p><${Code} what="the command" text=${`make token STAGE=${stage.name} OWNER=me SCOPES=events:read`} /></details>`}
   </main>`;
 }
-

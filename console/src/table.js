@@ -16,7 +16,11 @@ export function useWindow(length) {
     const top = -ref.current.getBoundingClientRect().top;
     const start = Math.max(0, Math.floor(top / height) - MORE);
     const end = Math.min(length, Math.ceil((top + innerHeight) / height) + MORE);
-    setRange((before) => (before.start === start && before.end === Math.max(end, 0) && before.height === height ? before : { start: Math.min(start, Math.max(0, length - 1)), end: Math.max(end, 0), height }));
+    setRange((before) =>
+      before.start === start && before.end === Math.max(end, 0) && before.height === height
+        ? before
+        : { start: Math.min(start, Math.max(0, length - 1)), end: Math.max(end, 0), height },
+    );
   };
   useLayoutEffect(look, [length]);
   useEffect(() => {
@@ -38,4 +42,5 @@ export function useWindow(length) {
 
 /** A row as high as those that are not drawn. */
 export const Spacer = ({ rows, height, columns }) =>
-  rows > 0 && html`<tr class="spacer" aria-hidden="true"><td colspan=${columns} style=${{ height: `${rows * height}px` }}></td></tr>`;
+  rows > 0 &&
+  html`<tr class="spacer" aria-hidden="true"><td colspan=${columns} style=${{ height: `${rows * height}px` }}></td></tr>`;
