@@ -2,6 +2,7 @@
 // address, a log or an error.
 
 const KEPT = "eventline-token";
+const ENDED = "The token is no longer accepted: it was revoked or has expired.";
 const meta = /** @type {HTMLElement} */ (document.querySelector("meta[name=eventline]"));
 
 /** What the page was told when it was served. */
@@ -16,8 +17,8 @@ export const stage = {
 export const BASE = location.pathname.replace(/\/console\/?$/, "");
 export const API_URL = location.origin + BASE;
 
-/** The session. `self` is null until a token was checked. */
-export const session = { token: sessionStorage.getItem(KEPT), self: null, reason: "" };
+/** The session. `self` is null until a token was checked, which `isChecking` says. */
+export const session = { token: sessionStorage.getItem(KEPT), self: null, reason: "", isChecking: true };
 const listeners = new Set();
 
 export function onSession(listener) {
@@ -74,7 +75,7 @@ export async function request(method, path, given = {}) {
     // A proxy in between answered in its own words.
   }
   if (answer.status === 401 && given.token === undefined)
-    signOut("The token is no longer accepted: it was revoked or has expired.");
+    signOut(ENDED);
   throw new Problem(answer.status, told);
 }
 
@@ -106,17 +107,21 @@ export async function signIn(token) {
   tell();
 }
 
-/** Take up the session of this tab, if there is one. */
-export async function resume() {
-  if (!session.token && stage.auth !== "none") return;
+/** Take up the session of this tab, or the one that `token` begins. Answers what was wrong with it. */
+export async function begin(token) {
+  let refusal = null;
   try {
-    session.self = await whoIs(session.token || "");
+    if (token) await signIn(token);
+    else if (session.token || stage.auth === "none") session.self = await whoIs(session.token || "");
   } catch (problem) {
-    if (problem.status === 401 || problem.status === 403)
-      signOut("The token is no longer accepted: it was revoked or has expired.");
-    else session.reason = problem.message;
+    refusal = problem;
+    if (!token && (problem.status === 401 || problem.status === 403)) refusal = null;
+    if (token) signOut();
+    else if (!refusal) signOut(ENDED);
   }
+  session.isChecking = false;
   tell();
+  return refusal;
 }
 
 export function signOut(reason = "") {

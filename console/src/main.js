@@ -2,7 +2,7 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
-import { onSession, resume, session, signIn, signOut, stage } from "./api.js";
+import { begin, onSession, session, signOut, stage } from "./api.js";
 import { Dialog, Overlays, Plain, Skeleton } from "./parts.js";
 import { go, useRoute } from "./router.js";
 import { Event } from "./event.js";
@@ -170,33 +170,26 @@ function App({ refused }) {
   const [, again] = useState(0);
   useEffect(() => onSession(() => again((before) => before + 1)), []);
   if (session.self) return html`<${Frame} />`;
-  if ((session.token || stage.auth === "none") && !session.reason)
-    return html`<main class="signin"><${Skeleton} /></main>`;
+  if (session.isChecking) return html`<main class="signin"><${Skeleton} /></main>`;
   return html`<${SignIn} from=${refused} />`;
 }
 
 /** A token in the fragment signs in, and is taken out of the address before anything else. */
-async function begin(hash) {
-  const found = /^#token=([^&]+)/.exec(hash);
-  if (!found) {
-    await resume();
-    return;
+async function start() {
+  const found = /^#token=([^&]+)/.exec(location.hash);
+  if (found) {
+    history.replaceState(null, "", location.pathname + location.search);
+    dispatchEvent(new HashChangeEvent("hashchange"));
   }
-  history.replaceState(null, "", location.pathname + location.search);
-  dispatchEvent(new HashChangeEvent("hashchange"));
-  try {
-    await signIn(decodeURIComponent(found[1]));
-  } catch (problem) {
-    signOut();
-    render(html`<${App} key="refused" refused=${problem} />`, place);
-  }
+  const refused = await begin(found ? decodeURIComponent(found[1]) : "");
+  if (refused) render(html`<${App} key="refused" refused=${refused} />`, place);
 }
 
 const place = document.getElementById("app");
 const chosen = localStorage.getItem(THEME);
 if (chosen) document.documentElement.dataset.theme = chosen;
 addEventListener("hashchange", () => {
-  if (location.hash.startsWith("#token=")) begin(location.hash);
+  if (location.hash.startsWith("#token=")) start();
 });
-begin(location.hash);
+start();
 render(html`<${App} />`, place);

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, FilePayload, Route, expect
 
-from chalicelib.events.model import Status
+from chalicelib.events.model import Dispatch, Failure, Status
 from local.children import Child
 from tests.support.browser import CHROMIUM, NARROW, WIDE, Visit, running_browser, visiting
 from tests.support.deployed_stage import Stage, unique, wait_for
@@ -78,12 +78,26 @@ def rows(visit: Visit) -> Any:
     return visit.page.locator("table.events tbody tr:not(.spacer)")
 
 
-def failing(stage: Stage) -> str:
-    """An event that fails until it is FAILED, and goes through when it is tried once more."""
-    attempts = stage.settings.max_attempts
-    event_id = stage.send({"eventType": "eventline.drill.transient", "failures": attempts})
-    stage.follow(event_id, Status.FAILED)
-    return event_id
+def failing(stage: Stage, event_type: str, count: int = 1) -> list[str]:
+    """Events that were given up although nothing is wrong with them; their ids."""
+    with stage.paused_worker():
+        ids = [stage.send({"eventType": event_type, "n": number}) for number in range(count)]
+        for _ in ids:
+            received = stage.sqs.receive_message(QueueUrl=stage.events_url, WaitTimeSeconds=0)
+            (message,) = received["Messages"]
+            handle = message["ReceiptHandle"]
+            stage.sqs.delete_message(QueueUrl=stage.events_url, ReceiptHandle=handle)
+        for event_id in ids:
+            record = stage.record(event_id)
+            assert record is not None
+            stage.ledger().mark_attempt_failed(
+                record.event,
+                record.updated_at,
+                Failure("transient", "busy", "the warehouse did not answer"),
+                final=True,
+                dispatch=Dispatch(record.updated_at, noted=True),
+            )
+    return ids
 
 
 # ------------------------------------------------------------------------------------ signing in
@@ -143,7 +157,7 @@ def test_what_the_scopes_do_not_allow_is_disabled_with_the_reason(
         expect(button).to_have_accessible_description(
             "This needs a token with the scope events:admin."
         )
-        button.click()
+        button.click(force=True)
         expect(visit.page.get_by_role("dialog")).to_have_count(0)
         for place in PAGES:
             visit.go(place)
@@ -170,7 +184,8 @@ def test_another_owner_sees_nothing_of_it(browser: Browser, url: str, stage: Sta
 
 def test_from_being_woken_to_a_redriven_event(browser: Browser, url: str, stage: Stage) -> None:
     # Given an event that failed, and somebody who has just opened the address of `make up`
-    event_id = failing(stage)
+    event_type = unique("order")
+    (event_id,) = failing(stage, event_type)
     with visiting(browser, url, stage.admin) as visit:
         clicks = 0
 
@@ -182,7 +197,7 @@ def test_from_being_woken_to_a_redriven_event(browser: Browser, url: str, stage:
         # When they follow what the page says
         page = visit.page
         click(page.get_by_role("link", name="Failures", exact=True).last)
-        group = page.get_by_role("region", name="eventline.drill.transient, drill")
+        group = page.get_by_role("region", name=f"{event_type}, busy")
         expect(group).to_be_visible()
         if group.get_by_role("link", name=event_id).count() == 0:
             click(group.get_by_role("button", name="Show events"))
@@ -196,10 +211,11 @@ def test_from_being_woken_to_a_redriven_event(browser: Browser, url: str, stage:
 
 
 def test_a_group_of_failures_is_redriven_whole(person: Visit, stage: Stage) -> None:
-    ids = [failing(stage) for _ in range(3)]
+    event_type = unique("order")
+    ids = failing(stage, event_type, 3)
     person.go("failures")
-    group = person.page.get_by_role("region", name="eventline.drill.transient, drill")
-    group.get_by_role("button", name="Redrive 3").first.click()
+    group = person.page.get_by_role("region", name=f"{event_type}, busy")
+    group.get_by_role("button", name="Redrive 3").click()
     expect(person.page.get_by_role("dialog")).to_contain_text("Redrive 3 events?")
     person.confirm("Redrive 3")
     person.sees("3 events redriven.")
@@ -308,6 +324,8 @@ def test_a_window_is_counted_and_replayed(person: Visit, stage: Stage) -> None:
 
 
 def test_a_schema_that_refuses_is_put_with_a_warning(person: Visit, stage: Stage) -> None:
+    # That there is none yet, the API answers with a 404
+    person.refusals = (404,)
     event_type = unique("schema")
     for number in range(2):
         stage.follow(stage.send({"eventType": event_type, "n": number}))
@@ -462,6 +480,7 @@ def test_ten_thousand_events_scroll(browser: Browser, url: str, stage: Stage) ->
             visit.page.evaluate("scrollTo(0, document.body.scrollHeight)")
             assert rows(visit).count() < ROWS_IN_THE_DOCUMENT
             assert time.monotonic() < deadline
+        visit.page.evaluate("scrollTo(0, document.body.scrollHeight)")
         expect(rows(visit).last).to_have_attribute("aria-rowindex", str(MANY + 1))
         # Half of all screens are drawn within a few frames
         times = visit.page.evaluate(
