@@ -52,6 +52,7 @@ app = Api(
 )
 app.register_middleware(observe_runs(settings.stage))
 app.register_middleware(keep_deadline)
+app.register_middleware(wiring.count_run)
 
 
 @app.authorizer(ttl_seconds=CACHE_SECONDS)

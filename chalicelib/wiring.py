@@ -7,6 +7,7 @@ first use and kept for the life of the process; `reset()` forgets them (tests).
 from collections.abc import Callable
 from datetime import timedelta
 from functools import cache, partial
+from typing import Any
 
 from chalicelib.alerts.send import SendDeps
 from chalicelib.alerts.slack import Slack, make_pool
@@ -29,7 +30,7 @@ from chalicelib.events.ledger import EventIndex, EventStore, EventWindow
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Event
 from chalicelib.events.read import ReadDeps
-from chalicelib.events.stats import StatStore
+from chalicelib.events.stats import StatStore, counting
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.store import ItemBodies, ItemStore
@@ -135,6 +136,12 @@ def reading() -> ReadDeps:
 
 def stats() -> StatStore:
     return StatStore(aws("dynamodb"), settings().events_table)
+
+
+def count_run(event: Any, get_response: Callable[[Any], Any]) -> Any:
+    """Chalice's middleware: what a run counts is added to the counters at its end."""
+    with counting(stats):
+        return get_response(event)
 
 
 def worker(seconds_left: SecondsLeft) -> WorkerDeps:

@@ -32,6 +32,7 @@ from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Dispatch, Event, Failure
 from chalicelib.events.processors import Incoming, Processor, find_processor, read_data, time_limit
+from chalicelib.events.stats import Count, count
 
 LONGEST_WAIT_SECONDS = 900
 BUSY_SECONDS = 30
@@ -150,6 +151,7 @@ def record_failure(
             noted = deps.ledger.mark_attempt_failed(event, at, failure, final, dispatch)
         if final and noted:
             metrics.add("Failed", failure_class=failure.kind)
+            count(event.owner, Count.FAILED, deps.now())
     except Exception as fault:  # noqa: BLE001 - SQS delivers it again
         # Not recorded, so not finished: SQS keeps the message, and after the last attempt the
         # dead-letter queue does, until `reconcile` sends the event again.
@@ -204,4 +206,5 @@ def _mark_processed(one: Written, deps: WorkerDeps) -> None:
         took = (deps.now() - clock.from_text(one.event.received_at)) / clock.MILLISECOND
         fields["latencyMs"] = max(0, round(took))
         metrics.sample("EndToEndLatency", fields["latencyMs"])
+        count(one.event.owner, Count.PROCESSED, deps.now(), fields["latencyMs"])
     log.info("event processed", extra=fields)

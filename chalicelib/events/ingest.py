@@ -42,6 +42,7 @@ from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.message import message_for
 from chalicelib.events.model import DEFAULT_SOURCE, Draft, Event, Record, Status, Step
+from chalicelib.events.stats import Count, count
 
 UNREADABLE = "eventline.unreadable"
 """The event type of a payload from which no type could be read."""
@@ -215,6 +216,7 @@ def record_rejected(event: Event, error: InvalidRequestError, ledger: EventStore
     now = event.received_at
     steps = [Step(Status.RECEIVED, now), Step(Status.REJECTED, now, f"refused: {error.code}")]
     ledger.add(event, steps, lastError=last_error)
+    count(event.owner, Count.REJECTED, clock.from_text(now))
     extra = {"eventId": event.event_id, "owner": event.owner, "code": error.code}
     log.info("event rejected", extra=extra)
 

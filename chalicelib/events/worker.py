@@ -42,6 +42,7 @@ from chalicelib.events.message import (
 )
 from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.process_unit import process_unit
+from chalicelib.events.stats import Count, count
 
 MARGIN_SECONDS = 4.0
 """Time left at the end of an invocation for deleting and putting off messages."""
@@ -88,6 +89,8 @@ def process_batch(deliveries: Sequence[Delivery], deps: WorkerDeps) -> None:
     steps = [(one, message) for one, message in messages if isinstance(message, ReplayMessage)]
     left = sum(_size(message) for _, message in events)
     for delivery, message in events:
+        if delivery.attempt == 1:
+            _count_accepted(message)
         if delivery.attempt > 1:
             _finish(batch, deps)
             _delete_done(batch, deps)
@@ -115,6 +118,18 @@ def _read(delivery: Delivery) -> Message | ForeignMessageError:
 
 def _size(message: Message | ForeignMessageError) -> int:
     return len(message.events) if isinstance(message, UnitMessage) else 1
+
+
+def _count_accepted(message: EventMessage | UnitMessage | ForeignMessageError) -> None:
+    """Count the events of a message that comes for the first time."""
+    events: Sequence[Event] = ()
+    if isinstance(message, UnitMessage):
+        events = message.events
+    elif isinstance(message, EventMessage) and not message.attempts:
+        events = (message.event,)
+    for event in events:
+        with suppress(ValueError):  # A time that cannot be read fails no event.
+            count(event.owner, Count.ACCEPTED, clock.from_text(event.received_at))
 
 
 def _delete_done(batch: _Batch, deps: WorkerDeps) -> None:

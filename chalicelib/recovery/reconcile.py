@@ -31,6 +31,7 @@ from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.message import EventMessage, UnitMessage
 from chalicelib.events.model import OPEN, Event, Failure, Record, Status, Step
+from chalicelib.events.stats import Count, count
 from chalicelib.events.unit import may_go_alone, read_unit
 from chalicelib.recovery.compare import CompareDeps, compare
 from chalicelib.recovery.model import Scan
@@ -214,6 +215,7 @@ class _Run(Struct):
             if self.deps.ledger.mark_given_up(record, now, failure):
                 self.report.counts["failed"] += 1
                 metrics.add("Failed", failure_class=failure.kind)
+                count(record.event.owner, Count.FAILED, self.deps.now())
                 log.error("stuck event given up")
 
     def _scan_bronze(self, scan: Scan) -> str:

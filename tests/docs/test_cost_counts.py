@@ -34,7 +34,8 @@ def attribute_bytes(attribute: Mapping[str, Any]) -> int:
 
 def entry_bytes(platform: Platform) -> list[int]:
     items = platform.aws("dynamodb").scan(TableName=NAMES.events_table)["Items"]
-    return [sum(len(k) + attribute_bytes(v) for k, v in item.items()) for item in items]
+    entries = [item for item in items if item["pk"]["S"].startswith("EVENT#")]
+    return [sum(len(k) + attribute_bytes(v) for k, v in item.items()) for item in entries]
 
 
 def body(**more: Any) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def test_a_unit_of_that_size_is_read_from_bronze_and_its_entries_take_one_unit(
     counts = Counter(platform.calls)
     (way,) = [way for way in ways() if way.name == "the same, with keys"]
     expected = {name: round(count * 100) for name, count in way.processing.items()}
+    # A run adds to the counters of the owner and of the stage.
+    expected["UpdateItem"] += 2
     assert {name: counts[name] for name in expected} == expected
     sizes = entry_bytes(platform)
     assert len(sizes) == 100

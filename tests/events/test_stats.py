@@ -219,3 +219,57 @@ def test_a_query_at_its_bounds(platform: Platform, query: str, pointer: str | No
         assert response.status_code == 200
     else:
         check_problem(response, 400, "invalid-request", pointer)
+
+
+def test_what_becomes_of_events_is_counted(platform: Platform) -> None:
+    # Given events that are done, one that fails, a batch, and what is refused
+    alice, admin = platform.sender(), platform.sender("admin")
+    for _ in range(2):
+        alice.event_id({"eventType": "demo"})
+    alice.event_id({"eventType": "eventline.drill.permanent"})
+    batch = [{"eventType": "demo"}, {"eventType": "demo"}, {"eventType": ""}]
+    assert alice.post("/events/batch", {"events": batch}).status_code == 202
+    alice.post("/events", b"{")
+    while records := platform.receive():
+        platform.work(records)
+    # Then each is counted as what it became
+    found = seen(alice, "")
+    assert summed(found) == {"accepted": 5, "processed": 4, "failed": 1, "rejected": 2}
+    (latest,) = [item for item in found if item["processed"]][-1:]
+    assert latest["latencyP50Ms"] <= latest["latencyP95Ms"] < 60_000
+    assert summed(seen(admin, f"owner={alice.owner}")) == summed(found)
+    assert summed(seen(admin, ""))["processed"] >= 4
+
+
+def test_a_run_of_the_worker_costs_two_writes_more_for_one_owner(platform: Platform) -> None:
+    alice = platform.sender()
+    for _ in range(3):
+        alice.event_id({"eventType": "demo"})
+    platform.work()
+    assert platform.calls.count("UpdateItem") == 3 + 2
+    assert platform.calls[-2:] == ["UpdateItem"] * 2
+
+
+def test_an_event_is_accepted_once_however_often_its_message_comes(platform: Platform) -> None:
+    alice = platform.sender()
+    alice.event_id({"eventType": "eventline.drill.transient"})
+    (record,) = platform.receive()
+    with pytest.raises(Exception, match="retry"):
+        platform.work([record])
+    record["attributes"] = {**record["attributes"], "ApproximateReceiveCount": "2"}
+    with pytest.raises(Exception, match="retry"):
+        platform.work([record])
+    assert summed(seen(alice, ""))["accepted"] == 1
+
+
+def test_events_go_on_while_counts_cannot_be_kept(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_self: StatStore, _owner: str, _minutes: object) -> None:
+        raise refusal("Throttling")
+
+    monkeypatch.setattr(StatStore, "add", refuse)
+    alice = platform.sender()
+    event_id = alice.event_id({"eventType": "demo"})
+    platform.work()
+    assert alice.get(f"/events/{event_id}").json_body["status"] == "PROCESSED"
