@@ -19,6 +19,7 @@ from chalicelib.alerts import api as alerts
 from chalicelib.alerts.relay import relay_alarms
 from chalicelib.alerts.send import send_alerts
 from chalicelib.aws.sqs import read_deliveries
+from chalicelib.console import api as console
 from chalicelib.core.config import settings as load_settings
 from chalicelib.core.log import configure
 from chalicelib.events import api as events
@@ -70,6 +71,16 @@ def get_health(_request: Request) -> Response:
 @app.route("/openapi.json", methods=["GET", "HEAD"], scope=None, spec=platform.GET_OPENAPI)
 def get_openapi(_request: Request) -> Response:
     return platform.get_openapi(app.routes)
+
+
+@app.route("/console", methods=["GET"], scope=None, spec=console.GET_PAGE)
+def get_console(request: Request) -> Response:
+    return console.get_page(request, settings)
+
+
+@app.route("/console/{file}", methods=["GET"], scope=None, spec=console.GET_FILE)
+def get_console_file(request: Request, file: str) -> Response:
+    return console.get_file(request, file)
 
 
 @app.route(

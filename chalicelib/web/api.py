@@ -197,6 +197,7 @@ class Api(Chalice):
             query=sent.get("multiValueQueryStringParameters") or {},
             body=_raw_body(request),
             repeated=frozenset(name.lower() for name, values in many.items() if len(values) > 1),
+            path=sent.get("path") or "",
         )
 
     def _problem(self, error: EventlineError) -> Response:
@@ -227,7 +228,8 @@ class Api(Chalice):
             headers["Content-Type"] = PROBLEM
         if headers.pop(IS_BASE64, None):
             response["isBase64Encoded"] = True
-        headers |= {**self._for_browsers, "X-Request-Id": request_id}
+        # A handler may have its own: the console's page, what it may load.
+        headers |= {**self._for_browsers, **headers, "X-Request-Id": request_id}
         if "Location" in headers:
             headers["Location"] = base + headers["Location"]
         if direct:

@@ -29,6 +29,7 @@ _TAGS = {
     "Uploads": "Files, and the record of each.",
     "Alerts": "What people were alerted of.",
     "Tokens": "Who may call the API.",
+    "Console": "What the API knows, in a browser.",
     "Platform": "The API itself.",
 }
 

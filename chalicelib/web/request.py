@@ -24,7 +24,7 @@ _NO_CURSOR = "is not a cursor that was handed out"
 
 
 class Request(Struct, frozen=True):
-    """One request. Header names are lower case."""
+    """One request. Header names are lower case; `path` is as it was sent."""
 
     caller: Caller
     request_id: str
@@ -33,6 +33,7 @@ class Request(Struct, frozen=True):
     body: bytes
     repeated: frozenset[str] = frozenset()
     """The (lower case) names of headers that came more than once."""
+    path: str = ""
 
     def header(self, name: str) -> str | None:
         """The header of that (lower case) name; None if it is absent."""

@@ -20,6 +20,8 @@ SCOPE_OF = {
     ("HEAD", "/health"): None,
     ("HEAD", "/openapi.json"): None,
     ("GET", "/openapi.json"): None,
+    ("GET", "/console"): None,
+    ("GET", "/console/{file}"): None,
     ("POST", "/webhooks/{source}"): None,
     ("POST", "/events"): "events:write",
     ("POST", "/events/batch"): "events:write",
