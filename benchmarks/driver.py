@@ -13,6 +13,35 @@ from chalicelib.core.errors import BatchIncompleteError
 _SECONDS_LEFT = 300
 
 
+def api_event(
+    method: str,
+    route: str,
+    *,
+    path: Mapping[str, str] | None = None,
+    query: Mapping[str, str] | None = None,
+    body: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    scopes: str = "events:write events:read",
+) -> dict[str, Any]:
+    """A request as API Gateway hands it to Lambda after the authorizer."""
+    return {
+        "requestContext": {
+            "httpMethod": method,
+            "resourcePath": route,
+            "authorizer": {"owner": "bench", "scopes": scopes, "tokenId": "bench"},
+            "requestId": str(uuid.uuid4()),
+        },
+        "headers": {"content-type": "application/json", **(headers or {})},
+        "multiValueQueryStringParameters": {name: [value] for name, value in query.items()}
+        if query
+        else None,
+        "pathParameters": dict(path) if path else None,
+        "stageVariables": None,
+        "body": body,
+        "isBase64Encoded": False,
+    }
+
+
 class Context:
     """The part of Lambda's context object that the functions use."""
 
@@ -41,6 +70,7 @@ class Driver:
         route: str,
         *,
         path: Mapping[str, str] | None = None,
+        query: Mapping[str, str] | None = None,
         body: str | None = None,
         headers: Mapping[str, str] | None = None,
         scopes: str = "events:write events:read",
@@ -49,21 +79,9 @@ class Driver:
 
         Raises `RuntimeError` when the answer is an error.
         """
-        identity = {"owner": "bench", "scopes": scopes, "tokenId": "bench"}
-        event = {
-            "requestContext": {
-                "httpMethod": method,
-                "resourcePath": route,
-                "authorizer": identity,
-                "requestId": str(uuid.uuid4()),
-            },
-            "headers": {"content-type": "application/json", **(headers or {})},
-            "multiValueQueryStringParameters": None,
-            "pathParameters": dict(path) if path else None,
-            "stageVariables": None,
-            "body": body,
-            "isBase64Encoded": False,
-        }
+        event = api_event(
+            method, route, path=path, query=query, body=body, headers=headers, scopes=scopes
+        )
         answer = self._module.app(event, Context())
         if answer["statusCode"] >= 400:
             raise RuntimeError(f"{method} {route} answered {answer['statusCode']}")
@@ -104,6 +122,21 @@ class Driver:
                 raise RuntimeError(f"the queue holds {len(records)} messages, not {count}")
             records += [self._record(message) for message in answer["Messages"]]
         return records
+
+    def drain(self) -> None:
+        """Give the worker all that is in the queue, up to ten messages a run."""
+        while True:
+            answer = self._sqs.receive_message(
+                QueueUrl=self._queue_url,
+                MaxNumberOfMessages=10,
+                MessageSystemAttributeNames=["All"],
+            )
+            records = [self._record(message) for message in answer.get("Messages", [])]
+            if not records:
+                return
+            if not self.process(records):
+                raise RuntimeError("the worker did not take its batch")
+            self.settle(records)
 
     def settle(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Delete a batch of at most ten, as Lambda's poller does after the worker returned.

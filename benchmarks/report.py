@@ -2,16 +2,17 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value; `aim` is the most it may be, None when there is no aim.
+    """One measured value; `aim` is the most it may be, or the least with `at_least`; None when
+    there is no aim.
 
-    `parts` says what the value is made of, in the same unit, by name.
+    `parts` says what the value is made of, by name.
     """
 
     name: str
@@ -19,12 +20,15 @@ class Figure:
     unit: str
     aim: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
+    at_least: bool = False
 
     @property
     def is_met(self) -> bool:
         """Whether the value is within its aim; true without one. Both are compared as measured,
         not as rounded for display."""
-        return self.aim is None or self.value <= self.aim
+        if self.aim is None:
+            return True
+        return self.value >= self.aim if self.at_least else self.value <= self.aim
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,24 @@ def write(report: Report, folder: Path) -> list[Path]:
     return written
 
 
+def read(path: Path) -> Report:
+    """The run that `write` wrote to a JSON file."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    sections = [
+        Section(part["title"], [_figure(entry) for entry in part["figures"]], part["notes"])
+        for part in kept["sections"]
+    ]
+    return Report(kept["date"], kept["machine"], kept["versions"], sections)
+
+
+def with_part(whole: Report, part: Report) -> Report:
+    """A run with some sections measured anew: those of the same title replaced, others added."""
+    by_title = {section.title: section for section in part.sections}
+    kept = [by_title.pop(section.title, section) for section in whole.sections]
+    versions = {**whole.versions, **part.versions}
+    return replace(whole, versions=versions, sections=[*kept, *by_title.values()])
+
+
 def to_text(section: Section) -> str:
     """A section as a table for the terminal."""
     rows = [_cells(figure) for figure in section.figures]
@@ -117,7 +139,8 @@ def _markdown_table(figures: Sequence[Figure]) -> list[str]:
 
 def _cells(figure: Figure) -> tuple[str, str, str, str]:
     verdict = "met" if figure.is_met else "MISSED"
-    aim = "" if figure.aim is None else f"at most {_number(figure.aim)}: {verdict}"
+    bound = "at least" if figure.at_least else "at most"
+    aim = "" if figure.aim is None else f"{bound} {_number(figure.aim)}: {verdict}"
     parts = ", ".join(f"{name} {_number(value)}" for name, value in figure.parts.items())
     return figure.name, f"{_number(figure.value)} {figure.unit}".strip(), aim, parts
 
@@ -134,4 +157,16 @@ def _figure_dict(figure: Figure) -> dict[str, Any]:
         "aim": figure.aim,
         "met": figure.is_met,
         "parts": {name: round(value, 6) for name, value in figure.parts.items()},
+        **({"atLeast": True} if figure.at_least else {}),
     }
+
+
+def _figure(entry: Mapping[str, Any]) -> Figure:
+    return Figure(
+        entry["name"],
+        entry["value"],
+        entry["unit"],
+        entry["aim"],
+        entry["parts"],
+        entry.get("atLeast", False),
+    )

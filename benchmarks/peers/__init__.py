@@ -1,0 +1,1 @@
+"""The other ways to build it that the yardstick measures Eventline against."""
