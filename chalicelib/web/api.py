@@ -230,7 +230,7 @@ class Api(Chalice):
             response["isBase64Encoded"] = True
         # A handler may have its own: the console's page, what it may load.
         headers |= {**self._for_browsers, **headers, "X-Request-Id": request_id}
-        if "Location" in headers:
+        if headers.get("Location", "").startswith("/"):
             headers["Location"] = base + headers["Location"]
         if direct:
             response["headers"] = {name.lower(): value for name, value in headers.items()}
