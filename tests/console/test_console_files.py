@@ -37,7 +37,7 @@ def get(platform: Platform, path: str, **headers: str) -> HTTPResponse:
 def page(path: str = "/console", **settings: Any) -> Any:
     """What the handler answers with other settings than the tests'."""
     changed = msgspec.structs.replace(app.settings, **settings)
-    return console.get_page(Request(NOBODY, "r", {}, {}, b"", path), changed)
+    return console.get_page(Request(NOBODY, "r", {}, {}, b"", path=path), changed)
 
 
 def test_the_page_needs_no_token_and_no_aws(platform: Platform) -> None:
