@@ -26,7 +26,8 @@ PIP_COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --ge
 export API_PORT AWS_PORT
 
 .PHONY: help up smoke test test-fast chaos bench lint style types imports format openapi configuration \
-	cost lock venv venv-up provision deploy destroy token terraform workflows clean
+	console lint-console screenshots cost lock venv venv-up provision deploy verify destroy token \
+	terraform workflows clean
 
 help: ## Print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-13s\033[0m %s\n", $$1, $$2}' \
@@ -75,7 +76,7 @@ bench: $(STAMP) ## Measure; print tables; write benchmarks/results/
 	$(RUN) -m benchmarks
 
 lint: $(STAMP) ## Style, types, import rules and workflows
-	@$(MAKE) -j2 --output-sync=target types style imports workflows
+	@$(MAKE) -j2 --output-sync=target types style imports workflows lint-console
 
 style: $(STAMP)
 	$(BIN)/ruff check $(CODE)
@@ -95,6 +96,24 @@ workflows: $(STAMP) ## GitHub workflows only: the published schema, and zizmor
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	$(BIN)/check-jsonschema --builtin-schema vendor.dependabot .github/dependabot.yml
 	$(BIN)/zizmor --offline --no-progress --quiet --strict-collection --persona pedantic .github
+
+# npm checks each package against the hash in package-lock.json, and runs none of their scripts.
+console/node_modules: console/package-lock.json
+	cd console && npm ci --ignore-scripts --no-audit --no-fund && touch node_modules
+
+console: console/node_modules ## Build what /console serves from console/ (needs Node.js)
+	cd console && npm run --silent build
+
+# Who only deploys or changes Python needs no Node.js: what is served is committed.
+lint-console:
+	@if command -v npm >/dev/null && $(MAKE) console/node_modules >/dev/null 2>&1; then \
+		cd console && npm run --silent lint; \
+	else echo "no npm here, or no registry: console/ is not checked"; fi
+
+screenshots: $(STAMP) ## Write pictures of the console to screenshots/ (needs Chromium)
+	SCREENSHOTS=$(CURDIR)/screenshots $(RUN) -m pytest -q tests/platform/test_console.py -k pictures
+	mkdir -p docs/images
+	cp screenshots/overview-light.png screenshots/event-dark.png docs/images/
 
 format: $(STAMP) ## Format the code and apply the safe fixes
 	$(BIN)/ruff check --fix $(CODE)
@@ -121,6 +140,9 @@ provision: $(UP) ## Create or update the stateful resources of STAGE
 deploy: provision ## provision, then chalice deploy, then what Chalice cannot set, for STAGE
 	$(RUN) -m infra.deploy --stage $(STAGE)
 
+verify: $(UP) ## Check STAGE where it is deployed, and send it one event (TOKEN=...); see docs/aws.md
+	@$(RUN) -m infra.verify --stage $(STAGE)
+
 destroy: $(UP) ## Remove STAGE (asks first; keeps the data of prod unless told twice)
 	$(RUN) -m infra.destroy --stage $(STAGE)
 
@@ -133,5 +155,5 @@ token: $(UP) ## Issue an API token: make token STAGE=dev OWNER=me SCOPES=admin
 clean: ## Remove caches, .venv and the local platform's kept data
 	@if [ -e .local/env ]; then echo "make up is running here: stop it first" >&2; exit 1; fi
 	rm -rf $(VENV) .local build .chalice/deployments .chalice/deployed/local.json \
-		.pytest_cache .mypy_cache .ruff_cache .hypothesis
+		.pytest_cache .mypy_cache .ruff_cache .hypothesis console/node_modules screenshots
 	find $(wildcard $(CODE)) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,6 +19,7 @@ from chalicelib.alerts import api as alerts
 from chalicelib.alerts.relay import relay_alarms
 from chalicelib.alerts.send import send_alerts
 from chalicelib.aws.sqs import read_deliveries
+from chalicelib.console import api as console
 from chalicelib.core.config import settings as load_settings
 from chalicelib.core.log import configure
 from chalicelib.events import api as events
@@ -62,14 +63,24 @@ def authorize(request: AuthRequest) -> AuthResponse:
 app.use_authorizer(authorize, settings.cognito_user_pool_arn)
 
 
-@app.route("/health", methods=["GET"], scope=None, spec=platform.GET_HEALTH)
+@app.route("/health", methods=["GET", "HEAD"], scope=None, spec=platform.GET_HEALTH)
 def get_health(_request: Request) -> Response:
     return platform.get_health(settings.stage)
 
 
-@app.route("/openapi.json", methods=["GET"], scope=None, spec=platform.GET_OPENAPI)
+@app.route("/openapi.json", methods=["GET", "HEAD"], scope=None, spec=platform.GET_OPENAPI)
 def get_openapi(_request: Request) -> Response:
     return platform.get_openapi(app.routes)
+
+
+@app.route("/console", methods=["GET"], scope=None, spec=console.GET_PAGE)
+def get_console(request: Request) -> Response:
+    return console.get_page(request, settings)
+
+
+@app.route("/console/{file}", methods=["GET"], scope=None, spec=console.GET_FILE)
+def get_console_file(request: Request, file: str) -> Response:
+    return console.get_file(request, file)
 
 
 @app.route(
@@ -312,7 +323,11 @@ def notify_owners(event: LambdaEvent) -> None:
     notify_of_changes(event.records, wiring.notify_owners(event.seconds_left))
 
 
-@app.on_sqs_message(queue_arn=settings.ci_queue_arn, batch_size=10)
+@app.on_sqs_message(
+    queue_arn=settings.ci_queue_arn,
+    batch_size=10,
+    maximum_concurrency=settings.alerts_concurrency or None,
+)
 def alert_ci_event(event: LambdaEvent) -> None:
     send_alerts(read_deliveries(event.records), wiring.send_alerts(event.seconds_left))
 
@@ -326,6 +341,7 @@ def relay_alarm(event: LambdaEvent) -> None:
     queue_arn=settings.events_queue_arn,
     batch_size=settings.batch_size if settings.batching_window else 10,
     maximum_batching_window_in_seconds=settings.batching_window,
+    maximum_concurrency=settings.events_concurrency or None,
 )
 def process_events(event: LambdaEvent) -> None:
     process_batch(read_deliveries(event.records), wiring.worker(event.seconds_left))

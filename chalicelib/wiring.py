@@ -344,6 +344,7 @@ def subscriptions() -> SubscriptionDeps:
         subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
         index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
         topic=Topic(aws("sns"), config.owner_topic_arn),
+        own_queues=config.events_queue_arn.removesuffix("events"),
     )
 
 

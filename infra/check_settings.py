@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from chalicelib.core.config import TABLE, load, queue_url
 from chalicelib.core.errors import ConfigurationError
+from infra.event_sources import OF_SQS
 from infra.project import InfraError, Json, say
 
 SET_BY_LAMBDA = "AWS_REGION"
@@ -38,6 +39,7 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
             raise SettingsError(stage, f"{name} is set by Lambda, and cannot be set")
         if name not in known | set(written_later):
             say(f"{stage}: {name} is no setting of Eventline")
+    _check_functions(stage, part)
     if variables.get("STAGE") != stage:
         raise SettingsError(stage, f"STAGE must be {stage}")
     environ = dict.fromkeys(written_later, STAND_IN) | variables
@@ -48,3 +50,13 @@ def check(stage: str, part: Json, written_later: Iterable[str] = ()) -> None:
                 queue_url(environ[name])
     except ConfigurationError as error:
         raise SettingsError(stage, error.detail) from error
+
+
+def _check_functions(stage: str, part: Json) -> None:
+    for function, (_, name) in OF_SQS.items():
+        # Lambda refuses the pollers then, each refusal counts as a delivery, and good messages
+        # end on the dead-letter queue.
+        if "reserved_concurrency" in part.get("lambda_functions", {}).get(function, {}):
+            raise SettingsError(
+                stage, f"{function} is called by SQS: set {name} in place of reserved_concurrency"
+            )

@@ -29,7 +29,16 @@ from chalice.deploy.sweeper import ResourceSweeper
 from chalice.utils import UI, OSUtils
 
 from chalicelib.core.config import TABLE
-from infra import archive, boundary, check_settings, event_sources, gateway, policies, project
+from infra import (
+    account,
+    archive,
+    boundary,
+    check_settings,
+    event_sources,
+    gateway,
+    policies,
+    project,
+)
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
 
@@ -61,12 +70,15 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     if policies.missing_policies(project_dir, part):
         raise NotProvisionedError(stage)
     check_settings.check(stage, part, written_later=["ACCOUNT_ID"])
+    account.check_runtime()
     session = project.session()
     boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
     with chalice_process(project_dir):
         factory = boundary.Factory(str(project_dir), environ=os.environ)
         config = factory.create_config_obj(chalice_stage_name=stage)
         ui = UI()
+        variables = config.environment_variables
+        gateway.extend_swagger(variables.get("AUTH_MODE", ""), variables.get("CORS_ORIGIN", ""))
         make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
         try:
             with archive.ready(project_dir, config.environment_variables):
@@ -74,19 +86,9 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
-        api_stage, traced = config.api_gateway_stage, bool(config.xray_enabled)
-    changed = gateway.apply(
-        project.client(session, "apigateway"),
-        _rest_api(stage, project_dir)["rest_api_id"],
-        api_stage,
-        traced=traced,
-        mode=config.environment_variables.get("AUTH_MODE", ""),
-        origin=config.environment_variables.get("CORS_ORIGIN", ""),
-    )
-    say(f"gateway responses: {changed} written, {len(gateway.PROBLEMS)} in all")
-    event_sources.apply(
-        project.client(session, "lambda"), stage, part, deployed_resources(stage, project_dir)
-    )
+    lambdas = project.client(session, "lambda")
+    event_sources.apply(lambdas, stage, part, deployed_resources(stage, project_dir))
+    account.warn_of_quota(lambdas)
     return deployed_api_url(stage, project_dir)
 
 
@@ -95,7 +97,7 @@ def deployed_api_url(stage: str, project_dir: Path = project.ROOT) -> str:
 
     Raises `NotDeployedError` when this directory has no record of a deployment.
     """
-    api = _rest_api(stage, project_dir)
+    api = rest_api(stage, project_dir)
     endpoint = project.emulator_endpoint()
     if endpoint is None:
         return str(api["rest_api_url"]).rstrip("/")
@@ -112,7 +114,8 @@ def deployed_resources(stage: str, project_dir: Path) -> list[Json]:
     return resources
 
 
-def _rest_api(stage: str, project_dir: Path) -> Json:
+def rest_api(stage: str, project_dir: Path) -> Json:
+    """Return Chalice's record of the API of `stage`; raises `NotDeployedError`."""
     for resource in deployed_resources(stage, project_dir):
         if resource["resource_type"] == "rest_api" and "rest_api_url" in resource:
             return resource

@@ -181,9 +181,11 @@ def _delete_log_groups(logs: Any, stage: str, functions: list[str]) -> None:
 
 
 def _delete_parameters(ssm: Any, stage: str) -> None:
-    """Remove the secrets that were put by hand for the stage."""
-    pages = ssm.get_paginator("get_parameters_by_path").paginate(
-        Path=f"/{project.APP}/{stage}/", Recursive=True
+    """Remove the secrets that were put by hand for the stage; none is read."""
+    pages = ssm.get_paginator("describe_parameters").paginate(
+        ParameterFilters=[
+            {"Key": "Path", "Option": "Recursive", "Values": [f"/{project.APP}/{stage}"]}
+        ]
     )
     for name in _names(pages, "Parameters", "Name"):
         ssm.delete_parameter(Name=name)

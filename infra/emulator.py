@@ -12,6 +12,7 @@ from typing import Any
 from botocore.session import Session
 from chalice.awsclient import TypedAWSClient
 
+from infra import gateway
 from infra.project import InfraError, Json
 
 _INTEGRATION = "x-amazon-apigateway-integration"
@@ -117,7 +118,9 @@ class ApiWriter:
         self._present: dict[str, Json] = {}
 
     def write(self, document: Json) -> None:
-        """Make, change and remove resources, methods and authorizers to match `document`."""
+        """Make, change and remove resources, methods, authorizers and gateway responses to match
+        `document`. Like PutRestApi in overwrite mode, it keeps no response that is not in there."""
+        self._gateway_responses(document.get(gateway.EXTENSION, {}))
         security = self._authorizers(document.get("securityDefinitions", {}))
         items = self._client.get_resources(restApiId=self._api_id, limit=500, embed=["methods"])[
             "items"
@@ -138,6 +141,21 @@ class ApiWriter:
             self._client.delete_resource(
                 restApiId=self._api_id, resourceId=self._present[path]["id"]
             )
+
+    def _gateway_responses(self, wanted: Json) -> None:
+        present = {
+            item["responseType"]: item
+            for item in self._client.get_gateway_responses(restApiId=self._api_id, limit=500)[
+                "items"
+            ]
+            if not item.get("defaultResponse")
+        }
+        for kind in present.keys() - wanted.keys():
+            self._client.delete_gateway_response(restApiId=self._api_id, responseType=kind)
+        for kind, told in wanted.items():
+            there = present.get(kind, {})
+            if any(there.get(name) != value for name, value in told.items()):
+                self._client.put_gateway_response(restApiId=self._api_id, responseType=kind, **told)
 
     def _resource(self, path: str, wanted: set[str]) -> Json:
         current = self._present["/"]

@@ -25,6 +25,15 @@ ASYNCHRONOUS = {"record_upload": "UPLOADS_DLQ_ARN", "relay_alarm": "CI_DLQ_ARN"}
 ASYNCHRONOUS_RETRIES = 2
 # Function that reads a stream -> variables with the stream and with that queue.
 STREAMS = {"notify_owners": ("ITEMS_STREAM_ARN", "NOTIFICATIONS_DLQ_ARN")}
+# Function that SQS calls -> variables with the queue and with the most that run at once.
+OF_SQS = {
+    "process_events": ("EVENTS_QUEUE_ARN", "EVENTS_CONCURRENCY"),
+    "alert_ci_event": ("CI_QUEUE_ARN", "ALERTS_CONCURRENCY"),
+}
+# Functions that send to the queue they are called by, on purpose: steps of a bulk replay, the
+# message about repeats of an alert. Lambda would stop such a chain after about 16 runs ("Use Lambda
+# recursive loop detection to prevent infinite loops"). Each chain ends by itself.
+SEND_TO_THEMSELVES = ("alert_ci_event", "process_events")
 # A quarter of the day that the stream keeps a record: an outage may last, a poison record may not.
 STREAM_RECORD_AGE_SECONDS = 21600
 # As often as that takes: the handler sets poison aside itself, so what fails here is an outage.
@@ -49,6 +58,8 @@ def apply(client: Any, stage: str, part: Json, deployed: list[Json]) -> int:
     for function in sorted(functions & ASYNCHRONOUS.keys()):
         queue = project.setting(part, ASYNCHRONOUS[function])
         changed += _keep_failed_events(client, project.lambda_name(stage, function), queue)
+    for function in sorted(functions & set(SEND_TO_THEMSELVES)):
+        changed += _allow_recursion(client, project.lambda_name(stage, function))
     for function in sorted(functions & STREAMS.keys()):
         stream, queue = (project.setting(part, variable) for variable in STREAMS[function])
         changed += _bound_retries(client, project.lambda_name(stage, function), stream, queue)
@@ -70,6 +81,14 @@ def _keep_failed_events(client: Any, function: str, queue: str) -> bool:
         return False
     _when_ready(client.put_function_event_invoke_config, FunctionName=function, **wanted)
     say(f"{function}: events that fail go to {_name(queue)}")
+    return True
+
+
+def _allow_recursion(client: Any, function: str) -> bool:
+    if client.get_function_recursion_config(FunctionName=function)["RecursiveLoop"] == "Allow":
+        return False
+    _when_ready(client.put_function_recursion_config, FunctionName=function, RecursiveLoop="Allow")
+    say(f"{function}: may send to its own queue")
     return True
 
 

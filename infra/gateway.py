@@ -1,20 +1,27 @@
 """The errors that API Gateway answers itself, in the shape of the application's own.
 
-Chalice cannot set gateway responses, so they are put after each deployment. Every one is an
-RFC 9457 problem with `type,title,status,detail,code,requestId` and an `X-Request-Id` header
-(Amazon API Gateway Developer Guide, "Gateway responses for REST APIs in API Gateway").
+Each is an RFC 9457 problem with `type,title,status,detail,code,requestId` and an `X-Request-Id`
+header (Amazon API Gateway Developer Guide, "Gateway responses for REST APIs in API Gateway").
+
+They are in the Swagger document that Chalice sends (`x-amazon-apigateway-gateway-responses`, in the
+same guide): each deployment replaces the whole API (PutRestApi, mode overwrite), and what is put
+beside the document would be gone after the next `chalice deploy`.
 """
 
 import json
 from dataclasses import dataclass, field
 from typing import Any
 
+from chalice.deploy.swagger import SwaggerGenerator
+
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import title_of
 from chalicelib.web.browsers import SECURITY_HEADERS, readable_by
 from infra.project import Json
 
+EXTENSION = "x-amazon-apigateway-gateway-responses"
 _REQUEST_ID = "$context.requestId"
+_GENERATE = SwaggerGenerator.generate_swagger
 
 
 @dataclass(frozen=True)
@@ -90,7 +97,7 @@ def headers_of(problem: Problem, origin: str) -> dict[str, str]:
 
 
 def response(problem: Problem, origin: str = "") -> Json:
-    """Return the arguments of PutGatewayResponse that make the gateway answer `problem`."""
+    """Return what makes the gateway answer `problem`, as PutGatewayResponse and Swagger have it."""
     body = {
         "type": "about:blank",
         "title": title_of(problem.code),
@@ -113,33 +120,19 @@ def response(problem: Problem, origin: str = "") -> Json:
     }
 
 
-def apply(
-    apigateway: Any,
-    api_id: str,
-    api_stage: str,
-    *,
-    traced: bool,
-    mode: str = AuthMode.TOKEN,
-    origin: str = "",
-) -> int:
-    """Put what differs and, if anything did, deploy the API again; returns how many differed.
+def extension(mode: str, origin: str) -> Json:
+    """Return the value of the Swagger document's `EXTENSION` for a stage with that AUTH_MODE and
+    CORS_ORIGIN."""
+    return {kind: response(problem, origin) for kind, problem in problems(mode).items()}
 
-    `apigateway` is a boto3 client. `traced` says whether the stage has X-Ray tracing on, which a
-    deployment sets anew; `mode` and `origin` are its AUTH_MODE and CORS_ORIGIN. Safe to repeat: a
-    run that stopped half way is made good by the next.
-    """
-    present = {
-        item["responseType"]: item
-        for item in apigateway.get_gateway_responses(restApiId=api_id, limit=500)["items"]
-    }
-    changed = 0
-    for kind, problem in problems(mode).items():
-        wanted = response(problem, origin)
-        there = present.get(kind, {})
-        if all(there.get(name) == value for name, value in wanted.items()):
-            continue
-        apigateway.put_gateway_response(restApiId=api_id, responseType=kind, **wanted)
-        changed += 1
-    if changed:
-        apigateway.create_deployment(restApiId=api_id, stageName=api_stage, tracingEnabled=traced)
-    return changed
+
+def extend_swagger(mode: str, origin: str) -> None:
+    """Have every Swagger document that Chalice makes in this process carry the responses: of
+    `chalice deploy`, `chalice package` and `make deploy`. Safe to repeat; the last one counts."""
+    made = extension(mode, origin)
+
+    def generate(self: SwaggerGenerator, app: Any, rest_api: Any = None) -> Json:
+        document: Json = _GENERATE(self, app, rest_api)
+        return document | {EXTENSION: made}
+
+    SwaggerGenerator.generate_swagger = generate  # type: ignore[method-assign]

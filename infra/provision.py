@@ -10,8 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
 from infra import check_settings, project, stack
 from infra.policies import Place, write_policies
 from infra.project import Json, say
@@ -167,12 +165,12 @@ def _complete_tables(dynamodb: Any, template: Json, made: Json, values: dict[str
 
 
 def _look_for_webhook(ssm: Any, parameter: str) -> None:
-    """Say how to tell where alerts go, as long as nobody has."""
-    try:
-        ssm.get_parameter(Name=parameter)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ParameterNotFound":
-            raise
+    """Say how to tell where alerts go, as long as nobody has. Its value is not read."""
+    # A page may be empty though the next one is not (DescribeParameters, API Reference).
+    pages = ssm.get_paginator("describe_parameters").paginate(
+        ParameterFilters=[{"Key": "Name", "Option": "Equals", "Values": [parameter]}]
+    )
+    if not any(page["Parameters"] for page in pages):
         say(
             "alerts wait in their queue until Slack's webhook URL is known: aws ssm put-parameter "
             f'--cli-input-json \'{{"Type":"SecureString","Name":"{parameter}",'

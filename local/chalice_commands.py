@@ -59,10 +59,14 @@ def prepare() -> None:
     if command == "package" and _argument("--pkg-format", "cloudformation") == "cloudformation":
         _end(_SAM.format(stage=stage))
     _require_stage(command, stage)
+    from infra import gateway
+
     if command == "local":
         _point_at_platform(stage)
         _reload_for_code_only()
     elif command in {"deploy", "package"}:
+        # Chalice has put the variables of the stage into the environment.
+        gateway.extend_swagger(os.environ.get("AUTH_MODE", ""), os.environ.get("CORS_ORIGIN", ""))
         _compile()
 
 

@@ -201,7 +201,7 @@ class Gateway:
                 "protocol": "HTTP/1.1",
                 "httpMethod": request.method,
                 "resourcePath": found.route,
-                "path": f"/{self._stage}{path}",
+                "path": path,
                 "identity": {
                     "sourceIp": "127.0.0.1",
                     "userAgent": single.get("user-agent", ""),

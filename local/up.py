@@ -127,6 +127,8 @@ def _print_ready(platform: Platform, took: float) -> None:
     say(f"""
 Ready after {elapsed(took)}.
 
+  console        {platform.layout.api_url}/console#token={platform.token}
+
   API            {platform.layout.api_url}
   deployed API   {platform.deployed_url}
   AWS emulator   {platform.layout.aws_url}

@@ -41,6 +41,8 @@ class Severity(StrEnum):
 
 TITLE_LIMIT, TEXT_LIMIT, FACT_LIMIT, FACTS = 150, 2500, 200, 8
 """Characters of a title, a text and a fact, and how many facts."""
+MARK = "eventline"
+"""The member that holds a message of Eventline's own."""
 ALARM_STATES = {"ALARM": ("ALARM", Severity.ERROR), "OK": ("Resolved", Severity.INFO)}
 """The states of an alarm that become alerts: the word in the title, and the severity."""
 _FIELDS = {
@@ -124,12 +126,12 @@ def alarm(name: str, state: str, at: str | None, **details: str) -> str:
     """The message for an alarm that turned ALARM or OK. `details`: reason, description, region,
     account, metric."""
     fields = {"kind": "alarm", "name": name, "state": state, "at": at, **details}
-    return dump_json({"eventline": fields})
+    return dump_json({MARK: fields})
 
 
 def summary(group_id: str) -> str:
     """The message that `read_message` reads as `SummaryDue`."""
-    return dump_json({"eventline": {"kind": "summary", "groupId": group_id}})
+    return dump_json({MARK: {"kind": "summary", "groupId": group_id}})
 
 
 def read_message(body: str) -> Alert | SummaryDue:
@@ -142,7 +144,7 @@ def read_message(body: str) -> Alert | SummaryDue:
         return _from_text(value)
     if not isinstance(value, dict):
         return _from_other(value, Severity.WARNING)
-    own = value.get("eventline")
+    own = value.get(MARK)
     return (_from_own(own) if isinstance(own, dict) else None) or _from_pipeline(value)
 
 

@@ -1,8 +1,10 @@
 """Relay the alarm topic to the queue of alerts, whose retries make a notification durable.
 
 CloudWatch publishes that an alarm turned ALARM, OK or INSUFFICIENT_DATA; nothing follows from the
-last, so it is left out. Other messages are relayed as text. Eventline's own, about alerts that
-could not be delivered, are not: they would come back as alerts.
+last, so it is left out. Other messages are relayed as they are, except that none can speak for
+Eventline: one that has the member `eventline`, which marks Eventline's own messages on the queue,
+is relayed as text. Eventline's own on the topic, about alerts that could not be delivered, are not
+relayed: they would come back as alerts.
 
 Source: Amazon CloudWatch User Guide, "Notifying users on alarm changes".
 """
@@ -10,7 +12,7 @@ Source: Amazon CloudWatch User Guide, "Notifying users on alarm changes".
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chalicelib.alerts.model import ALARM_STATES, alarm, read_time, shorten
+from chalicelib.alerts.model import ALARM_STATES, MARK, alarm, read_time, shorten
 from chalicelib.aws.sns import is_own
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import InvalidJsonError, UnavailableError
@@ -47,6 +49,9 @@ def _message(notification: Mapping[str, Any]) -> str | None:
     if isinstance(value, dict) and "AlarmName" in value and "NewStateValue" in value:
         return _alarm(value)
     subject = notification.get("Subject")
+    if isinstance(value, dict) and MARK in value:
+        title = str(subject or f"A message that names itself {MARK}")
+        return dump_json({"title": title, "message": shorten(text, _TEXT_LIMIT)})
     if not subject:
         return shorten(text, _TEXT_LIMIT) if text.strip() else None
     return dump_json({"title": str(subject), "message": shorten(text, _TEXT_LIMIT)})

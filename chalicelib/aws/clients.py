@@ -10,6 +10,8 @@ from typing import Any
 
 from chalicelib.core import deadline
 from chalicelib.core.config import settings
+from chalicelib.core.errors import UnavailableError
+from chalicelib.core.log import log
 
 CONNECT_SECONDS, READ_SECONDS, ATTEMPTS = 1, 2, 3
 """An attempt that hangs takes 3 s, a call 9 s and up to 3 s of back-off. That alone keeps no route
@@ -27,13 +29,35 @@ def aws(service: str) -> Any:
 def reset() -> None:
     """Forget every client, so that the next use makes it anew (tests)."""
     _session.cache_clear()
+    sdk_fault.cache_clear()
     _client.cache_clear()
+
+
+OLDEST_BOTOCORE = (1, 35, 2)
+"""The first that knows all that is sent: `IfNoneMatch` of S3's PutObject is from August 2024
+(botocore's CHANGELOG). The Lambda runtime brings its own botocore, the archive none."""
+
+
+@cache
+def sdk_fault() -> str | None:
+    """What is wrong with the botocore of this process, None if nothing is. Told in the log once."""
+    import botocore
+
+    found = tuple(int(part) for part in botocore.__version__.split(".")[:3] if part.isdecimal())
+    if found >= OLDEST_BOTOCORE:
+        return None
+    needed = ".".join(map(str, OLDEST_BOTOCORE))
+    fault = f"botocore {botocore.__version__} is too old: {needed} is needed"
+    log.error("botocore too old", extra={"found": botocore.__version__, "needed": needed})
+    return fault
 
 
 @cache
 def _session() -> Any:
     import botocore.session
 
+    if (fault := sdk_fault()) is not None:
+        raise UnavailableError(fault)
     return botocore.session.Session()
 
 

@@ -62,6 +62,19 @@ def number(name: str, default: int, low: int, high: int, words: str) -> Any:
     return row(name, str(default), words, read)
 
 
+def concurrency(name: str, function: str) -> Any:
+    """The most runs of `function` that SQS starts at once: 0 for no limit, else what the event
+    source's `MaximumConcurrency` takes (AWS Lambda Developer Guide, "Configuring scaling behavior
+    for SQS event source mappings")."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) not in {0, *range(2, 1001)}:
+            raise ValueError("must be 0, or a whole number, 2 to 1000")
+        return int(text)
+
+    return row(name, "0", f"Most runs of `{function}` at once; 0 for no limit.", read)
+
+
 def choice(*allowed: str) -> Callable[[str], str]:
     def read(text: str) -> str:
         if text not in allowed:
@@ -184,6 +197,8 @@ class Settings(Struct, frozen=True):
     batch_size: int = number(
         "BATCH_SIZE", 50, 10, 500, "Messages of a batch at most; 10 without a batching window."
     )
+    events_concurrency: int = concurrency("EVENTS_CONCURRENCY", "process_events")
+    alerts_concurrency: int = concurrency("ALERTS_CONCURRENCY", "alert_ci_event")
     ledger_shards: int = number(
         "LEDGER_SHARDS", 8, 1, 256, "Index partitions an owner; raise, never lower. See ADR 0006."
     )

@@ -143,6 +143,11 @@ class UnsupportedMediaTypeError(EventlineError):
     title = "Unsupported media type"
 
 
+class UnsupportedCodingError(UnsupportedMediaTypeError):
+    """Raised when a body comes in a content coding that is not read here; the answer names the
+    one that is, in `Accept-Encoding` (RFC 9110, section 15.5.16)."""
+
+
 class IdempotencyConflictError(EventlineError):
     """Raised when an idempotency key comes again with another body."""
 

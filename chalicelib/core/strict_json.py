@@ -1,27 +1,60 @@
 """JSON as Eventline accepts it: what every consumer reads alike, and nothing that harms one.
 
 RFC 8259 with the limits of I-JSON (RFC 7493): UTF-8, no duplicate names, no NaN or Infinity, no
-number beyond a double, no lone surrogate; no deeper than `MAX_DEPTH` levels of objects and arrays,
-and no more than `MAX_VALUES` members and elements in all.
+number beyond the largest double, no lone surrogate; no deeper than `MAX_DEPTH` levels of objects
+and arrays, and no more than `MAX_VALUES` members and elements in all. A byte order mark
+at the start is skipped (RFC 8259, section 8.1).
 """
 
 import json
 import math
-import sys
-from typing import Any, NoReturn
+from collections.abc import Callable
+from decimal import Decimal, InvalidOperation
+from typing import Any, NoReturn, Self
 
 from chalicelib.core.errors import InvalidJsonError
 
 MAX_DEPTH = 100
 MAX_VALUES = 100_000
 """In memory each is worth up to a hundred times the two bytes that it may have been sent as."""
-_MAX_DIGITS = sys.float_info.max_10_exp
+_MAX_DIGITS = 309
+"""Those of the largest double."""
+_SURE_DIGITS = 15
+"""So many every double keeps, unless it is close to zero."""
+_CLOSE_TO_ZERO = 1e-290
+BOM = b"\xef\xbb\xbf"
+"""The byte order mark in UTF-8, which PowerShell writes before JSON."""
 
 
-def parse_json(payload: bytes) -> Any:
-    """Parse `payload`. Raises `InvalidJsonError` saying where or why it is no good."""
+class LongNumber(float):
+    """A number that its double is not: one with a fraction or an exponent and more than about 16
+    digits. It counts as its double wherever one does not ask."""
+
+    def __new__(cls, text: str) -> Self:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    text: str
+
+    def exactly(self) -> int | Decimal:
+        """What was written; an integer if it is one. What is smaller than any `Decimal` is a very
+        small one."""
+        try:
+            number = Decimal(self.text)
+        except InvalidOperation:
+            number = Decimal("1e-999999").copy_sign(Decimal(repr(float(self))))
+        return int(number) if number == number.to_integral_value() else number
+
+
+def parse_json(payload: bytes, *, exact: bool = False) -> Any:
+    """Parse `payload`. Raises `InvalidJsonError` saying where or why it is no good.
+
+    With `exact` a number that no double is comes as a `LongNumber`, else as the nearest double.
+    """
     try:
-        value = _decoder.decode(payload.decode("utf-8", "strict"))
+        text = payload.removeprefix(BOM).decode("utf-8", "strict")
+        value = (_exact_decoder if exact else _decoder).decode(text)
     except UnicodeDecodeError as error:
         raise InvalidJsonError.at("", f"not UTF-8 at byte {error.start}") from error
     except json.JSONDecodeError as error:
@@ -40,6 +73,7 @@ def dump_json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
+_TOO_LARGE = "a number is too large for a double"
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
 
 
@@ -57,26 +91,47 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _finite(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        raise ValueError("a number is too large for a double")
+        raise ValueError(_TOO_LARGE)
     return number
 
 
+def _exact(text: str) -> float:
+    number = _finite(text)
+    if len(text) <= _SURE_DIGITS and abs(number) > _CLOSE_TO_ZERO:
+        return number
+    try:
+        is_double = Decimal(text) == Decimal(repr(number))
+    except InvalidOperation:
+        # The exponent is beyond a Decimal's, so this is zero or next to it.
+        is_double = not text.lower().partition("e")[0].strip("-0.")
+    return number if is_double else LongNumber(text)
+
+
 def _integer(text: str) -> int:
-    if len(text) > _MAX_DIGITS:
-        raise ValueError("a number is too large for a double")
-    return int(text)
+    if len(text) > _MAX_DIGITS + 1:
+        raise ValueError(_TOO_LARGE)
+    number = int(text)
+    try:
+        float(number)
+    except OverflowError as error:
+        raise ValueError(_TOO_LARGE) from error
+    return number
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_decoder = json.JSONDecoder(
-    object_pairs_hook=_unique,
-    parse_float=_finite,
-    parse_int=_integer,
-    parse_constant=_refuse_constant,
-)
+def _make_decoder(parse_float: Callable[[str], float]) -> json.JSONDecoder:
+    return json.JSONDecoder(
+        object_pairs_hook=_unique,
+        parse_float=parse_float,
+        parse_int=_integer,
+        parse_constant=_refuse_constant,
+    )
+
+
+_decoder, _exact_decoder = _make_decoder(_finite), _make_decoder(_exact)
 
 
 def _check(value: Any) -> None:

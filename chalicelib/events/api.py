@@ -315,7 +315,7 @@ def decode_submission(request: Request) -> Submission:
     if is_in_utf8(sent_as, CLOUD_EVENT):
         sent_as, read_draft = CLOUD_EVENT, partial(read_structured, body, identity)
     elif is_binary(request.headers):
-        read_draft = partial(read_binary, request.headers, body, identity)
+        read_draft = partial(read_binary, request.headers, body, identity, request.repeated)
     elif is_json_in_utf8(sent_as):
         sent_as, read_draft = JSON, partial(read_plain, body, identity)
     else:

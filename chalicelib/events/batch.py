@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
 from chalicelib.core.names import key_fault
-from chalicelib.core.strict_json import parse_json
+from chalicelib.core.strict_json import BOM, parse_json
 from chalicelib.events.cloudevents import MAX_FAULTS, escape, read_structured_value
 from chalicelib.events.model import Draft, Identity, read_plain
 
@@ -49,18 +49,19 @@ _lenient = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str, 
 
 
 def split(body: bytes, form: Form) -> list[bytes]:
-    """The items of a body, 1 to `MAX_ITEMS`, each as it was sent. Raises `InvalidRequestError` for
-    a body that is not JSON or not of this form."""
+    """The items of a body, at most `MAX_ITEMS`, each as it was sent. Only a batch of CloudEvents
+    may be empty (JSON event format, section 4.3). Raises `InvalidRequestError` for a body that is
+    not JSON or not of this form."""
     # Bytes that are not UTF-8 are passed on, so that only their item is refused.
-    text = body.decode("utf-8", "surrogateescape")
+    text = body.removeprefix(BOM).decode("utf-8", "surrogateescape")
     head = re.match(_HEADS[form], text)
     if head is None or (form is Form.PLAIN and not _is_events(head[1])):
         _refuse(body, form)
-    if text.startswith("]", head.end()):
-        _refuse_count(form)
     items: list[str] = []
     comma_at = re.compile(_COMMA).match
-    position, more = head.end(), True
+    position, more = head.end(), not text.startswith("]", head.end())
+    if not more and form is Form.PLAIN:
+        _refuse_count(form)
     while more:
         end = _end_of_value(text, position)
         if end is None:
@@ -82,7 +83,7 @@ def read_item(payload: bytes, form: Form) -> Draft:
     CloudEvent's source and id.
     """
     if form is Form.CLOUD_EVENTS:
-        return read_structured_value(parse_json(payload), one_line(payload))
+        return read_structured_value(parse_json(payload, exact=True), one_line(payload))
     draft = replace(read_plain(payload), payload=one_line(payload))
     if KEY not in draft.data:
         return draft

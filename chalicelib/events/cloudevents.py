@@ -19,9 +19,9 @@ from urllib.parse import quote
 from msgspec.structs import replace
 
 from chalicelib.core.errors import FieldError, InvalidJsonError, InvalidRequestError
-from chalicelib.core.media_types import CLOUD_EVENT
-from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
-from chalicelib.core.strict_json import dump_json, parse_json
+from chalicelib.core.media_types import CLOUD_EVENT, MEDIA_TYPE
+from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, NO_TEXT, name_fault
+from chalicelib.core.strict_json import BOM, dump_json, parse_json
 from chalicelib.events.model import Draft, Event, Identity
 
 SPEC_VERSION = "1.0"
@@ -38,17 +38,10 @@ _QUOTED_CHARACTERS = 20
 _NAME = r"[a-z0-9]+"
 _CONTEXT = ("id", "time", "datacontenttype", "dataschema")
 _DATA_MEMBERS = ("data", "data_base64")
-# Control characters, surrogates and noncharacters: the last two code points of every plane are.
-_PLANE_ENDS = "".join(chr(plane << 16 | low) for plane in range(17) for low in (0xFFFE, 0xFFFF))
-_FORBIDDEN = rf"[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef{_PLANE_ENDS}]"
 _TIME = (
     r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?"
     r"(?:[Zz]|([+-])([0-9]{2}):([0-9]{2}))"
 )
-TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of HTTP, not a secret
-_PARAMETER = rf'{TOKEN}=(?:{TOKEN}|"(?:[\t !#-\[\]-~]|\\[\t -~])*")'
-# RFC 9110, section 8.3.1.
-MEDIA_TYPE = rf"({TOKEN}/{TOKEN})((?:[ \t]*;(?:[ \t]*{_PARAMETER})?)*[ \t]*)"
 # RFC 3986, appendix A.
 _PCHAR = r"(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})"
 _NO_COLON = r"(?:[A-Za-z0-9._~!$&'()*+,;=@-]|%[0-9A-Fa-f]{2})"
@@ -115,7 +108,7 @@ def escape(name: str) -> str:
 def read_structured(body: bytes, identity: Identity | None = None) -> Draft:
     """One event in the JSON format; `body` is its payload. Raises `InvalidJsonError`, or
     one `InvalidRequestError` with every fault."""
-    return read_structured_value(parse_json(body), body, identity)
+    return read_structured_value(parse_json(body, exact=True), body, identity)
 
 
 def read_structured_value(value: Any, payload: bytes, identity: Identity | None = None) -> Draft:
@@ -150,13 +143,15 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
     return data
 
 
-def read_content(content_type: str | None, content: bytes) -> tuple[Any, bool]:
+def read_content(
+    content_type: str | None, content: bytes, *, exact: bool = False
+) -> tuple[Any, bool]:
     """`content` as data, and whether that is base64 text: a JSON value, text where it is text in
-    UTF-8, base64 of anything else. None for no content at all."""
+    UTF-8, base64 of anything else. None for no content at all. `exact` is that of `parse_json`."""
     if not content:
         return None, False
     if is_json(content_type):
-        return parse_json(content), False
+        return parse_json(content, exact=exact), False
     text = _text(content_type, content)
     return (_base64(content), True) if text is None else (text, False)
 
@@ -275,7 +270,7 @@ def _extension_name_fault(name: str) -> str | None:
 
 def _extension_fault(value: object) -> str | None:
     if isinstance(value, str):
-        bad = re.search(_FORBIDDEN, value)
+        bad = re.search(NO_TEXT, value)
         return "must be Unicode text without control characters" if bad else None
     if isinstance(value, bool):
         return None
@@ -345,7 +340,7 @@ def _data_member(content_type: str, payload: bytes) -> bytes:
         # A payload that was refused is stored too; its bytes are all there is to show.
         with suppress(InvalidJsonError):
             parse_json(payload)
-            return b',"data":' + payload
+            return b',"data":' + payload.removeprefix(BOM)
     name, value = ("data_base64", _base64(payload)) if text is None else ("data", text)
     return f',"{name}":{dump_json(value)}'.encode()
 

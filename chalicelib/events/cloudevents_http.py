@@ -5,7 +5,7 @@ HTTP protocol binding, section 3.1. Header values are unquoted, then percent-dec
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -38,20 +38,26 @@ def is_binary(headers: Mapping[str, str]) -> bool:
     return not is_other_mode and any(PREFIX + name in names for name in REQUIRED)
 
 
-def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | None = None) -> Draft:
-    """The event of `headers` (names in lower case) and `body`, which is its payload.
+def read_binary(
+    headers: Mapping[str, str],
+    body: bytes,
+    identity: Identity | None = None,
+    repeated: Collection[str] = (),
+) -> Draft:
+    """The event of `headers` (names in lower case) and `body`, which is its payload; `repeated` are
+    the headers that came more than once, which no attribute may.
 
     The Content-Type header is `datacontenttype` and the draft's content type. Without one there
     is no datacontenttype, and as the specification's own SDKs do, a body that is JSON counts as
     JSON (SDKs send none for their default), any other as bytes. Raises `InvalidRequestError` with
     every fault, of a header at `/header/<name>`; `InvalidJsonError` if the body alone is at fault.
     """
-    attributes, faults = _attributes(headers)
+    attributes, faults = _attributes(headers, repeated)
     found = {fault.pointer for fault in faults}
     faults += [one for one in context_faults(attributes, _place) if one.pointer not in found]
     content_type = attributes.get("datacontenttype") or _guess(body)
     try:
-        data = read_content(content_type, body)
+        data = read_content(content_type, body, exact=True)
     except InvalidJsonError as error:
         if faults:
             refuse([*faults, *error.errors])
@@ -60,7 +66,9 @@ def read_binary(headers: Mapping[str, str], body: bytes, identity: Identity | No
     return make_draft(attributes, body, content_type, data, identity)
 
 
-def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldError]]:
+def _attributes(
+    headers: Mapping[str, str], repeated: Collection[str]
+) -> tuple[dict[str, Any], list[FieldError]]:
     """The attributes that could be decoded, and what is wrong with the rest."""
     attributes: dict[str, Any] = {}
     faults: list[FieldError] = []
@@ -68,6 +76,8 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldE
     if content_type.lower().startswith(_FORMATS):
         detail = "names an event format, which binary mode does not use"
         faults.append(FieldError("/header/content-type", detail))
+    if "content-type" in repeated:
+        faults.append(FieldError("/header/content-type", "comes twice"))
     if content_type:
         attributes["datacontenttype"] = content_type
     for header, value in headers.items():
@@ -77,7 +87,7 @@ def _attributes(headers: Mapping[str, str]) -> tuple[dict[str, Any], list[FieldE
         try:
             if name == "datacontenttype":
                 raise ValueError("must not be sent: the Content-Type header is this attribute")
-            if name in attributes:
+            if name in attributes or header.lower() in repeated:
                 raise ValueError("comes twice")
             attributes[name] = _decode_value(value)
         except ValueError as error:

@@ -1,6 +1,6 @@
 """What the OpenAPI document says of events: their schemas, the headers of CloudEvents, examples."""
 
-from chalicelib.core.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON
+from chalicelib.core.media_types import CLOUD_EVENT, CLOUD_EVENTS, JSON, TOKEN
 from chalicelib.core.names import MAX_KEY_CHARACTERS, MAX_NAME_BYTES
 from chalicelib.events.batch import KEY, MAX_ITEMS
 from chalicelib.events.cloudevents import (
@@ -9,7 +9,6 @@ from chalicelib.events.cloudevents import (
     MAX_CONTEXT_BYTES,
     REQUIRED,
     SPEC_VERSION,
-    TOKEN,
 )
 from chalicelib.events.cloudevents_http import PREFIX
 from chalicelib.events.failures import FAILURES, LOOKED_AT
@@ -208,14 +207,14 @@ _BATCH_EVENT = component(
 )
 
 
-def _events_of(schema: Json) -> Json:
+def _events_of(schema: Json, fewest: int) -> Json:
     anything = {"description": "Anything else is rejected by itself, without refusing the others."}
     items = {"anyOf": [schema, anything]}
-    return {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": items}
+    return {"type": "array", "minItems": fewest, "maxItems": MAX_ITEMS, "items": items}
 
 
-_BATCH_SCHEMA = order({"events": _events_of(_BATCH_EVENT)}, ["events"])
-_CLOUD_EVENTS_SCHEMA = _events_of(_CLOUD_EVENT_SCHEMA)
+_BATCH_SCHEMA = order({"events": _events_of(_BATCH_EVENT, 1)}, ["events"])
+_CLOUD_EVENTS_SCHEMA = _events_of(_CLOUD_EVENT_SCHEMA, 0)
 _VERDICT = record(
     {
         "index": number("The item's place in the request, from 0."),

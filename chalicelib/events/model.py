@@ -229,7 +229,7 @@ def may_become(status: Status) -> tuple[Status, ...]:
 
 def read_plain(body: bytes, identity: Identity | None = None) -> Draft:
     """A plain JSON event: the whole body is the payload, `eventType` its only required member."""
-    document = parse_json(body)
+    document = parse_json(body, exact=True)
     if not isinstance(document, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     if "eventType" not in document:

@@ -9,6 +9,7 @@ from chalicelib.items.model import (
     EXPIRY,
     MAX_ENTITY_TAGS,
     MAX_ITEM_BYTES,
+    TOMBSTONE,
     Content,
     Revisions,
     is_known,
@@ -164,7 +165,9 @@ POST_ITEM = Operation(
             {"get_item": _SAME_ITEM, "put_item": _SAME_STATE, "delete_item": _SAME_STATE},
         )
     },
-    (415, 422),
+    (409, 415, 422),
+    description="409 when the item of this Idempotency-Key was deleted in the last"
+    f" {TOMBSTONE.days} days.",
     parameters=[IDEMPOTENCY_KEY],
     body=_SENT,
 )
@@ -310,7 +313,7 @@ def _read_content(request: Request) -> Content:
         raise PayloadTooLargeError(
             f"the item has {size} bytes; at most {MAX_ITEM_BYTES} are accepted"
         )
-    return make_content(parse_json(request.body))
+    return make_content(parse_json(request.body, exact=True))
 
 
 def _read_if_match(request: Request) -> Revisions:

@@ -63,8 +63,9 @@ def create_item(
 ) -> Created:
     """Make an item; one call, one more for large data. Raises `SchemaViolationError`.
 
-    An idempotency key is valid as long as its item exists: the same data get the first answer
-    again, unchanged; other data `IdempotencyConflictError`.
+    As long as the item of an idempotency key exists, the same data get the first answer again,
+    unchanged; other data `IdempotencyConflictError`. Once it has expired, the key makes a new item;
+    for `TOMBSTONE` after it was deleted, `ConflictError`.
     """
     _check_schema(content, deps)
     moment, key = deps.now(), idempotency_key
@@ -72,11 +73,7 @@ def create_item(
     item_id = new_event_id(moment, deps.random(10)) if key is None else keyed_item_id(owner, key)
     note(itemId=item_id)
     if _has_expired(content, now):
-        # The first request with this key may have come in time.
-        before = None if key is None else deps.items.get(item_id)
-        if before is None or before.first_sha256 != content.data_sha256:
-            raise bad_expiry()
-        return Created(_as_first_made(before, content), replayed=True)
+        raise bad_expiry()
     item = new_item(item_id, owner, now, content, keyed=key is not None)
     if item.body_key:
         deps.bodies.put(item.body_key, content.text)

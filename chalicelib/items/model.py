@@ -4,13 +4,15 @@ The whole body of a request is the item's data. One member has a meaning of its 
 ISO 8601 time in the future, is when the item expires; without it (or with null) the item stays.
 Data are compared as JSON, so the order of members and white space make no difference.
 
-An ETag is `"<version>-<start of the data's hash>"`: the version alone would repeat if an item were
-deleted and made again under its idempotency key. Source: RFC 9110, sections 8.8.3 and 13.1.
+An ETag is `"<version>-<createdAt>-<start of the data's hash>"`: without the time, that of an item
+which is gone would come back when the item is made again under its idempotency key. Source:
+RFC 9110, sections 8.8.1, 8.8.3 and 13.1.
 """
 
 import json
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any, TypeGuard
 
 import msgspec
@@ -26,6 +28,8 @@ MAX_ITEM_BYTES = 1024 * 1024
 MAX_INLINE_BYTES = 64 * 1024
 """Larger data go to S3: a DynamoDB item holds 400 KB, a stream record both images of it, and every
 write costs by the kilobyte."""
+TOMBSTONE = timedelta(days=30)
+"""How long the id of a deleted item cannot be used again: longer than anybody retries."""
 MAX_ENTITY_TAGS = 20
 EXPIRY = "expiresAt"
 ENTITY_TAG_CHARACTERS = "!#-~"
@@ -35,7 +39,7 @@ _NOT_SHOWN = ("dataSha256", "bodyKey", "firstSha256")
 _HASH_CHARACTERS = 16
 _ENTITY_TAG = rf'(W/)?"([{ENTITY_TAG_CHARACTERS}\x80-\xff]*)"'
 _ENTITY_TAGS = rf"[ \t,]*{_ENTITY_TAG}(?:[ \t]*,[ \t,]*{_ENTITY_TAG})*[ \t,]*"
-_OURS = rf"([1-9][0-9]{{0,17}})-([0-9a-f]{{{_HASH_CHARACTERS}}})"
+_OURS = rf"([1-9][0-9]{{0,17}})-([0-9TZ:.-]{{1,32}})-([0-9a-f]{{{_HASH_CHARACTERS}}})"
 
 
 class Content(Struct, frozen=True):
@@ -77,7 +81,7 @@ class Item(Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def etag(self) -> str:
-        return f'"{self.version}-{self.data_sha256[:_HASH_CHARACTERS]}"'
+        return f'"{self.version}-{self.created_at}-{self.data_sha256[:_HASH_CHARACTERS]}"'
 
     @property
     def list_key(self) -> str:
@@ -85,7 +89,8 @@ class Item(Struct, frozen=True, kw_only=True, rename="camel"):
 
     def to_dict(self) -> dict[str, Any]:
         """The item as the API shows it."""
-        values = msgspec.to_builtins(self)
+        # A `LongNumber` is shown as the double that it is everywhere else.
+        values = msgspec.to_builtins(self, enc_hook=float)
         return {name: value for name, value in values.items() if name not in _NOT_SHOWN}
 
 
@@ -93,6 +98,7 @@ class Revision(Struct, frozen=True):
     """One state of an item, as an ETag names it."""
 
     version: int
+    created_at: str
     hash_start: str
 
 
@@ -119,7 +125,8 @@ class Guard(Struct, frozen=True):
     def allows(self, item: Item) -> bool:
         """Whether the item is at one of the revisions."""
         return self.revisions is None or any(
-            item.version == revision.version and item.data_sha256.startswith(revision.hash_start)
+            (item.version, item.created_at) == (revision.version, revision.created_at)
+            and item.data_sha256.startswith(revision.hash_start)
             for revision in self.revisions
         )
 
@@ -180,7 +187,7 @@ def revisions_to_change(header: str) -> Revisions:
     if tags is None:
         return None
     ours = [re.fullmatch(_OURS, opaque) for weak, opaque in tags if not weak]
-    return tuple(Revision(int(match[1]), match[2]) for match in ours if match)
+    return tuple(Revision(int(match[1]), match[2], match[3]) for match in ours if match)
 
 
 def is_known(header: str, item: Item) -> bool:

@@ -31,7 +31,7 @@ from chalicelib.core.errors import (
 from chalicelib.core.ids import sha256
 from chalicelib.core.log import log
 from chalicelib.items.changes import Change, Kind, changes_of
-from chalicelib.items.store import PK_PREFIX, read_image
+from chalicelib.items.store import PK_PREFIX, TOMBSTONE_AT, read_image
 
 LEASE_SECONDS = 60
 """At least the function's time-out, so that nobody else takes the claim of a running process."""
@@ -113,10 +113,28 @@ def _changes(record: Any) -> list[Change]:
         at = clock.to_text(clock.from_millis(millis))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise PermanentError("not a record of the stream of items", code="record") from error
+    if TOMBSTONE_AT in images.get(_OLD, {}):
+        # DynamoDB removed a tombstone, or an item was made in its place.
+        images.pop(_OLD)
+        kind = Kind.CREATED
+    if TOMBSTONE_AT in images.get(_NEW, {}):
+        images.pop(_NEW)
+        kind = Kind.DELETED
     sides = {name: read_image(image) for name, image in images.items()}
+    if _is_another(images):
+        # An item that had expired was still there when its key made another.
+        item_id, old, new = pk.removeprefix(PK_PREFIX), sides[_OLD], sides[_NEW]
+        gone = changes_of(item_id, Kind.EXPIRED, at, old, None)
+        return [*gone, *changes_of(item_id, Kind.CREATED, at, None, new)]
     if kind is Kind.DELETED and _has_expired(record, images[_OLD], millis):
         kind = Kind.EXPIRED
     return changes_of(pk.removeprefix(PK_PREFIX), kind, at, sides.get(_OLD), sides.get(_NEW))
+
+
+def _is_another(images: Mapping[str, Any]) -> bool:
+    """Whether a record has two items: one in the place of another."""
+    made = [images.get(name, {}).get("createdAt") for name in (_OLD, _NEW)]
+    return None not in made and made[0] != made[1]
 
 
 def _has_expired(record: Mapping[str, Any], image: Mapping[str, Any], millis: int) -> bool:

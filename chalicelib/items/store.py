@@ -4,6 +4,10 @@ An item is one DynamoDB item, `pk` = `ITEM#<itemId>`, with data up to 64 KB in i
 Every change is one conditional write. The notifications for owners come from the table's stream, so
 an item carries what they need: owner, version, and the data or their hash.
 
+A deleted item leaves a tombstone, so that a late request to create it does not bring it back: the
+same entry without version and data, with `tombstoneAt`, until `ttl`. An item or tombstone past its
+time is gone, whether or not DynamoDB has removed it.
+
 An item that somebody put into the table by hand is read leniently. Its data may be JSON text, a
 map, or whatever attributes it has besides ours. Notifications need its `owner`; the API shows it
 only with all of our attributes.
@@ -29,10 +33,11 @@ from chalicelib.core.names import is_owner
 from chalicelib.core.paging import shard_of
 from chalicelib.core.strict_json import parse_json
 from chalicelib.items.changes import Snapshot
-from chalicelib.items.model import Content, Guard, Item
+from chalicelib.items.model import TOMBSTONE, Content, Guard, Item
 
 PK_PREFIX = "ITEM#"
-_NOT_DATA = {*Item.__struct_encode_fields__, "pk", "ttl", "ownerShard", "listKey"}
+TOMBSTONE_AT = "tombstoneAt"
+_NOT_DATA = {*Item.__struct_encode_fields__, "pk", "ttl", "ownerShard", "listKey", TOMBSTONE_AT}
 
 
 class ItemBodies:
@@ -68,7 +73,10 @@ class ItemStore:
         self._shards = shards
 
     def add(self, item: Item, content: Content) -> Item | None:
-        """Write a new item; None when it was written, else the item with its id. One call."""
+        """Write a new item; None when it was written, else the item with its id. One call.
+
+        `ConflictError` where that item was deleted, and for a foreign entry.
+        """
         values = {
             **msgspec.to_builtins(replace(item, data=None)),
             "pk": f"{PK_PREFIX}{item.item_id}",
@@ -78,9 +86,21 @@ class ItemStore:
             "listKey": item.list_key,
         }
         is_new = "attribute_not_exists(pk)"
-        outcome = self._table.write("put_item", Item=to_item(values), ConditionExpression=is_new)
+        has_expired = "(attribute_exists(version) AND expiresAt <= :now)"
+        is_past_grave = f"(attribute_exists({TOMBSTONE_AT}) AND #ttl <= :seconds)"
+        outcome = self._table.write(
+            "put_item",
+            Item=to_item(values),
+            ConditionExpression=f"{is_new} OR {has_expired} OR {is_past_grave}",
+            ExpressionAttributeNames={"#ttl": "ttl"},
+            ExpressionAttributeValues=to_item(
+                {":now": item.created_at, ":seconds": _ttl(item.created_at)}
+            ),
+        )
         if outcome.made:
             return None
+        if TOMBSTONE_AT in outcome.item:
+            raise ConflictError("the item of this idempotency key was deleted")
         other = _to_item(outcome.item)
         if other is None:
             raise ConflictError("a foreign entry of the table has this id")
@@ -134,21 +154,29 @@ class ItemStore:
         return replace(current, data=content.data)
 
     def delete(self, item_id: str, guard: Guard) -> None:
-        """Delete an item; raises as `put` does. One call.
+        """Delete an item, and leave its tombstone; raises as `put` does. One call.
 
-        The SDK repeats a call without an answer. If a repeat finds no item, the first try deleted
-        it.
+        The SDK repeats a call without an answer. A repeat finds the tombstone of the first try.
         """
         condition, names, values = _condition(guard)
+        until = clock.from_text(guard.now) + TOMBSTONE
+        kept = ("owner", "firstSha256")
+        removed = sorted((_NOT_DATA | {"data"}) - {*kept, "pk", "ttl", "itemId", TOMBSTONE_AT})
         outcome = self._table.write(
-            "delete_item",
+            "update_item",
             Key=_key(item_id),
+            UpdateExpression=f"SET {TOMBSTONE_AT} = :now, #ttl = :ttl"
+            f" REMOVE {', '.join(f'#{name}' for name in removed)}",
             ConditionExpression=condition,
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues=values,
+            ExpressionAttributeNames={
+                **names,
+                "#ttl": "ttl",
+                **{f"#{name}": name for name in removed},
+            },
+            ExpressionAttributeValues={**values, ":ttl": {"N": str(int(until.timestamp()))}},
         )
-        was_deleted = outcome.made or (outcome.is_repeat and not outcome.item)
-        if not was_deleted:
+        is_own = outcome.item.get(TOMBSTONE_AT) == {"S": guard.now}
+        if not (outcome.made or (outcome.is_repeat and is_own)):
             raise guard.refusal(_to_item(outcome.item))
 
 
@@ -198,14 +226,22 @@ def _condition(guard: Guard) -> tuple[str, dict[str, str], dict[str, Any]]:
         values[":owner"] = guard.owner
     if guard.revisions is not None:
         # No item has version 0: without a revision of ours, nothing matches.
-        wanted = [(revision.version, revision.hash_start) for revision in guard.revisions]
+        wanted = [
+            (revision.version, revision.created_at, revision.hash_start)
+            for revision in guard.revisions
+        ]
         at_revision = []
-        names["#dataSha256"] = "dataSha256"
-        for number, (version, hash_start) in enumerate(wanted or [(0, "none")]):
+        names |= {"#dataSha256": "dataSha256", "#createdAt": "createdAt"}
+        for number, (version, created_at, hash_start) in enumerate(wanted or [(0, "none", "none")]):
             at_revision.append(
-                f"#version = :version{number} AND begins_with(#dataSha256, :hash{number})"
+                f"#version = :version{number} AND #createdAt = :created{number}"
+                f" AND begins_with(#dataSha256, :hash{number})"
             )
-            values |= {f":version{number}": version, f":hash{number}": hash_start}
+            values |= {
+                f":version{number}": version,
+                f":created{number}": created_at,
+                f":hash{number}": hash_start,
+            }
         clauses.append(f"({' OR '.join(at_revision)})")
     return " AND ".join(clauses), names, to_item(values)
 

@@ -147,16 +147,21 @@ class SubscriptionDeps(Struct, frozen=True):
     subscriptions: SubscriptionStore
     index: ShardedIndex
     topic: Topic
+    own_queues: str | None = None
+    """What the ARNs of the stage's own queues start with; none of them can be an endpoint."""
     now: Callable[[], datetime] = clock.utc_now
 
 
 def subscribe(owner: str, protocol: str, endpoint: str, deps: SubscriptionDeps) -> Subscription:
-    """Subscribe an endpoint; four calls. The same endpoint again is the same subscription: made
-    again if SNS has dropped it, and with a new e-mail to an address that has not confirmed.
+    """Subscribe an endpoint that is not the stage's own; four calls. The same endpoint again is the
+    same subscription: made again if SNS has dropped it, and with a new e-mail to an address that
+    has not confirmed.
 
     Raises `ConflictError` for another owner's endpoint, `InvalidRequestError` for one that SNS
     refuses.
     """
+    if deps.own_queues is not None and endpoint.startswith(deps.own_queues):
+        raise InvalidRequestError.at("/endpoint", "is a queue of Eventline itself")
     wanted = Subscription(
         subscription_id=keyed_event_id(f"subscriptions\0{protocol}", endpoint),
         owner=owner,

@@ -179,12 +179,9 @@ def start(order: ReplayOrder, caller: Caller, deps: BulkReplayDeps) -> tuple[Rep
     before = None if order.key is None else deps.replays.get(replay_id)
     if before is not None:
         return _same(before, replay), True
-    running = deps.replays.running()
-    others = [id_ for id_, entry in running.items() if entry["owner"] == caller.owner]
-    if len(set(others) - {replay_id}) >= MAX_RUNNING:
-        raise ConflictError(f"{MAX_RUNNING} replays of yours are running; wait or abort one")
     # The register comes first: a replay outside it would not be restarted.
-    deps.replays.register(replay_id, caller.owner, at)
+    if not deps.replays.register(replay_id, caller.owner, at, MAX_RUNNING):
+        raise ConflictError(f"{MAX_RUNNING} replays of yours are running; wait or abort one")
     before = deps.replays.add(replay)
     if before is not None:
         return _same(before, replay), True

@@ -1,5 +1,5 @@
 """Bulk replays in the ledger's table: an item each, `pk` = `REPLAY#<id>`, and a register of the
-running ones, `pk` = `REPLAYS`, with an attribute for each.
+running ones, `pk` = `REPLAYS`, with an attribute for each and a count of the additions.
 
 A replay stands in the ledger's two indexes as well, in partitions that no owner and no status can
 be named like, so lists of events never show it: `#replays#<owner>#0` of by-owner, `#replays#0` of
@@ -22,11 +22,13 @@ from chalicelib.aws.dynamodb import (
     to_attribute,
     to_item,
 )
+from chalicelib.core.errors import UnavailableError
 from chalicelib.replays.model import Replay
 
 _REGISTER = {"pk": {"S": "REPLAYS"}}
 _PREFIX = "replay-"
 _LISTED = "#replays"
+_ROUNDS = 20
 
 
 class ReplayStore:
@@ -57,10 +59,34 @@ class ReplayStore:
         )
         return written if outcome.made else None
 
-    def register(self, replay_id: str, owner: str, at: str) -> None:
-        """Add a replay to the register; one call."""
-        entry = to_attribute({"owner": owner, "at": at})
-        self._update(replay_id, "SET #replay = :entry", ExpressionAttributeValues={":entry": entry})
+    def register(self, replay_id: str, owner: str, at: str, limit: int) -> bool:
+        """Add a replay to the register; False, and nothing changes, when `limit` others of the
+        owner are in it.
+
+        The register is written only as it was read, so requests at the same time cannot pass the
+        limit together. Two calls; two more whenever another replay was added in between.
+        `UnavailableError` when that keeps happening.
+        """
+        for _ in range(_ROUNDS):
+            register = from_item(self._table.get(_REGISTER) or {})
+            running = _entries(register)
+            owned = {id_ for id_, entry in running.items() if entry["owner"] == owner}
+            if len(owned - {replay_id}) >= limit:
+                return False
+            additions = register.get("additions")
+            outcome = self._update(
+                replay_id,
+                "SET #replay = :entry ADD additions :one",
+                ConditionExpression="attribute_not_exists(additions)"
+                if additions is None
+                else "additions = :seen",
+                ExpressionAttributeValues=to_item(
+                    {":entry": {"owner": owner, "at": at}, ":one": 1, ":seen": additions}
+                ),
+            )
+            if outcome.made:
+                return True
+        raise UnavailableError("many replays are started at once")
 
     def unregister(self, replay_id: str) -> None:
         """Remove a replay from the register; one call."""
@@ -68,12 +94,7 @@ class ReplayStore:
 
     def running(self) -> dict[str, Mapping[str, str]]:
         """The register: {"owner", "at"} by replay id; one call."""
-        values = from_item(self._table.get(_REGISTER) or {})
-        return {
-            name.removeprefix(_PREFIX): entry
-            for name, entry in values.items()
-            if name.startswith(_PREFIX)
-        }
+        return _entries(from_item(self._table.get(_REGISTER) or {}))
 
     def page(
         self, owner: str | None, limit: int, below: str | None
@@ -101,14 +122,22 @@ class ReplayStore:
         item = to_item({"pk": _pk(replay.replay_id), **values})
         return self._table.write("put_item", Item=item, **condition)
 
-    def _update(self, replay_id: str, expression: str, **values: Any) -> None:
-        self._table.write(
+    def _update(self, replay_id: str, expression: str, **values: Any) -> Outcome:
+        return self._table.write(
             "update_item",
             Key=_REGISTER,
             UpdateExpression=expression,
             ExpressionAttributeNames={"#replay": _PREFIX + replay_id},
             **values,
         )
+
+
+def _entries(register: Mapping[str, Any]) -> dict[str, Mapping[str, str]]:
+    return {
+        name.removeprefix(_PREFIX): entry
+        for name, entry in register.items()
+        if name.startswith(_PREFIX)
+    }
 
 
 def _pk(replay_id: str) -> str:

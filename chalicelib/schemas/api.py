@@ -52,14 +52,18 @@ _JSON_SCHEMA = component(
     "JsonSchema",
     {
         "type": ["object", "boolean"],
-        "description": f"A JSON Schema, draft 2020-12, of at most {MAX_SCHEMA_BYTES} bytes."
-        " References stay inside it, patterns have no look-around and no back references, its work"
-        " is bounded.",
+        "description": "A JSON Schema of draft 2020-12, or of 2019-09 or 7 if its `$schema` says"
+        f" so, of at most {MAX_SCHEMA_BYTES} bytes. References stay inside it, patterns are of"
+        " ECMA-262 without look-around and back references, its work is bounded.",
     },
 )
+_ASSERTED = {"const": True, "description": "There if `format` is checked, too."}
 _LISTED = component("ListedSchema", record(_MEMBERS, description="A version of a type's schema."))
 _SHOWN = content(
-    component("EventSchema", record({**_MEMBERS, "schema": _JSON_SCHEMA})),
+    component(
+        "EventSchema",
+        record({**_MEMBERS, "schema": _JSON_SCHEMA, "assertFormat": _ASSERTED}, ["assertFormat"]),
+    ),
     schema={**_LISTED_EXAMPLE, "schema": _EXAMPLE},
 )
 _EVENT_TYPE = shared(
@@ -108,7 +112,14 @@ PUT_SCHEMA = Operation(
     },
     (415,),
     description="It belongs to the stage: it checks the events of every owner.",
-    parameters=[_EVENT_TYPE],
+    parameters=[
+        _EVENT_TYPE,
+        query(
+            "assertFormat",
+            {"type": "string", "enum": ["true", "false"], "default": "false"},
+            "Whether `format` is checked, too. Without it, it is an annotation.",
+        ),
+    ],
     body={
         **content(_JSON_SCHEMA, JSON, schema=_EXAMPLE),
         **content(_JSON_SCHEMA, SCHEMA, schema=_EXAMPLE),
@@ -169,11 +180,15 @@ def list_versions(request: Request, event_type: str, deps: SchemaDeps) -> Respon
 def put_schema(request: Request, event_type: str, deps: SchemaDeps) -> Response:
     """`PUT /schemas/{event_type}`: 201 for a new version, 200 for the one that is enforced."""
     named = _read_event_type(event_type)
-    request.parameters()
+    asserts_format = request.parameters("assertFormat").get("assertFormat", "false")
+    if asserts_format not in {"true", "false"}:
+        raise InvalidRequestError.at("/query/assertFormat", "must be true or false")
     if not any(is_in_utf8(request.content_type, media_type) for media_type in (JSON, SCHEMA)):
         raise UnsupportedMediaTypeError(f"a schema is sent as {JSON} or {SCHEMA} in UTF-8")
     now = clock.to_text(clock.utc_now())
-    schema, is_new = manage.put_schema(named, request.body, request.caller, now, deps)
+    schema, is_new = manage.put_schema(
+        named, request.body, request.caller, now, deps, asserts_format == "true"
+    )
     return answer(schema.to_dict(), 201 if is_new else 200)
 
 

@@ -9,22 +9,21 @@ any path down from a value nested `depth` deep, in units of about 20 ns:
               + max over kinds of children of the sum of W(t, d - 1) over what s applies to them
 
 A schema may reach `MAX_WORK`. For an event, W(root, its depth) times the number of its values may
-reach `MAX_EVENT_WORK`. The same sum is made of what patterns cost a byte of text.
-
-Every subschema is known by its JSON Pointer (RFC 6901). A reference may name only one of those, so
-nothing is fetched, and data (in `enum`, say) is never taken for a schema.
+reach `MAX_EVENT_WORK`. The same sum is made of what patterns cost a byte of text, and of what
+keywords cost that look at numbers: for each number, and for how long it is (`numbers`).
 """
 
-from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from msgspec import Struct, field
 
 from chalicelib.core.errors import InvalidRequestError
-from chalicelib.core.strict_json import MAX_DEPTH
+from chalicelib.core.strict_json import MAX_DEPTH, LongNumber
+from chalicelib.schemas.document import Document, escape, subschemas_of
+from chalicelib.schemas.numbers import INTEGER_LIMIT, count_twins, digits, weight
+from chalicelib.schemas.patterns import translate, translate_with_length
 
-MAX_SUBSCHEMAS = 3_000
 MAX_PATTERN_BYTES = 1 << 20
 MAX_PATTERNS_BYTES = 1 << 21
 PATTERN_CACHE_BYTES = 1 << 17
@@ -32,60 +31,6 @@ _PATTERN_SIZES = tuple(1 << bits for bits in range(12, 21))
 ONE = ("not", "if", "then", "else")
 MANY = ("allOf", "anyOf", "oneOf")
 NAMED = ("dependentSchemas", "dependencies")
-_WILD_NAMES = ("additionalProperties", "unevaluatedProperties")
-_WILD_ITEMS = ("items", "contains", "unevaluatedItems")
-_DEFINITIONS = ("$defs", "definitions")
-
-
-def find_subschemas(schema: Any) -> tuple[dict[str, Any], dict[str, str]]:
-    """(every subschema by its pointer, the pointers of anchors)"""
-    found: dict[str, Any] = {}
-    anchors: dict[str, str] = {}
-    waiting = [("", schema)]
-    while waiting:
-        pointer, value = waiting.pop()
-        found[pointer] = value
-        if len(found) > MAX_SUBSCHEMAS:
-            raise InvalidRequestError.at("", f"must have at most {MAX_SUBSCHEMAS} subschemas")
-        if not isinstance(value, dict):
-            continue
-        for name in ("$id", "$schema", "$vocabulary"):
-            if name in value:
-                at = f"{pointer}/{name}"
-                raise InvalidRequestError.at(at, "is not accepted within a schema")
-        for name in ("$anchor", "$dynamicAnchor"):
-            if name in value:
-                if value[name] in anchors:
-                    raise InvalidRequestError.at(f"{pointer}/{name}", "is there twice")
-                anchors[value[name]] = pointer
-        waiting += [(pointer + step, below) for step, below in subschemas_of(value)]
-    return found, anchors
-
-
-def subschemas_of(value: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """(step of a pointer, subschema) of all that a schema holds."""
-    for name in (*ONE, *_WILD_NAMES, *_WILD_ITEMS, "propertyNames", "contentSchema"):
-        if name in value:
-            yield f"/{name}", value[name]
-    for name in (*MANY, "prefixItems"):
-        for number, below in enumerate(value.get(name, ())):
-            yield f"/{name}/{number}", below
-    for name in (*NAMED, *_DEFINITIONS, "properties", "patternProperties"):
-        for key, below in value.get(name, {}).items():
-            # `dependencies` may also hold lists of names.
-            if isinstance(below, dict | bool):
-                yield f"/{name}/{escape(key)}", below
-
-
-def target_of(reference: str, pointer: str, found: dict[str, Any], anchors: dict[str, str]) -> str:
-    """The pointer of the subschema that the reference at `pointer` names."""
-    if not reference.startswith("#"):
-        raise InvalidRequestError.at(pointer, "must point into this schema: begin with #")
-    fragment = unquote(reference[1:])
-    target = fragment if not fragment or fragment.startswith("/") else anchors.get(fragment)
-    if target is None or target not in found:
-        raise InvalidRequestError.at(pointer, "points at no subschema of this schema")
-    return target
 
 
 class Patterns:
@@ -95,8 +40,8 @@ class Patterns:
         self._sizes: dict[str, int] = {}
 
     def size(self, pattern: str, pointer: str) -> int:
-        """The bytes of a pattern compiled, rounded up; raises `InvalidRequestError` for one that
-        is not linear or too large."""
+        """The bytes of a pattern, in the engine's words, when compiled, rounded up; raises
+        `InvalidRequestError` for one that is too large."""
         if pattern not in self._sizes:
             self._sizes[pattern] = _pattern_bytes(pattern, pointer)
             if sum(self._sizes.values()) > MAX_PATTERNS_BYTES:
@@ -105,7 +50,6 @@ class Patterns:
 
 
 def _pattern_bytes(pattern: str, pointer: str) -> int:
-    """The size of a compiled pattern, rounded up."""
     import jsonschema_rs
 
     for size in _PATTERN_SIZES:
@@ -116,66 +60,91 @@ def _pattern_bytes(pattern: str, pointer: str) -> int:
             continue
         return size
     raise InvalidRequestError.at(
-        pointer, "is no regular expression that runs in linear time (no look-around), or too large"
+        pointer,
+        f"takes more than {MAX_PATTERN_BYTES >> 10} KiB when compiled, or names a script that there"
+        " is not",
     )
 
 
-def escape(token: str) -> str:
-    return token.replace("~", "~0").replace("/", "~1")
-
-
 MAX_WORK = 5_000
+MAX_NUMBER_WORK = 1_000_000
+"""What a schema may ask of one number: 20 ms."""
 MAX_EVENT_WORK = 100_000_000
 """About two seconds at worst; docs/schemas.md has the measurement."""
 MAX_IN_PLACE = 64
 """Applicators in a row that do not go deeper into the data."""
-_BYTES_PER_UNIT = 300
+_BYTES_PER_UNIT = 150
 """A compiled pattern of so many bytes costs a unit for each byte of text, in its slow way."""
-_ENUM_UNITS, _MULTIPLE_UNITS, _UNIQUE_UNITS, _PATTERN_UNITS = 5, 15, 4, 2
+_ENUM_UNITS, _UNIQUE_UNITS, _PATTERN_UNITS = 5, 14, 2
+_UNIQUE_COMPARED = 14
+"""With how many others an element is compared: all, up to 15; more are found by their hash."""
+_LIMIT_UNITS, _LONG_LIMIT_UNITS, _DIVISOR_UNITS, _SAME_UNITS = 5, 100, 50, 10
+_LIMITS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 _UNEVALUATED_FACTOR = 3
 """`unevaluated...` looks again at what was applied beside it."""
 _LENGTH_UNITS = 0.02
-_DOUBLE_BITS = 53
+_NUMBERS = frozenset({int, float, Decimal})
+"""Those of a schema are what `exact` made of them."""
+_FORMAT_UNITS, _FORMAT_BYTE_UNITS = 50, 5
+"""Of one format, when it is asserted."""
 _LEAST_BYTES = 64
-INTEGER_LIMIT = 1 << 63
-"""Beyond it `uniqueItems` takes integers for doubles."""
 _BRANCHES = frozenset({"anyOf", "oneOf", "propertyNames", "dependencies"})
 
 
 class Cost(NamedTuple):
-    """Units for each value (or name) and for each byte of text."""
+    """Units for each value (or name), for each byte of text, for each number; how often the weight
+    of a number counts, and that of elements which `uniqueItems` takes for the same at first."""
 
-    per_value: int
-    per_byte: float
+    per_value: float = 0
+    per_byte: float = 0
+    per_number: float = 0
+    per_weight: float = 0
+    per_twin: float = 0
+
+
+_LIMIT_OF_COST = Cost(
+    MAX_WORK + 1, MAX_EVENT_WORK, MAX_NUMBER_WORK + 1, MAX_EVENT_WORK, MAX_EVENT_WORK
+)
+"""Beyond it, it does not matter how far."""
 
 
 class Size(NamedTuple):
     """How large data is: its values and names, the bytes of its strings and names, the bytes of all
-    its parts together (each counts in every part around it), its depth; and of its integers beyond
-    2^53 how many others each may share a double with, and the largest."""
+    its parts together (each counts in every part around it), its depth; its numbers, their weights
+    together, whether any is a `LongNumber`, and whether one has a fraction that its double lacks.
+    """
 
     values: int
     text_bytes: int
     copied_bytes: int
     depth: int
-    collisions: int
-    largest_integer: int
+    numbers: int
+    weight: float
+    is_long: bool
+    is_blurred: bool
 
 
 class Work(NamedTuple):
     """What `bound_work` finds: the cost by depth of the data; whether a violation may hold those of
-    each branch; whether `uniqueItems` compares elements, which the validator finds by their hash:
-    integers that share a double share it, too."""
+    each branch; whether numbers are compared with integers or divided by them, for which the
+    validator rounds one with a fraction to a double."""
 
     costs: tuple[Cost, ...]
     has_branches: bool
-    compares: bool
+    has_integers: bool
 
-    def cost_of(self, size: Size) -> float:
-        """The units that data of that size may take."""
+    def cost_of(self, size: Size, data: Any) -> float:
+        """The units that data of that size may take; `data` is looked at only for the twins."""
         cost = self.at(size.depth)
-        values = size.values + (size.collisions if self.compares else 0)
-        return cost.per_value * values + cost.per_byte * size.text_bytes
+        units = (
+            cost.per_value * size.values
+            + cost.per_byte * size.text_bytes
+            + cost.per_number * size.numbers
+            + (1 + cost.per_weight) * size.weight
+        )
+        if cost.per_twin and units <= MAX_EVENT_WORK:
+            units += cost.per_twin * count_twins(data)
+        return units
 
     def at(self, depth: int) -> Cost:
         """The cost for data that is `depth` deep."""
@@ -192,21 +161,17 @@ class _Node(Struct):
     kinds: list[list[str]] = field(default_factory=list)
 
 
-def bound_work(schema: Any) -> Work:
-    """Bound the work of a schema that is valid by the metaschema.
+def bound_work(document: Document) -> Work:
+    """Bound the work of a schema.
 
     Raises `InvalidRequestError`, with a pointer into the schema, for work without a bound or above
-    it, for a reference that points at no subschema, and for a pattern that is not linear or large.
+    it, and for a pattern that is large. Patterns have been translated before.
     """
-    found, anchors = find_subschemas(schema)
-    pattern_costs = Patterns()
-    nodes = {
-        pointer: _read(pointer, value, found, anchors, pattern_costs)
-        for pointer, value in found.items()
-    }
+    found, patterns = document.found, Patterns()
+    nodes = {pointer: _read(pointer, value, document, patterns) for pointer, value in found.items()}
     order = _in_place_order(nodes)
     costs: list[Cost] = []
-    below = dict.fromkeys(nodes, Cost(0, 0.0))
+    below = dict.fromkeys(nodes, Cost())
     for _ in range(MAX_DEPTH + 2):
         level: dict[str, Cost] = {}
         for pointer in order:
@@ -216,59 +181,71 @@ def bound_work(schema: Any) -> Work:
             raise InvalidRequestError.at(
                 "", "may take too long: too many subschemas apply to the same part of an event"
             )
+        if level[""].per_number > MAX_NUMBER_WORK:
+            raise InvalidRequestError.at(
+                "", "may take too long: too many or too long numbers for one number of an event"
+            )
         if level == below:
             break
         below = level
-    names = {name for value in found.values() if isinstance(value, dict) for name in value}
-    return Work(tuple(costs), not _BRANCHES.isdisjoint(names), "uniqueItems" in names)
+    named = [
+        (name, held)
+        for value in found.values()
+        if isinstance(value, dict)
+        for name, held in value.items()
+    ]
+    return Work(
+        tuple(costs),
+        any(name in _BRANCHES for name, _ in named),
+        any(name in {*_LIMITS, "multipleOf"} and float(held).is_integer() for name, held in named),
+    )
 
 
 def measure(data: Any) -> Size:
     """The size of data, level by level."""
     level, depth, values, text, copied = [data], 0, 0, 0, 0
-    large: list[int] = []
+    numbers, weights, is_long, is_blurred = 0, 0.0, False, False
     while level:
         below: list[Any] = []
         bytes_here = 0
         for value in level:
             bytes_here += _LEAST_BYTES
-            if isinstance(value, str):
+            kind = type(value)
+            if kind is str:
                 bytes_here += len(value)
                 text += _utf8_bytes(value)
-            elif isinstance(value, dict):
+            elif kind is dict:
                 values += len(value)
                 names = sum(map(_utf8_bytes, value))
                 text += names
                 bytes_here += names
                 below.extend(value.values())
-            elif isinstance(value, list):
+            elif kind is list:
                 below.extend(value)
-            elif isinstance(value, int) and abs(value) >> _DOUBLE_BITS:
-                large.append(abs(value))
+            elif kind in _NUMBERS:
+                numbers += 1
+                weights += weight(value)
+            elif kind is LongNumber:
+                numbers += 1
+                is_long = True
+                number = value.exactly()
+                weights += weight(number)
+                is_blurred |= isinstance(number, Decimal) and value.is_integer()
         values += len(level)
         depth += 1
         copied += depth * bytes_here
         level = below
-    collisions = sum(
-        min(value >> _DOUBLE_BITS, len(large)) for value in large if value < INTEGER_LIMIT
-    )
-    return Size(values, text, copied, depth - 1, collisions, max(large, default=0))
+    return Size(values, text, copied, depth - 1, numbers, weights, is_long, is_blurred)
 
 
 def _utf8_bytes(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def _read(
-    pointer: str,
-    value: Any,
-    found: dict[str, Any],
-    anchors: dict[str, str],
-    patterns: Patterns,
-) -> _Node:
+def _read(pointer: str, value: Any, document: Document, patterns: Patterns) -> _Node:
     if not isinstance(value, dict):
-        return _Node(pointer, Cost(1, 0.0))
-    held = [pointer + step for step, _ in subschemas_of(value)]
+        return _Node(pointer, Cost(1))
+    held = [pointer + step for step, _ in subschemas_of(value, document.dialect)]
 
     def under(*names: str) -> list[str]:
         heads = tuple(f"{pointer}/{name}" for name in names)
@@ -276,48 +253,74 @@ def _read(
             sub for sub in held if any(sub == head or sub.startswith(f"{head}/") for head in heads)
         ]
 
-    in_place = under(*ONE, *MANY, *NAMED)
-    in_place += [
-        target_of(value[name], f"{pointer}/{name}", found, anchors)
-        for name in ("$ref", "$dynamicRef")
-        if name in value
-    ]
     any_name = under("patternProperties", "unevaluatedProperties")
     any_item = under("contains", "unevaluatedItems")
+    items = "items" if not isinstance(value.get("items"), list) else "additionalItems"
+    placed = under("prefixItems") if items == "items" else under("items")
     kinds = [[sub, *any_name] for sub in under("properties")]
-    kinds += [[sub, *any_item] for sub in under("prefixItems")]
+    kinds += [[sub, *any_item] for sub in placed]
     kinds += [
         under("additionalProperties") + any_name,
-        under("items") + any_item,
+        under(items) + any_item,
         under("propertyNames"),
     ]
     unevaluated = "unevaluatedProperties" in value or "unevaluatedItems" in value
     return _Node(
         pointer,
         _own(pointer, value, patterns),
-        in_place,
+        under(*ONE, *MANY, *NAMED) + document.references[pointer],
         _UNEVALUATED_FACTOR if unevaluated else 1,
-        kinds,
+        [kind for kind in kinds if kind],
     )
 
 
 def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
-    per_value, per_byte = 1 + len(value), 0.0
+    per_value, per_byte = 1.0 + len(value), 0.0
     for name, units in (("enum", _ENUM_UNITS), ("const", 1)):
         if name in value:
             per_value += units * measure(value[name]).values
-    per_value += _MULTIPLE_UNITS if "multipleOf" in value else 0
     per_value += _UNIQUE_UNITS if "uniqueItems" in value else 0
+    if "format" in value:
+        per_value, per_byte = per_value + _FORMAT_UNITS, per_byte + _FORMAT_BYTE_UNITS
     per_byte += sum(_LENGTH_UNITS for name in ("minLength", "maxLength") if name in value)
-    sources = [(value["pattern"], f"{pointer}/pattern")] if "pattern" in value else []
+    sources = []
+    if "pattern" in value:
+        sources.append((translate_with_length(value["pattern"]).text, f"{pointer}/pattern"))
     sources += [
-        (source, f"{pointer}/patternProperties/{escape(source)}")
+        (translate(source), f"{pointer}/patternProperties/{escape(source)}")
         for source in value.get("patternProperties", {})
     ]
     for source, place in sources:
         per_value += _PATTERN_UNITS
-        per_byte += patterns.size(source, place) / _BYTES_PER_UNIT
-    return Cost(per_value, per_byte)
+        # What a length says is counted with the pattern.
+        per_byte += patterns.size(source, place) / _BYTES_PER_UNIT + 2 * _LENGTH_UNITS
+    per_number, per_weight = _own_of_numbers(value)
+    twins = "uniqueItems" in value
+    return Cost(per_value, per_byte, per_number, per_weight + _UNIQUE_COMPARED * twins, twins)
+
+
+def _own_of_numbers(value: dict[str, Any]) -> tuple[float, float]:
+    """(units for each number, how often its weight counts) of keywords that look at numbers."""
+    per_number, per_weight = 0.0, 0
+    for name in _LIMITS:
+        if name in value:
+            is_short = isinstance(value[name], int) and abs(value[name]) < INTEGER_LIMIT
+            per_number += _LIMIT_UNITS if is_short else _LONG_LIMIT_UNITS + digits(value[name]) / 2
+            per_weight += 1
+    if "multipleOf" in value:
+        divisor = value["multipleOf"]
+        # A fraction is divided by as a fraction; its digits count as far as the number has some.
+        long = 0 if isinstance(divisor, int) else 100 + digits(divisor) ** 2 / 80
+        per_number += _DIVISOR_UNITS + long
+        per_weight += 2
+    for name in ("const", "enum"):
+        if name in value:
+            size = measure(value[name])
+            per_number += _SAME_UNITS * size.numbers + size.weight
+            per_weight += size.numbers
+    if "integer" in value.get("type", ()):
+        per_weight += 1
+    return per_number, per_weight
 
 
 def _in_place_order(nodes: dict[str, _Node]) -> list[str]:
@@ -349,20 +352,20 @@ def _in_place_order(nodes: dict[str, _Node]) -> list[str]:
 
 
 def _cost(node: _Node, level: dict[str, Cost], below: dict[str, Cost]) -> Cost:
-    in_place = _sum(level[sub] for sub in node.in_place)
-    children = [_sum(below[sub] for sub in kind) for kind in node.kinds]
-    deepest = max((cost.per_value for cost in children), default=0)
-    longest = max((cost.per_byte for cost in children), default=0.0)
-    # Beyond the limit it does not matter how far.
+    if not node.in_place and not node.kinds:
+        return node.own
+    here = _sum([level[sub] for sub in node.in_place])
+    children = [_sum([below[sub] for sub in kind]) for kind in node.kinds]
+    parts = zip(node.own, here, *children, strict=True)
     return Cost(
-        min(node.own.per_value + node.factor * in_place.per_value + deepest, MAX_WORK + 1),
-        min(node.own.per_byte + node.factor * in_place.per_byte + longest, float(MAX_EVENT_WORK)),
+        *(
+            min(own + node.factor * applied + max(deep, default=0), limit)
+            for (own, applied, *deep), limit in zip(parts, _LIMIT_OF_COST, strict=True)
+        )
     )
 
 
-def _sum(costs: Iterable[Cost]) -> Cost:
-    per_value, per_byte = 0, 0.0
-    for cost in costs:
-        per_value += cost.per_value
-        per_byte += cost.per_byte
-    return Cost(per_value, per_byte)
+def _sum(costs: list[Cost]) -> Cost:
+    if len(costs) == 1:
+        return costs[0]
+    return Cost(*map(sum, zip(*costs, strict=True)))

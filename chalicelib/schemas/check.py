@@ -123,7 +123,9 @@ class SchemaCheck:
         if before is not None and before.compiled is not None and before.version == schema.version:
             return _Known(schema.version, before.compiled, until)
         try:
-            compiled = compile_schema(parse_json(schema.text.encode()))
+            compiled = compile_schema(
+                parse_json(schema.text.encode(), exact=True), schema.asserts_format
+            )
         except InvalidRequestError as error:
             # It was accepted once, so this is no fault of the event's sender.
             log.error(

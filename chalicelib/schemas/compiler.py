@@ -1,8 +1,9 @@
 """JSON Schemas of event types: what is a schema, its compilation, and what an event breaks.
 
-JSON Schema draft 2020-12. `format` is an annotation, as the specification's default has it. A
-schema refers to nothing outside itself, its patterns run in linear time, and its work is bounded
-(`chalicelib/schemas/bounds.py`): whoever may put a schema cannot stop the platform with one.
+JSON Schema drafts 2020-12, 2019-09 and 7. `format` is an annotation, unless its assertion was asked
+for. A schema refers to nothing outside itself (`document`), its patterns run in linear time
+(`patterns`), and its work is bounded (`bounds`): whoever may put a schema cannot stop the platform
+with one.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,20 +13,20 @@ from msgspec import Struct
 
 from chalicelib.core.errors import FieldError, InvalidRequestError
 from chalicelib.schemas.bounds import (
-    INTEGER_LIMIT,
     MAX_EVENT_WORK,
     MAX_PATTERN_BYTES,
     PATTERN_CACHE_BYTES,
     Work,
     bound_work,
-    escape,
     measure,
 )
+from chalicelib.schemas.document import dialect_of, escape, read_document, rewrite
+from chalicelib.schemas.formats import FORMATS
+from chalicelib.schemas.numbers import exact
 
 if TYPE_CHECKING:
-    from jsonschema_rs import Draft202012Validator, ValidationError
+    from jsonschema_rs import ValidationError, Validator
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 MAX_SCHEMA_BYTES = 64 * 1024
 MAX_SCHEMA_DEPTH = 32
 MAX_VIOLATIONS = 20
@@ -36,17 +37,19 @@ of the data."""
 
 
 class Compiled(Struct, frozen=True):
-    """A schema ready to check events with, and the work that takes."""
+    """A schema ready to check events with, the work that takes, and its patterns by what they were
+    compiled from."""
 
-    validator: "Draft202012Validator"
+    validator: "Validator"
     work: Work
+    patterns: dict[str, str]
 
 
-def check_schema(schema: Any, bytes_size: int) -> Compiled:
+def check_schema(schema: Any, bytes_size: int, asserts_format: bool = False) -> Compiled:
     """Compile a schema that somebody sent in `bytes_size` bytes.
 
-    Raises `InvalidRequestError`, with a pointer into the schema, for one that is no schema of draft
-    2020-12, is too large or too deep, refers to something outside itself or to nothing, has a
+    Raises `InvalidRequestError`, with a pointer into the schema, for one that is no schema of its
+    draft, is too large or too deep, refers to something outside itself or to nothing, has a
     pattern that does not run in linear time, or may take too long.
     """
     if bytes_size > MAX_SCHEMA_BYTES:
@@ -54,29 +57,30 @@ def check_schema(schema: Any, bytes_size: int) -> Compiled:
     if not isinstance(schema, dict | bool):
         raise InvalidRequestError.at("", "must be a JSON Schema: an object, true or false")
     _check_depth(schema)
-    return compile_schema(schema)
+    return compile_schema(schema, asserts_format)
 
 
-def compile_schema(schema: Any) -> Compiled:
+def compile_schema(schema: Any, asserts_format: bool = False) -> Compiled:
     """Compile a schema; raises as `check_schema` does."""
     import jsonschema_rs
 
-    if isinstance(schema, dict):
-        if schema.get("$schema", DIALECT) != DIALECT:
-            raise InvalidRequestError.at("/$schema", f"must be {DIALECT}, or absent")
-        # The schema's own name is for people: references are within it, whatever it is called.
-        schema = {name: schema[name] for name in schema if name not in {"$schema", "$id"}}
-    meta = jsonschema_rs.Draft202012Validator({"$ref": DIALECT}, mask="this")
+    schema = exact(schema)
+    draft = dialect_of(schema)
+    kind: Any = getattr(jsonschema_rs, draft.validator)
+    meta = kind({"$ref": draft.uri}, mask="this", validate_formats=False)
     try:
         meta.validate(schema)
     except jsonschema_rs.ValidationError as error:
         _refuse(error, schema)
-    work = bound_work(schema)
+    document = read_document(schema)
+    rewritten, patterns = rewrite(document)
+    work = bound_work(document)
     try:
-        validator = jsonschema_rs.Draft202012Validator(
-            schema,
+        validator = kind(
+            rewritten,
             mask="this",
-            validate_formats=False,
+            validate_formats=asserts_format,
+            formats=FORMATS,
             retriever=_refuse_to_fetch,
             pattern_options=jsonschema_rs.RegexOptions(
                 size_limit=MAX_PATTERN_BYTES, dfa_size_limit=PATTERN_CACHE_BYTES
@@ -84,7 +88,7 @@ def compile_schema(schema: Any) -> Compiled:
         )
     except jsonschema_rs.ValidationError as error:
         _refuse(error, schema)
-    return Compiled(validator, work)
+    return Compiled(validator, work, patterns)
 
 
 def violations(compiled: Compiled, data: Any) -> list[FieldError]:
@@ -92,32 +96,35 @@ def violations(compiled: Compiled, data: Any) -> list[FieldError]:
 
     At most `MAX_VIOLATIONS`, each of at most `MAX_DETAIL` characters. Large data gets the first
     violation only, or none but that there is one. Data for which the schema might take too long is
-    refused unseen. Under `uniqueItems` integers beyond 64 bits are compared as doubles (RFC 7493,
-    section 2.2).
+    refused unseen. Numbers are compared as they were written, or the data are refused.
     """
     import jsonschema_rs
 
     size, work = measure(data), compiled.work
-    cost = work.cost_of(size)
+    cost = work.cost_of(size, data)
     if cost > MAX_EVENT_WORK:
         return [FieldError("", "is too large for a schema that asks this much of each part")]
-    if work.compares and size.largest_integer >= INTEGER_LIMIT:
-        data = _as_doubles(data)
+    if size.is_blurred and work.has_integers:
+        return [FieldError("", "holds a number of more digits than are compared exactly")]
+    if size.is_long:
+        data = exact(data)
     if compiled.validator.is_valid(data):
         return []
     may_look_twice = cost <= MAX_EVENT_WORK / 4
     if may_look_twice and work.at(size.depth).per_value * size.copied_bytes <= _MAX_EXPLANATION:
-        return _told(compiled.validator.iter_errors(data), data)
+        return _told(compiled.validator.iter_errors(data), data, compiled.patterns)
     if may_look_twice and not work.has_branches:
         try:
             compiled.validator.validate(data)
         except jsonschema_rs.ValidationError as error:
-            return _told(iter([error]), data)
+            return _told(iter([error]), data, compiled.patterns)
     return [FieldError("", "does not match the schema, and is too large to say where")]
 
 
-def _told(errors: "Iterator[ValidationError]", data: Any) -> list[FieldError]:
-    found = {(tuple(map(_order, _path(error, data))), _short(error)) for error in errors}
+def _told(
+    errors: "Iterator[ValidationError]", data: Any, patterns: dict[str, str]
+) -> list[FieldError]:
+    found = {(tuple(map(_order, _path(error, data))), _short(error, patterns)) for error in errors}
     return [
         FieldError(_pointer([token for *_, token in path]), detail)
         for path, detail in sorted(found)[:MAX_VIOLATIONS]
@@ -160,12 +167,19 @@ def _name(members: dict[str, Any], token: str | int) -> str | None:
     return next((name for name in members if name.isdecimal() and int(name) == token), None)
 
 
-def _short(error: "ValidationError") -> str:
+def _short(error: "ValidationError", patterns: dict[str, str] | None = None) -> str:
     text = error.message.removeprefix("this ")
+    kind: Any = error.kind
     if text == "False schema does not allow this":
         # The validator's words for `false`; alone, `additionalProperties` is told at the object.
         alone = error.schema_path[-1:] == ["additionalProperties"]
         return "has members that are not allowed" if alone else "is not allowed"
+    if patterns and error.schema_path[-1:] == ["pattern"]:
+        inner: Any = getattr(kind, "error", error)
+        compiled = inner.kind.pattern
+        text = text.removesuffix(f'"{compiled}"') + f'"{patterns[compiled]}"'
+    if error.schema_path[-1:] == ["multipleOf"]:
+        text = f"is not a multiple of {str(kind.multiple_of).removesuffix('.0')}"
     return text if len(text) <= MAX_DETAIL else f"{text[: MAX_DETAIL - 1]}…"
 
 
@@ -189,12 +203,3 @@ def _check_depth(schema: Any) -> None:
         ]
     if level:
         raise InvalidRequestError.at("", f"must not be nested deeper than {MAX_SCHEMA_DEPTH}")
-
-
-def _as_doubles(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_doubles(below) for name, below in value.items()}
-    if isinstance(value, list):
-        return [_as_doubles(below) for below in value]
-    is_large = isinstance(value, int) and abs(value) >= INTEGER_LIMIT
-    return float(value) if is_large else value

@@ -22,9 +22,15 @@ class SchemaDeps(Struct, frozen=True):
 
 
 def put_schema(
-    event_type: str, body: bytes, caller: Caller, now: str, deps: SchemaDeps
+    event_type: str,
+    body: bytes,
+    caller: Caller,
+    now: str,
+    deps: SchemaDeps,
+    asserts_format: bool = False,
 ) -> tuple[Schema, bool]:
-    """Make `body` the schema of a type; (the schema, whether it is a new version).
+    """Make `body` the schema of a type; (the schema, whether it is a new version). With
+    `asserts_format` it checks `format`, too.
 
     The schema that is enforced already makes no new version. Two calls, and two more for each
     writer that came between. Raises `InvalidRequestError` for a body that
@@ -32,14 +38,15 @@ def put_schema(
     """
     if len(body) > MAX_SCHEMA_BYTES:
         raise InvalidRequestError.at("", f"must be at most {MAX_SCHEMA_BYTES} bytes")
-    value = parse_json(body)
-    check_schema(value, len(body))
+    value = parse_json(body, exact=True)
+    check_schema(value, len(body), asserts_format)
     for _ in range(_RACE_ROUNDS):
         before = deps.store.head(event_type)
-        if before is not None and before.active and before.schema.is_same(value):
+        if before is not None and before.active and before.schema.is_same(value, asserts_format):
             return before.schema, False
         version = 1 if before is None else before.schema.version + 1
-        schema = Schema(event_type, version, body.decode(), now, caller.owner)
+        text = body.decode()
+        schema = Schema(event_type, version, text, now, caller.owner, asserts_format)
         try:
             added = deps.store.add(schema, before)
         finally:

@@ -17,6 +17,8 @@ from botocore.exceptions import ClientError
 from msgspec import Struct, convert, to_builtins
 
 from chalicelib.aws.dynamodb import Table, from_item, to_item
+from chalicelib.core.strict_json import parse_json
+from chalicelib.schemas.numbers import exact
 
 _LISTED = "schemas"
 _HEAD = "head"
@@ -25,30 +27,37 @@ _RACES = frozenset({"ConditionalCheckFailed", "TransactionConflict"})
 
 
 class Schema(Struct, frozen=True):
-    """One version of the schema of an event type. `text` is the JSON as it was sent."""
+    """One version of the schema of an event type. `text` is the JSON as it was sent;
+    `asserts_format` whether `format` is checked, or an annotation."""
 
     event_type: str
     version: int
     text: str
     created_at: str
     created_by: str
+    asserts_format: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """The schema as the API shows it."""
+        option = {"assertFormat": True} if self.asserts_format else {}
         return {
             "eventType": self.event_type,
             "version": self.version,
             "schema": json.loads(self.text),
+            **option,
             "createdAt": self.created_at,
         }
 
-    def is_same(self, schema: Any) -> bool:
-        """Whether `schema` says the same, whatever its blanks and the order of its members."""
-        return _canonical(json.loads(self.text)) == _canonical(schema)
+    def is_same(self, schema: Any, asserts_format: bool = False) -> bool:
+        """Whether `schema`, as `parse_json` gives it with `exact`, says the same, whatever its
+        blanks and the order of its members."""
+        if asserts_format != self.asserts_format:
+            return False
+        return _canonical(parse_json(self.text.encode(), exact=True)) == _canonical(schema)
 
 
 def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return json.dumps(exact(value), sort_keys=True, separators=(",", ":"), default=str)
 
 
 class Head(NamedTuple):
@@ -103,6 +112,7 @@ class SchemaStore:
             "schema": schema.text,
             "createdAt": schema.created_at,
             "createdBy": schema.created_by,
+            "assertsFormat": schema.asserts_format,
         }
         head = {**_head_names(schema.event_type), **values, "listed": _LISTED, "active": True}
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(pk)"}
@@ -216,4 +226,5 @@ def _to_schema(item: Mapping[str, Any]) -> Schema:
         text=values["schema"],
         created_at=values["createdAt"],
         created_by=values["createdBy"],
+        asserts_format=values.get("assertsFormat", False),
     )

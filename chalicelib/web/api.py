@@ -23,6 +23,7 @@ from chalice.app import (
     RestAPIEventHandler,
 )
 from chalice.app import Request as ChaliceRequest
+from msgspec.structs import replace
 
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import (
@@ -30,6 +31,7 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     UnauthenticatedError,
     UnavailableError,
+    UnsupportedCodingError,
     is_aws_fault,
     title_of,
 )
@@ -131,6 +133,9 @@ class Api(Chalice):
                 limits.check_headers(request.headers)
                 limits.check_parameters(path, request.query)
                 limits.check_body(request.body, max_body)
+                coding = request.header("content-encoding")
+                body = limits.decode_body(request.body, coding, max_body)
+                request = replace(request, body=body)
                 with on_behalf_of(request.caller.owner, path):
                     return handler(request, **path)
             except EventlineError as error:
@@ -156,7 +161,8 @@ class Api(Chalice):
             event = as_request(event, self._auth.direct_owner)
         request_id = event["requestContext"].setdefault("requestId", str(uuid.uuid4()))
         with observe_request(self._stage, event):
-            return self._finish(self._respond(event, context), request_id, direct)
+            response = self._respond(event, context)
+            return self._finish(response, request_id, direct, _base_path(event["requestContext"]))
 
     def _respond(self, event: dict[str, Any], context: Any) -> dict[str, Any]:
         """Chalice's own `__call__`, except that answers are text although requests are binary.
@@ -180,14 +186,18 @@ class Api(Chalice):
         if request is None:
             raise UnauthenticatedError("there is no request")
         context = request.context
+        sent = request.to_original_event()
+        many = sent.get("multiValueHeaders") or {}
         return Request(
             caller=NOBODY
             if is_public
             else direct_caller(context) or caller_of(context, self._auth),
             request_id=context["requestId"],
             headers={str(name).lower(): value for name, value in request.headers.items()},
-            query=request.to_original_event().get("multiValueQueryStringParameters") or {},
+            query=sent.get("multiValueQueryStringParameters") or {},
             body=_raw_body(request),
+            repeated=frozenset(name.lower() for name, values in many.items() if len(values) > 1),
+            path=sent.get("path") or "",
         )
 
     def _problem(self, error: EventlineError) -> Response:
@@ -198,12 +208,17 @@ class Api(Chalice):
         headers: Headers = {"Content-Type": PROBLEM}
         if error.retryable:
             headers["Retry-After"] = RETRY_AFTER_SECONDS
+        if isinstance(error, UnsupportedCodingError):
+            headers["Accept-Encoding"] = limits.CODING
         if error.status == UnauthenticatedError.status:
             headers["WWW-Authenticate"] = _CHALLENGES.get(self._auth.mode, "Bearer")
         return Response(dump_json(body), status_code=error.status, headers=headers)
 
-    def _finish(self, response: dict[str, Any], request_id: str, direct: bool) -> dict[str, Any]:
-        """Give every answer its request id, and every error the one shape."""
+    def _finish(
+        self, response: dict[str, Any], request_id: str, direct: bool, base: str
+    ) -> dict[str, Any]:
+        """Give every answer its request id, every error the one shape, and a `Location` the path
+        `base` below which the client sees the API."""
         headers, status = response["headers"], response["statusCode"]
         note(status=status)
         if status >= HTTPStatus.BAD_REQUEST:
@@ -213,7 +228,10 @@ class Api(Chalice):
             headers["Content-Type"] = PROBLEM
         if headers.pop(IS_BASE64, None):
             response["isBase64Encoded"] = True
-        headers |= {**self._for_browsers, "X-Request-Id": request_id}
+        # A handler may have its own: the console's page, what it may load.
+        headers |= {**self._for_browsers, **headers, "X-Request-Id": request_id}
+        if headers.get("Location", "").startswith("/"):
+            headers["Location"] = base + headers["Location"]
         if direct:
             response["headers"] = {name.lower(): value for name, value in headers.items()}
         return response
@@ -229,6 +247,19 @@ class Api(Chalice):
         return problem(
             status, code, title, "something went wrong on our side" if is_ours else title
         )
+
+
+def _base_path(context: Mapping[str, Any]) -> str:
+    """The path that comes before a route's own in the URL that the client used: the stage (`/api`)
+    on an execute-api URL, the base path of a custom domain, or nothing.
+
+    `requestContext.path` is the whole path, `resourcePath` the route's (Amazon API Gateway
+    Developer Guide, "Set up Lambda proxy integrations", and "Use API mappings").
+    """
+    whole, route = (str(context.get(name) or "") for name in ("path", "resourcePath"))
+    parts = whole.strip("/").split("/")
+    before = parts[: max(len(parts) - len(route.strip("/").split("/")), 0)]
+    return "".join(f"/{part}" for part in before)
 
 
 def _raw_body(request: ChaliceRequest) -> bytes:

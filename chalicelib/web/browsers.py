@@ -1,6 +1,7 @@
 """What browsers are told: the security headers of every answer, and who may read it (CORS).
 
-The API serves data, never pages, so a browser is to run, frame and keep nothing of it. Sources:
+The API serves data, so a browser is to run, frame and keep nothing of it; the console's files have
+headers of their own. Sources:
 OWASP REST Security Cheat Sheet, "Security Headers"; Fetch Standard, "CORS protocol".
 """
 

@@ -19,12 +19,7 @@ Json = dict[str, Any]
 EVENT_ID = "019a9d2c-6f3b-7c1e-9b6a-2f4f6d1c8e55"
 MOMENT = "2026-01-31T23:59:59.123Z"
 CURSOR = "MjAyNi0wMS0zMVQyMzo1OTo1OS4xMjNaIzAxOWE5ZDJjLTZmM2ItN2MxZS05YjZhLTJmNGY2ZDFjOGU1NQ"
-_UNPRINTABLE = (
-    r"\u0000-\u001f\u007f-\u00a0\u00ad\u1680\u2000-\u200f\u2028-\u202f\u205f-\u206f\u3000\ue000-\uf8ff"
-    r"\ufdd0-\ufdef\ufeff\ufff0-\uffff"
-)
-PRINTABLE = rf"^ *[^ {_UNPRINTABLE}][^{_UNPRINTABLE}]*$"
-"""Refuses no name that is one; of what a name cannot hold, it leaves out the rarer characters."""
+NAME_PATTERN = rf"^ *[^ {names.NOT_TEXT}][^{names.NOT_TEXT}]*$"
 CURSOR_PATTERN = "^[A-Za-z0-9_-]+$"
 OWNER_PATTERN = f"^{names.OWNER}$"
 _MOMENT_PATTERN = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"
@@ -38,7 +33,7 @@ LOCATION = {
 ETAG = {
     "description": "The state of the item, for `If-Match` and `If-None-Match`.",
     "required": True,
-    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*-[0-9a-f]{16}"$'},
+    "schema": {"type": "string", "pattern": '^"[1-9][0-9]*-[0-9TZ:.-]+-[0-9a-f]{16}"$'},
 }
 REPLAYED = {
     "description": "Sent when the same request had been answered before: this is that answer.",
@@ -73,10 +68,10 @@ def name(description: str, max_bytes: int = MAX_NAME_BYTES, **more: Any) -> Json
     """A name as `name_fault` has it. A schema cannot count bytes, so the words say that it is
     they that are limited."""
     return text(
-        f"{description} Printable characters, at most {max_bytes} bytes of UTF-8.",
+        f"{description} No control characters, at most {max_bytes} bytes of UTF-8.",
         minLength=1,
         maxLength=max_bytes,
-        pattern=PRINTABLE,
+        pattern=NAME_PATTERN,
         **more,
     )
 

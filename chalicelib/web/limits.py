@@ -6,6 +6,7 @@ API": 10,240 bytes of request line and headers; AWS Lambda Developer Guide, "Lam
 invocation, in which the body is base64.
 """
 
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from chalicelib.core.errors import (
     HeadersTooLargeError,
     InvalidRequestError,
     PayloadTooLargeError,
+    UnsupportedCodingError,
 )
 
 MAX_BODY_BYTES = 4_500_000
@@ -23,12 +25,51 @@ MAX_HEADER_BYTES = 10_240
 MAX_PARAMETER_CHARACTERS = 1024
 MAX_PARAMETERS = 50
 _SHOWN = 64
+CODING = "gzip"
+_GZIP_MAGIC = b"\x1f\x8b"
+_WITH_GZIP_HEADER = 16 + zlib.MAX_WBITS
 
 
 def check_body(body: bytes, limit: int) -> None:
     """Raise `PayloadTooLargeError` for a body beyond `limit` bytes."""
     if len(body) > limit:
         raise PayloadTooLargeError(f"the body has {len(body)} bytes; at most {limit} are accepted")
+
+
+def decode_body(body: bytes, coding: str | None, limit: int) -> bytes:
+    """The body without its content coding (RFC 9110, section 8.4); at most `limit` bytes.
+
+    API Gateway may have decompressed it before and left the header: a body that does not start as
+    gzip does is taken as it is. Raises `UnsupportedCodingError` for another coding than gzip,
+    `InvalidRequestError` for broken gzip, `PayloadTooLargeError` without unpacking more than the
+    limit.
+    """
+    named = (coding or "identity").strip(" \t").lower()
+    if named == "identity" or not body:
+        return body
+    if named not in (CODING, f"x-{CODING}"):
+        raise UnsupportedCodingError(f"a body is sent plain or with Content-Encoding: {CODING}")
+    if not body.startswith(_GZIP_MAGIC):
+        return body
+    parts: list[bytes] = []
+    size = 0
+    while body:
+        # A file of gzip may have several members (RFC 1952, section 2.2).
+        unpack = zlib.decompressobj(_WITH_GZIP_HEADER)
+        try:
+            part = unpack.decompress(body, limit + 1 - size)
+        except zlib.error as error:
+            raise InvalidRequestError.at(
+                "", f"is not the {CODING} that it is said to be"
+            ) from error
+        parts.append(part)
+        size += len(part)
+        if size > limit:
+            raise PayloadTooLargeError(f"the body unpacks to more than {limit} bytes")
+        if not unpack.eof:
+            raise InvalidRequestError.at("", f"ends before its {CODING} does")
+        body = unpack.unused_data
+    return b"".join(parts)
 
 
 def check_headers(headers: Mapping[str, Any]) -> None:

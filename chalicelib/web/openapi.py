@@ -29,18 +29,21 @@ _TAGS = {
     "Uploads": "Files, and the record of each.",
     "Alerts": "What people were alerted of.",
     "Tokens": "Who may call the API.",
+    "Console": "What the API knows, in a browser.",
     "Platform": "The API itself.",
 }
 
 
 def document(routes: Mapping[str, Mapping[str, Any]]) -> Json:
-    """The document for the `routes` of a Chalice application; a new one at each call."""
+    """The document for the `routes` of a Chalice application; a new one at each call. HEAD answers
+    as GET does, without the body, and is not listed."""
     paths = {
         path: {
             method.lower(): entry.view_function.spec.to_dict(
                 entry.view_name, entry.view_function.scope
             )
             for method, entry in methods.items()
+            if method != "HEAD"
         }
         for path, methods in routes.items()
     }

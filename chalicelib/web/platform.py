@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from chalicelib import __version__
+from chalicelib.aws.clients import sdk_fault
+from chalicelib.core.errors import UnavailableError
 from chalicelib.web.describe import Operation, component, content, record, response, text
 from chalicelib.web.responses import Response, answer
 
@@ -14,7 +16,10 @@ _HEALTH = component(
 _OK = {"status": "ok", "version": __version__, "stage": "dev"}
 
 GET_HEALTH = Operation(
-    _TAG, "Whether the API answers", {200: response("It does.", content(_HEALTH, health=_OK))}
+    _TAG,
+    "Whether the API answers",
+    {200: response("It does.", content(_HEALTH, health=_OK))},
+    (503,),
 )
 GET_OPENAPI = Operation(
     _TAG,
@@ -24,7 +29,10 @@ GET_OPENAPI = Operation(
 
 
 def get_health(stage: str) -> Response:
-    """`GET /health`; no call."""
+    """`GET /health`; no call. Raises `UnavailableError` where the AWS SDK of the runtime lacks what
+    we use: no request that writes could work."""
+    if sdk_fault() is not None:
+        raise UnavailableError("the AWS SDK of the runtime is too old; the log has the version")
     return answer({"status": "ok", "version": __version__, "stage": stage})
 
 

@@ -9,7 +9,7 @@ from chalicelib.core.errors import title_of
 from chalicelib.core.media_types import PROBLEM
 
 Json = dict[str, Any]
-ALWAYS = (400, 413, 429, 431, 500, 503, 504)
+ALWAYS = (400, 413, 415, 429, 431, 500, 503, 504)
 """What any request may be answered with: the gateway's own refusals, and what goes wrong inside."""
 GUARDED = (401, 403)
 _REQUEST_ID = "0f6c1d4e-8f0a-4a3e-9a51-6a1b8c1d2e3f"
@@ -89,12 +89,13 @@ PROBLEMS: Mapping[int, Problem] = {
     ),
     415: Problem(
         "UnsupportedMediaType",
-        "The body comes in a format that is not read here.",
+        "The body comes in a format or a content coding that is not read here.",
         ("unsupported-media-type",),
         {
             "code": "unsupported-media-type",
             "detail": "the body is sent as application/json in UTF-8",
         },
+        {"Accept-Encoding": {"schema": {"type": "string"}, "example": "gzip"}},
     ),
     422: Problem(
         "Unprocessable",

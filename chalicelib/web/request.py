@@ -24,13 +24,16 @@ _NO_CURSOR = "is not a cursor that was handed out"
 
 
 class Request(Struct, frozen=True):
-    """One request. Header names are lower case."""
+    """One request. Header names are lower case; `path` is as it was sent."""
 
     caller: Caller
     request_id: str
     headers: Mapping[str, str]
     query: Mapping[str, list[str]]
     body: bytes
+    repeated: frozenset[str] = frozenset()
+    """The (lower case) names of headers that came more than once."""
+    path: str = ""
 
     def header(self, name: str) -> str | None:
         """The header of that (lower case) name; None if it is absent."""
@@ -46,6 +49,8 @@ class Request(Struct, frozen=True):
         """The `Idempotency-Key`; raises `InvalidRequestError` for one that cannot be a key."""
         key = self.header("idempotency-key")
         fault = None if key is None else key_fault(key)
+        if "idempotency-key" in self.repeated:
+            fault = "comes twice"
         if fault:
             raise InvalidRequestError.at("/header/Idempotency-Key", fault)
         return key

@@ -8,13 +8,14 @@ written; the log has the reason.
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
 
 from chalicelib.core import clock
 from chalicelib.core.errors import UnauthenticatedError, UnsupportedMediaTypeError
 from chalicelib.core.log import log
-from chalicelib.core.media_types import JSON, is_json_in_utf8
+from chalicelib.core.media_types import FORM, JSON, is_in_utf8, is_json_in_utf8
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
 from chalicelib.webhooks import sources
 from chalicelib.webhooks.signatures import parse_secrets
@@ -42,10 +43,11 @@ def receive(
     """
     check_size(body, deps.ingest.max_event_bytes)
     sender = _check_signature(source, headers, body, deps)
-    content_type = headers.get("content-type")
-    if content_type is not None and not is_json_in_utf8(content_type):
-        hint = sender.content_type_hint
-        raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8{hint}")
+    content_type = headers.get("content-type", JSON)
+    if sender.takes_forms and is_in_utf8(content_type, FORM):
+        body = _form_payload(body)
+    elif not is_json_in_utf8(content_type):
+        raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8")
     submission = Submission(
         payload=body,
         content_type=JSON,
@@ -54,6 +56,16 @@ def receive(
         read=partial(sender.read, headers, body),
     )
     return ingest(submission, deps.ingest)
+
+
+def _form_payload(body: bytes) -> bytes:
+    """The field `payload` of a form (GitHub's content type `application/x-www-form-urlencoded`);
+    the body as it is when it has no such field, for `read` to refuse."""
+    for field in body.split(b"&"):
+        name, _, value = field.partition(b"=")
+        if name == b"payload":
+            return unquote_to_bytes(value.replace(b"+", b" "))
+    return body
 
 
 def _check_signature(

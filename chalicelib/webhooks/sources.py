@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.errors import FieldError, InvalidRequestError
+from chalicelib.core.errors import InvalidRequestError
 from chalicelib.core.ids import sha256
 from chalicelib.core.media_types import JSON
-from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, name_fault
+from chalicelib.core.names import MAX_NAME_BYTES, MAX_TYPE_BYTES, NO_TEXT, name_fault
 from chalicelib.core.strict_json import parse_json
 from chalicelib.events.alerts import named
 from chalicelib.events.model import Draft, Identity
@@ -23,12 +23,12 @@ from chalicelib.webhooks.signatures import TOLERANCE, verify_github, verify_stan
 
 _EVENT = r"[a-z0-9_]+"
 _EVENT_CHARACTERS = "small letters, digits and _"
+_NO_WORD = r"[^A-Za-z0-9_-]"
 _FREE_ACTION = "repository_dispatch"
-"""GitHub's event whose `action` is free text of whoever dispatched it."""
 _DELIVERY = r"[A-Za-z0-9_-]{1,128}"
 _TYPE = r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*"
 _REPOSITORY = r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+"
-_SERVER = r"https://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
+_SERVER = r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?"
 
 
 class Source(Struct, frozen=True):
@@ -36,7 +36,8 @@ class Source(Struct, frozen=True):
 
     `verify` takes (secrets, headers, body, now). `read` takes (headers, body) once the signature is
     right; its `InvalidRequestError` makes the delivery a REJECTED event. `headers` and `example`
-    (a body) are for the OpenAPI document, `content_type_hint` for who sends another Content-Type.
+    (a body) are for the OpenAPI document. `takes_forms`: the JSON may come as the field
+    `payload` of a form.
     """
 
     name: str
@@ -45,7 +46,7 @@ class Source(Struct, frozen=True):
     read: Callable[[Mapping[str, str], bytes], Draft]
     headers: Mapping[str, str]
     example: Mapping[str, Any]
-    content_type_hint: str = ""
+    takes_forms: bool = False
 
 
 def read_github(headers: Mapping[str, str], body: bytes) -> Draft:
@@ -53,13 +54,17 @@ def read_github(headers: Mapping[str, str], body: bytes) -> Draft:
 
     Raises `InvalidRequestError` naming every field at fault.
     """
-    data = parse_json(body)
+    data = parse_json(body, exact=True)
     if not isinstance(data, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     event_type = _github_type(headers.get("x-github-event"), data.get("action"))
     repository = _repository_name(data)
     address = _repository_address(data, repository)
     delivery = _delivery_id(headers, body)
+    installation = data.get("installation")
+    if isinstance(installation, dict):
+        # A repository's hook and an app's deliver one event under one id, with two bodies.
+        delivery += f"\0installation\0{installation.get('id')}"
     return _draft("github", delivery, event_type, body, data, address, repository)
 
 
@@ -68,7 +73,7 @@ def read_standard(headers: Mapping[str, str], body: bytes) -> Draft:
 
     Raises `InvalidRequestError` naming the field at fault.
     """
-    data = parse_json(body)
+    data = parse_json(body, exact=True)
     kind = data.get("type") if isinstance(data, dict) else None
     event_type = "standard" if kind is None else _standard_type(kind)
     return _draft("standard", headers["webhook-id"], event_type, body, data)
@@ -85,7 +90,7 @@ GITHUB = Source(
         "X-Hub-Signature-256": "`sha256=` and the HMAC of the body, in hexadecimal.",
     },
     example={"zen": "Keep it logically awesome.", "hook_id": 1},
-    content_type_hint=f'; set the webhook\'s "Content type" to {JSON}',
+    takes_forms=True,
 )
 STANDARD = Source(
     name="standard",
@@ -125,26 +130,17 @@ def _draft(
 
 
 def _github_type(event: str | None, action: Any) -> str:
-    faults = {"/header/X-GitHub-Event": _word_fault(event)}
-    event_type = f"github.{event}"
-    if action is not None:
-        is_free = event == _FREE_ACTION
-        faults["/action"] = name_fault(action, MAX_TYPE_BYTES) if is_free else _word_fault(action)
-        event_type = f"{event_type}.{action}"
-    if not any(faults.values()) and (fault := name_fault(event_type, MAX_TYPE_BYTES)):
-        faults[list(faults)[-1]] = f"makes an event type that {fault}"
-    found = [FieldError(pointer, fault) for pointer, fault in faults.items() if fault]
-    if found:
-        raise InvalidRequestError("GitHub does not send such a delivery", found)
-    return event_type
-
-
-def _word_fault(value: Any) -> str | None:
-    if value is None:
-        return "is required"
-    if not isinstance(value, str):
-        return "must be a string"
-    return None if re.fullmatch(_EVENT, value) else f"must hold {_EVENT_CHARACTERS} only"
+    """`github.<event>.<action>`, at most as long as a type may be. A signed delivery is kept
+    whatever its action: what cannot stand in a type becomes `_`."""
+    if event is None or not re.fullmatch(_EVENT, event):
+        fault = "is required" if event is None else f"must hold {_EVENT_CHARACTERS} only"
+        raise InvalidRequestError.at("/header/X-GitHub-Event", fault)
+    words = f"github.{event}"
+    if isinstance(action, str) and action:
+        # The action of a `repository_dispatch` is free text of whoever dispatched it.
+        unsafe = NO_TEXT if event == _FREE_ACTION else _NO_WORD
+        words += f".{re.sub(unsafe, '_', action)}"
+    return words.encode()[:MAX_TYPE_BYTES].decode("utf-8", "ignore")
 
 
 def _delivery_id(headers: Mapping[str, str], body: bytes) -> str:

@@ -12,15 +12,6 @@ variable "parameters" {
   type        = map(string)
 }
 
-variable "gateway_responses" {
-  description = "The errors that API Gateway answers itself, by type."
-  type = map(object({
-    status_code         = string
-    response_parameters = map(string)
-    response_templates  = map(string)
-  }))
-}
-
 resource "aws_cloudformation_stack" "resources" {
   name          = "eventline-${var.stage}-resources"
   template_body = file("${path.module}/resources.yaml")
@@ -44,14 +35,4 @@ resource "aws_cloudformation_stack" "alarms" {
     project = "eventline"
     stage   = var.stage
   }
-}
-
-resource "aws_api_gateway_gateway_response" "problem" {
-  for_each = var.gateway_responses
-
-  rest_api_id         = aws_api_gateway_rest_api.rest_api.id
-  response_type       = each.key
-  status_code         = each.value.status_code
-  response_parameters = each.value.response_parameters
-  response_templates  = each.value.response_templates
 }

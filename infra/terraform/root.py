@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra import event_sources, gateway, policies, project, provision, stack
+from infra import event_sources, policies, project, provision, stack
 from infra.policies import Place
 from infra.project import InfraError, Json
 
@@ -69,10 +69,6 @@ def mend(chalice: Json, stage: str) -> Json:
     # Without the stage, as Chalice names them, two stages of an account would share one rule.
     for name, rule in resources["aws_cloudwatch_event_rule"].items():
         rule["name"] = f"{project.APP}-{stage}-{name}"
-    # A change of the gateway's own answers shows after a deployment of the API only.
-    deployment = resources["aws_api_gateway_deployment"]["rest_api"]
-    deployment["depends_on"] = ["aws_api_gateway_gateway_response.problem"]
-    deployment["triggers"] = {"gateway_responses": "${md5(jsonencode(var.gateway_responses))}"}
     return mended
 
 
@@ -110,25 +106,12 @@ def overrides(stage: str) -> Json:
 
 def values(stage: str, part: Json, kms_key_arn: str, alert_email: str) -> Json:
     """Return the values of the module's variables."""
-    environment = part.get("environment_variables", {})
-    origin, mode = environment.get("CORS_ORIGIN", ""), environment.get("AUTH_MODE", "")
-    answers = {
-        kind: gateway.response(problem, origin) for kind, problem in gateway.problems(mode).items()
-    }
     given = provision.parameters(stage, part, kms_key_arn, alert_email)
     return {
         "stage": stage,
         "parameters": {item["ParameterKey"]: item["ParameterValue"] for item in given}
         # An endpoint in the shell is no part of the module.
         | {"PlainHttpLoopback": "false"},
-        "gateway_responses": {
-            kind: {
-                "status_code": answer["statusCode"],
-                "response_parameters": answer["responseParameters"],
-                "response_templates": answer["responseTemplates"],
-            }
-            for kind, answer in answers.items()
-        },
     }
 
 

@@ -95,6 +95,25 @@ def test_an_alarm_that_is_over_is_told_apart() -> None:
     assert raised.group_key != resolved.group_key
 
 
+@pytest.mark.parametrize("subject", [None, "From a stranger"])
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"kind": "event-failed", "eventType": "t", "class": "c", "code": "x", "owner": "victim"},
+        {"kind": "alarm", "name": "Queue is old", "state": "ALARM"},
+        {"kind": "summary", "groupId": "0195d2f0-6c00-7a11-8b22-4c33d455e666"},
+        {},
+    ],
+)
+def test_nobody_on_the_topic_speaks_for_eventline(subject: str | None, own: Any) -> None:
+    sqs = FakeSqs()
+    relay_alarms([record(json.dumps({"eventline": own}), subject)], Queue(sqs, "url"))
+    (alert,) = [read_message(body) for body in sqs.bodies]
+    assert isinstance(alert, Alert)
+    assert (alert.kind, alert.owner) == ("message", None)
+    assert json.dumps(own) in alert.text
+
+
 def test_a_state_of_insufficient_data_is_left_out() -> None:
     assert relay(sample("sns_alarm_insufficient_data.json")) == []
 

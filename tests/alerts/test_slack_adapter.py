@@ -7,6 +7,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -16,7 +17,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from chalicelib.alerts import slack
 from chalicelib.alerts.slack import Slack, Verdict
-from chalicelib.aws.ssm import ABSENT_SECONDS, Secrets
+from chalicelib.aws.ssm import ABSENT_SECONDS, REFUSED_SECONDS, Secrets
 
 pytestmark = pytest.mark.enable_socket
 MESSAGE = {"text": "CI failed", "blocks": []}
@@ -341,6 +342,44 @@ def test_while_ssm_can_not_be_reached_the_last_secret_is_used() -> None:
     ssm.fault = EndpointConnectionError(endpoint_url="https://ssm")
 
     assert secrets.get(PARAMETER) == "one"
+
+
+def test_while_ssm_throttles_it_is_not_asked_with_every_request() -> None:
+    # AWS General Reference, "AWS Systems Manager endpoints and quotas": 40 GetParameter a second.
+    time_now = 0.0
+    ssm = FakeParameters(**{PARAMETER: "one"})
+    throttled = ClientError({"Error": {"Code": "ThrottlingException"}}, "GetParameter")
+    ssm.fault = throttled
+    secrets = Secrets(ssm, 300, monotonic=lambda: time_now)
+
+    # Given none that was read: the error passes, and a moment later SSM is asked again
+    for _ in range(100):
+        with pytest.raises(ClientError):
+            secrets.get(PARAMETER)
+    assert ssm.calls == 1
+    time_now, ssm.fault = REFUSED_SECONDS, None
+    assert secrets.get(PARAMETER) == "one"
+
+    # Given an old one: it goes on being used
+    time_now, ssm.fault = 1000.0, throttled
+    assert [secrets.get(PARAMETER) for _ in range(100)] == ["one"] * 100
+    assert ssm.calls == 3
+
+
+def test_threads_that_start_at_once_read_a_secret_once() -> None:
+    ssm = FakeParameters(**{PARAMETER: "one"})
+    secrets = Secrets(ssm, 300)
+    read = ssm.get_parameter
+
+    def slowly(**arguments: Any) -> Any:
+        time.sleep(0.02)
+        return read(**arguments)
+
+    ssm.get_parameter = slowly  # type: ignore[assignment]
+    with ThreadPoolExecutor(16) as pool:
+        found = list(pool.map(lambda _: secrets.get(PARAMETER), range(64)))
+    assert found == ["one"] * 64
+    assert ssm.calls == 1
 
 
 def test_a_secret_that_was_never_read_is_no_secret_when_ssm_fails() -> None:

@@ -1,5 +1,7 @@
 """What every client of AWS refuses to take for an answer."""
 
+import logging
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from chalicelib.aws import clients
-from chalicelib.core.errors import is_aws_fault
+from chalicelib.core.errors import UnavailableError, is_aws_fault
 from tests.support.app_on_moto import Platform
 from tests.support.problems import check_problem
 
@@ -67,3 +69,48 @@ def test_a_request_whose_look_up_is_cut_short_is_to_be_sent_again(platform: Plat
     # Then the answer is not that there is none
     check_problem(response, 503, "unavailable")
     assert sender.get(f"/events/{event_id}").status_code == 200
+
+
+@pytest.fixture
+def old_sdk(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
+    """The application on a Lambda runtime whose botocore does not know `IfNoneMatch`."""
+    import botocore
+
+    with monkeypatch.context() as patch:
+        patch.setattr(botocore, "__version__", "1.35.1")
+        clients.reset()
+        yield platform
+    clients.reset()
+
+
+def test_a_runtime_whose_sdk_is_too_old_shows_at_the_health_check(
+    old_sdk: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        for _ in range(2):
+            response = old_sdk.client.http.get("/health")
+            check_problem(response, 503, "unavailable")
+    # One line, whatever is asked
+    told = [line for line in caplog.records if line.getMessage() == "botocore too old"]
+    assert [vars(line)["found"] for line in told] == ["1.35.1"]
+    assert [vars(line)["needed"] for line in told] == ["1.35.2"]
+    # No client is made, so that nothing fails half way with a ParamValidationError
+    with pytest.raises(UnavailableError, match=r"botocore 1\.35\.1 is too old: 1\.35\.2"):
+        clients.aws("s3")
+
+
+@pytest.mark.parametrize("version", ["1.35.2", "1.40.0", "2.0.0"])
+def test_a_newer_sdk_is_taken(version: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore
+
+    monkeypatch.setattr(botocore, "__version__", version)
+    clients.sdk_fault.cache_clear()
+    assert clients.sdk_fault() is None
+
+
+def test_the_oldest_sdk_is_that_of_the_newest_thing_we_send() -> None:
+    # botocore's CHANGELOG: 1.35.2, "conditional writes" of S3. What is sent beside it is older:
+    # ReturnValuesOnConditionCheckFailure is of 1.29.164.
+    model = clients.aws("s3").meta.service_model.operation_model("PutObject")
+    assert "IfNoneMatch" in model.input_shape.members
+    assert clients.OLDEST_BOTOCORE >= (1, 35, 2)

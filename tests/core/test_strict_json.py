@@ -1,6 +1,8 @@
 """What counts as JSON, and what does not."""
 
 import json
+import sys
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.core.errors import InvalidJsonError
-from chalicelib.core.strict_json import MAX_DEPTH, MAX_VALUES, dump_json, parse_json
+from chalicelib.core.strict_json import MAX_DEPTH, MAX_VALUES, LongNumber, dump_json, parse_json
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(10**300), 10**300) | st.floats(allow_nan=False, allow_infinity=False)
@@ -49,6 +51,8 @@ def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
         (b'{"a":1e400}', "too large"),
         (b'{"a":-1e400}', "too large"),
         (b'{"a":' + b"9" * 309 + b"}", "too large"),
+        (b'{"a":1' + b"0" * 309 + b"}", "too large"),
+        (b'{"a":' + str(2**1024).encode() + b"}", "too large"),
         (b'{"a":' + b"9" * 5000 + b"}", "too large"),
         (b'{"a":-' + b"9" * 309 + b"}", "too large"),
         (b'{"a":1,"a":2}', 'duplicate name "a"'),
@@ -57,7 +61,8 @@ def test_any_bytes_are_parsed_or_refused(payload: bytes) -> None:
         (b'{"a":"\\ud800"}', "surrogate"),
         (b'{"\\udfff":1}', "surrogate"),
         (b'{"a":["\\udc00\\ud800"]}', "surrogate"),
-        (b'\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'\xef\xbb\xbf\xef\xbb\xbf{"a":1}', "line 1 column 1"),
+        (b'{"a":\xef\xbb\xbf1}', "line 1 column 6"),
         (b'{"a":"\xff"}', "not UTF-8 at byte 6"),
         (b'{"a":"\xc0\xaf"}', "not UTF-8"),
         (b'{"a":"\xed\xa0\x80"}', "not UTF-8"),
@@ -116,3 +121,43 @@ def test_a_duplicate_name_is_not_quoted_at_length() -> None:
     with pytest.raises(InvalidJsonError) as caught:
         parse_json(b'{"' + name + b'":1,"' + name + b'":2}')
     assert len(caught.value.detail) < 200
+
+
+@pytest.mark.parametrize(
+    "number",
+    [10**307, -(10**307), 10**308, -(10**308), int(sys.float_info.max), -int(sys.float_info.max)],
+    ids=lambda number: str(number)[:5],
+)
+def test_an_integer_is_measured_by_its_magnitude(number: int) -> None:
+    assert parse_json(str(number).encode()) == number
+    assert parse_json(b"[-1" + b"0" * 308 + b"]") == [-(10**308)]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("9007199254740993.5", Decimal("9007199254740993.5")),
+        ("9007199254740993.0", 9007199254740993),
+        ("0.10000000000000001", Decimal("0.10000000000000001")),
+        ("12345678901234567890123e-3", Decimal("12345678901234567890.123")),
+        ("-1e-400", Decimal("-1e-400")),
+        ("-1e-99999999999999999999", Decimal("-1e-999999")),
+    ],
+)
+def test_a_number_that_is_no_double_keeps_its_digits_if_asked(text: str, value: object) -> None:
+    (number,) = parse_json(f"[{text}]".encode(), exact=True)
+    assert isinstance(number, LongNumber)
+    assert (number.exactly(), type(number.exactly())) == (value, type(value))
+    assert dump_json(number) == dump_json(float(text))
+    assert type(parse_json(text.encode())) is float
+
+
+@pytest.mark.parametrize(
+    "text", ["0.1", "1e22", "5e-324", "1.7976931348623157e308", "0e99999999999999999999", "0.30"]
+)
+def test_a_number_that_is_a_double_is_one(text: str) -> None:
+    assert type(parse_json(text.encode(), exact=True)) is float
+
+
+def test_a_byte_order_mark_at_the_start_is_skipped() -> None:
+    assert parse_json(b'\xef\xbb\xbf{"a":"\xef\xbb\xbf"}') == {"a": "\ufeff"}

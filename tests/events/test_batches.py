@@ -84,7 +84,6 @@ def test_what_nobody_could_read_alike_is_refused_alone(bad: bytes) -> None:
         (b'{"events":[1,]}', ""),
         (b'{"events":[,1]}', ""),
         (b'{"events":[1 2]}', ""),
-        (b'\xef\xbb\xbf{"events":[1]}', ""),
         (b"\xff", ""),
         (b"{}", "/events"),
         (b'{"events":null}', "/events"),
@@ -104,7 +103,7 @@ def test_what_is_no_batch_is_refused_whole(body: bytes, pointer: str) -> None:
     assert [error.pointer for error in caught.value.errors] == [pointer]
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"events":[1]}', b"[1", b"[1]]", b"1"])
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"events":[1]}', b"[1", b"[1]]", b"1"])
 def test_cloud_events_come_in_an_array(body: bytes) -> None:
     with pytest.raises(InvalidRequestError):
         split(body, Form.CLOUD_EVENTS)

@@ -142,6 +142,15 @@ def test_a_processed_event_of_a_unit_is_replayed(platform: Platform) -> None:
     assert admin.get(f"/events/{told[1]['eventId']}").json_body["status"] == "PROCESSED"
 
 
+def test_a_batch_of_no_cloud_events_is_answered_with_no_verdict(platform: Platform) -> None:
+    # JSON event format 1.0.2, section 4.3
+    sender = platform.sender()
+    for body in (b"[]", b" [ ] ", b"\xef\xbb\xbf[]"):
+        answer = sender.call("POST", "/events", body, {"Content-Type": BATCH})
+        assert (answer.status_code, answer.json_body) == (202, {"results": []})
+    assert sender.get("/events").json_body["items"] == []
+
+
 @pytest.mark.parametrize(
     ("body", "pointer"),
     [

@@ -194,3 +194,21 @@ def test_a_fault_in_the_data_is_told_where_it_is_in_the_payload(platform: Platfo
     check_problem(structured, 422, "schema-violation", "/data/total")
     check_problem(binary, 422, "schema-violation", "/total")
     check_problem(plain, 422, "schema-violation", "/total")
+
+
+def test_what_powershell_sends_is_read_and_kept_as_it_came(platform: Platform) -> None:
+    # Given JSON with a byte order mark, sent as a type that is JSON by another name
+    sender = platform.sender()
+    sent = b'\xef\xbb\xbf{"eventType":"demo","subject":"10\xe2\x80\xafh","n":1}'
+    answer = sender.call("POST", "/events", sent, {"Content-Type": "text/json; version=1;"})
+    assert answer.status_code == 202, answer.body
+    event_id = answer.json_body["eventId"]
+    platform.work()
+    # Then it is processed, and its payload is what was sent
+    assert sender.get(f"/events/{event_id}").json_body["subject"] == "10\u202fh"
+    assert sender.get(f"/events/{event_id}/payload").body == sent
+    assert sender.get(f"/events/{event_id}/result").json_body["data"]["n"] == 1
+    # And as a CloudEvent it is JSON
+    asked = {"Accept": JSON_EVENT}
+    event = json.loads(sender.call("GET", f"/events/{event_id}", b"", asked).body)
+    assert event["data"]["n"] == 1

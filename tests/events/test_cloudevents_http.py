@@ -202,6 +202,17 @@ def test_a_value_that_is_no_header_is_refused_by_its_name(name: str, value: str)
     assert list(told) == [f"/header/ce-{name}"]
 
 
+@pytest.mark.parametrize("header", ["ce-subject", "ce-id", "ce-mine", "content-type"])
+def test_a_header_that_comes_twice_is_refused(header: str) -> None:
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/a", "ce-type": "t"}
+    headers |= {"ce-subject": "s", "ce-mine": "m", "content-type": "application/json"}
+    assert read_binary(headers, b"{}").subject == "s"
+    with pytest.raises(InvalidRequestError) as caught:
+        read_binary(headers, b"{}", None, {header})
+    (fault,) = caught.value.errors
+    assert (fault.pointer, fault.detail) == (f"/header/{header}", "comes twice")
+
+
 def test_an_empty_value_is_only_good_for_an_extension() -> None:
     assert read_binary(make_headers(ce_ext=""), b"").cloud_event == {
         "id": "A-1",

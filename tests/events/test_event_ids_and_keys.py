@@ -175,11 +175,13 @@ def test_other_spellings_are_no_ids(text: str) -> None:
         ({"a": 1}, "string"),
         ("", "empty"),
         ("   ", "empty"),
-        ("a\x00b", "printable"),
-        ("a\nb", "printable"),
-        ("a\x7fb", "printable"),
-        ("a\u202eb", "printable"),
-        ("a\ud800", "printable"),
+        ("a\x00b", "control"),
+        ("a\nb", "control"),
+        ("a\x7fb", "control"),
+        ("a\x85b", "control"),
+        ("a\ud800", "surrogates"),
+        ("a\ufdd0", "noncharacters"),
+        ("a\U0010ffff", "noncharacters"),
         ("a" * 129, "128 bytes"),
         ("ü" * 65, "128 bytes"),
     ],
@@ -188,6 +190,15 @@ def test_a_bad_name_is_told_what_is_wrong_with_it(name: object, fault: str) -> N
     assert fault in str(name_fault(name, MAX_TYPE_BYTES))
 
 
-@pytest.mark.parametrize("name", ["a", "a b", "größe", "日本", "ü" * 64, "x" * 128])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a", "a b", "größe", "日本", "ü" * 64, "x" * 128),
+        # Names of macOS files, joiners, other blanks, marks of direction, private use, and what
+        # this Python's Unicode may not know yet.
+        *("10\u202fh", "a\u200cb", "👩\u200d💻", "a\u00a0b", "\u3000", "a\u202eb", "\ue000"),
+        *("\U0001fadf", "\U000323af", "\U0010fffd"),
+    ],
+)
 def test_a_good_name_has_no_fault(name: str) -> None:
     assert name_fault(name, MAX_TYPE_BYTES) is None

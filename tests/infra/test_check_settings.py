@@ -1,7 +1,10 @@
 """Wrong settings stop provisioning and deployment before anything is made."""
 
+import ast
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ WRONG = [
     ("SILVER_BUCKET", " ", "SILVER_BUCKET is not set"),
     ("MAX_ATTEMPTS", 5, "MAX_ATTEMPTS must be text"),
     ("AWS_REGION", "eu-west-1", "AWS_REGION is set by Lambda"),
+    ("EVENTS_CONCURRENCY", "1", "EVENTS_CONCURRENCY must be 0, or a whole number, 2 to 1000"),
+    ("ALERTS_CONCURRENCY", "1001", "ALERTS_CONCURRENCY must be 0, or a whole number, 2 to 1000"),
     ("STAGE", "local", "STAGE must be"),
 ]
 each_wrong_value = pytest.mark.parametrize(("name", "value", "reason"), WRONG)
@@ -142,3 +147,40 @@ def test_what_the_shell_says_is_not_deployed(
         assert "AUTH_MODE" not in os.environ
         assert os.environ["AWS_REGION"] == "eu-west-1"
     assert os.environ["AUTH_MODE"] == "none"
+
+
+@pytest.mark.parametrize("function", ["process_events", "alert_ci_event"])
+def test_a_function_that_sqs_calls_takes_no_reserved_concurrency(function: str) -> None:
+    # AWS Lambda Developer Guide, "Configuring scaling behavior for SQS event source mappings":
+    # MaximumConcurrency of the event source does not throttle.
+    part = {
+        "environment_variables": {"STAGE": "dev"},
+        "lambda_functions": {function: {"reserved_concurrency": 50}},
+    }
+    with pytest.raises(SettingsError, match="_CONCURRENCY in place of reserved_concurrency"):
+        check_settings.check("dev", part)
+
+
+def test_the_limits_are_those_of_the_event_sources() -> None:
+    script = (
+        "import app\n"
+        "print([(one.name, one.maximum_concurrency) for one in app.app.event_sources"
+        " if hasattr(one, 'maximum_concurrency')])"
+    )
+    for given, limit in (("0", None), ("7", 7)):
+        variables = {
+            **os.environ,
+            **STAGE_VARIABLES,
+            "EVENTS_CONCURRENCY": given,
+            "ALERTS_CONCURRENCY": given,
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=project.ROOT,
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found = dict(ast.literal_eval(done.stdout))
+        assert found == {"process_events": limit, "alert_ci_event": limit}

@@ -33,6 +33,7 @@ class FakeLambda:
 
     def __init__(self) -> None:
         self.invoke_configs: dict[str, dict[str, Any]] = {}
+        self.recursion: dict[str, str] = {}
         self.mapping: dict[str, Any] = {
             "UUID": "u1",
             "MaximumRetryAttempts": -1,
@@ -67,6 +68,13 @@ class FakeLambda:
             raise refusal(self.refusals.pop())
         self.writes += 1
 
+    def get_function_recursion_config(self, *, FunctionName: str) -> dict[str, str]:  # noqa: N803
+        return {"RecursiveLoop": self.recursion.get(FunctionName, "Terminate")}
+
+    def put_function_recursion_config(self, *, FunctionName: str, RecursiveLoop: str) -> None:  # noqa: N803
+        self._write()
+        self.recursion[FunctionName] = RecursiveLoop
+
 
 @pytest.fixture(autouse=True)
 def _no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,6 +101,22 @@ def test_failed_events_and_records_go_to_their_queues() -> None:
     assert mapping["BisectBatchOnFunctionError"] is True
     assert mapping["MaximumRetryAttempts"] > 0
     assert 0 < mapping["MaximumRecordAgeInSeconds"] < 86400
+
+
+def test_what_sends_to_its_own_queue_on_purpose_may_and_nothing_else() -> None:
+    # AWS Lambda Developer Guide, "Use Lambda recursive loop detection to prevent infinite loops":
+    # a chain ends after about 16 runs unless RecursiveLoop is Allow.
+    client = FakeLambda()
+    names = ("alert_ci_event", "api_handler", "authorize", "process_events", "reconcile")
+    deployed = [{"resource_type": "lambda_function", "name": name} for name in names]
+
+    assert event_sources.apply(client, "dev", PART, deployed) == 2
+    assert event_sources.apply(client, "dev", PART, deployed) == 0
+
+    assert client.recursion == {
+        "eventline-dev-alert_ci_event": "Allow",
+        "eventline-dev-process_events": "Allow",
+    }
 
 
 def test_what_is_set_is_left_alone() -> None:

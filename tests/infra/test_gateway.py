@@ -1,32 +1,23 @@
-"""Errors of API Gateway's own: their shape, and that they are put once."""
+"""Errors of API Gateway's own: their shape, and that every deployment carries them."""
 
 import json
+import re
 from typing import Any
 
 import boto3
 import pytest
+from chalice import Chalice
+from chalice.deploy.swagger import (
+    CFNSwaggerGenerator,
+    SwaggerGenerator,
+    TemplatedSwaggerGenerator,
+    TerraformSwaggerGenerator,
+)
 
 from chalicelib.core import errors
 from chalicelib.web.browsers import SECURITY_HEADERS
 from infra import gateway
-
-
-class FakeApiGateway:
-    """Keeps gateway responses as API Gateway does, and counts deployments."""
-
-    def __init__(self) -> None:
-        self.responses: dict[str, dict[str, Any]] = {}
-        self.deployments: list[dict[str, Any]] = []
-
-    def get_gateway_responses(self, **_: Any) -> dict[str, Any]:
-        return {"items": [{"responseType": kind, **r} for kind, r in self.responses.items()]}
-
-    def put_gateway_response(self, *, restApiId: str, responseType: str, **rest: Any) -> None:  # noqa: N803
-        assert restApiId == "api1"
-        self.responses[responseType] = rest
-
-    def create_deployment(self, **arguments: Any) -> None:
-        self.deployments.append(arguments)
+from infra.emulator import ApiWriter
 
 
 def test_every_response_type_of_the_service_is_covered() -> None:
@@ -89,34 +80,89 @@ def test_codes_are_the_application_s_own_where_it_has_the_error() -> None:
         assert problem.status == own.get(problem.code, problem.status)
 
 
-def test_responses_are_put_and_deployed_once() -> None:
+class FakeApiGateway:
+    """Keeps gateway responses as API Gateway does, and counts what is written."""
+
+    def __init__(self) -> None:
+        self.responses: dict[str, dict[str, Any]] = {}
+        self.writes: list[str] = []
+
+    def get_gateway_responses(self, **_: Any) -> dict[str, Any]:
+        default = {"responseType": "QUOTA_EXCEEDED", "statusCode": "429", "defaultResponse": True}
+        return {
+            "items": [default, *({"responseType": kind, **r} for kind, r in self.responses.items())]
+        }
+
+    def put_gateway_response(self, *, restApiId: str, responseType: str, **rest: Any) -> None:  # noqa: N803
+        assert restApiId == "api1"
+        self.responses[responseType] = rest
+        self.writes.append(responseType)
+
+    def delete_gateway_response(self, *, restApiId: str, responseType: str) -> None:  # noqa: N803
+        assert restApiId == "api1"
+        del self.responses[responseType]
+
+    def get_resources(self, **_: Any) -> dict[str, Any]:
+        return {"items": [{"id": "root", "path": "/"}]}
+
+    def get_authorizers(self, **_: Any) -> dict[str, Any]:
+        return {"items": []}
+
+
+@pytest.fixture
+def chalice_s_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chalice's generators as they are, also after the test."""
+    monkeypatch.setattr(SwaggerGenerator, "generate_swagger", SwaggerGenerator.generate_swagger)
+
+
+@pytest.mark.usefixtures("chalice_s_own")
+@pytest.mark.parametrize("mode", ["token", "iam"])
+@pytest.mark.parametrize("origin", ["", "https://app.example.com"])
+@pytest.mark.parametrize(
+    "generator",
+    [
+        TemplatedSwaggerGenerator(),  # chalice deploy
+        CFNSwaggerGenerator(),  # chalice package
+        TerraformSwaggerGenerator(),
+    ],
+    ids=lambda generator: type(generator).__name__,
+)
+def test_every_document_that_chalice_makes_has_the_responses(
+    generator: SwaggerGenerator, mode: str, origin: str
+) -> None:
+    # "x-amazon-apigateway-gateway-responses object" (Amazon API Gateway Developer Guide): a map of
+    # response types; PutRestApi in overwrite mode keeps no response that it does not name.
+    gateway.extend_swagger("none", "")
+    gateway.extend_swagger(mode, origin)
+    app = Chalice("eventline-dev")
+    document = generator.generate_swagger(app)
+    assert document["info"]["title"] == "eventline-dev"
+    told = document["x-amazon-apigateway-gateway-responses"]
+    assert told == {
+        kind: gateway.response(problem, origin) for kind, problem in gateway.problems(mode).items()
+    }
+    for answer in told.values():
+        assert set(answer) == {"statusCode", "responseParameters", "responseTemplates"}
+        assert re.fullmatch(r"[1-5]\d\d", answer["statusCode"])
+
+
+def test_the_emulator_gets_the_responses_of_the_document_and_no_others() -> None:
     client = FakeApiGateway()
+    client.responses["WAF_FILTERED"] = {"statusCode": "418"}
+    document = {"paths": {}, gateway.EXTENSION: gateway.extension("", "")}
+    del document[gateway.EXTENSION]["WAF_FILTERED"]
 
-    assert gateway.apply(client, "api1", "api", traced=True) == len(gateway.PROBLEMS)
-    assert gateway.apply(client, "api1", "api", traced=True) == 0
+    ApiWriter(client, "api1").write(document)
+    ApiWriter(client, "api1").write(document)
 
-    assert client.deployments == [{"restApiId": "api1", "stageName": "api", "tracingEnabled": True}]
+    assert client.responses == document[gateway.EXTENSION]
+    assert len(client.writes) == len(client.responses)
 
 
-def test_what_the_stage_is_set_to_is_put() -> None:
+def test_a_document_without_responses_leaves_none() -> None:
     client = FakeApiGateway()
-    gateway.apply(client, "api1", "api", traced=False)
+    ApiWriter(client, "api1").write({"paths": {}, gateway.EXTENSION: gateway.extension("", "")})
 
-    origin = "https://app.example.com"
-    gateway.apply(client, "api1", "api", traced=False, mode="iam", origin=origin)
+    ApiWriter(client, "api1").write({"paths": {}})
 
-    for made in client.responses.values():
-        parameters = made["responseParameters"]
-        assert parameters["gatewayresponse.header.Access-Control-Allow-Origin"] == f"'{origin}'"
-    assert client.responses["MISSING_AUTHENTICATION_TOKEN"]["statusCode"] == "401"
-
-
-def test_only_what_differs_is_put_again() -> None:
-    client = FakeApiGateway()
-    gateway.apply(client, "api1", "api", traced=False)
-    client.responses["THROTTLED"]["statusCode"] = "503"
-
-    assert gateway.apply(client, "api1", "api", traced=False) == 1
-
-    assert client.responses["THROTTLED"]["statusCode"] == "429"
-    assert len(client.deployments) == 2
+    assert client.responses == {}

@@ -27,11 +27,13 @@ REFERENCE: dict[str, Any] = json.loads((DATA / "AdditionalSpecs" / "Policies.jso
 # Actions that are given on everything, with the reason in the template.
 ON_EVERYTHING = {
     "lambda:CreateEventSourceMapping",
+    "lambda:GetAccountSettings",
     "lambda:ListEventSourceMappings",
     "logs:DeleteQueryDefinition",
     "logs:DescribeLogGroups",
     "logs:DescribeQueryDefinitions",
     "logs:PutQueryDefinition",
+    "ssm:DescribeParameters",
 }
 UNDECIDED = {"sns:GetSubscriptionAttributes", "sns:SetSubscriptionAttributes", "sns:Unsubscribe"}
 
@@ -79,6 +81,40 @@ def allowed(given: list[dict[str, Any]], action: str, resource: str) -> bool:
     )
 
 
+def subjects(given: dict[str, str]) -> list[str]:
+    """The values of `sub` that the role is given to, with these parameters of the template."""
+    (trust,) = RESOURCES["DeployRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    found = []
+    for item in trust["Condition"]["StringEquals"][f"{ISSUER}:sub"]:
+        sub = item
+        if "Fn::If" in item:
+            condition, sub, otherwise = item["Fn::If"]
+            assert (condition, otherwise) == ("HasIds", {"Ref": "AWS::NoValue"})
+            if not (given.get("OwnerId") and given.get("RepositoryId")):
+                continue
+        text, parts = sub["Fn::Sub"] if isinstance(sub["Fn::Sub"], list) else (sub["Fn::Sub"], {})
+        known = dict(given)
+        for name, part in parts.items():
+            which, split = part["Fn::Select"]
+            assert split == {"Fn::Split": ["/", {"Ref": "Repository"}]}
+            known[name] = given["Repository"].split("/")[which]
+        for name, value in known.items():
+            text = text.replace(f"${{{name}}}", value)
+        found.append(text)
+    return found
+
+
+@pytest.mark.parametrize("name", ["OwnerId", "RepositoryId"])
+def test_an_id_is_digits_and_comes_with_the_other(name: str) -> None:
+    pattern = TEMPLATE["Parameters"][name]["AllowedPattern"]
+    assert re.fullmatch(pattern, "123456")
+    assert not any(re.search(pattern, text) for text in ("*", "1/x", "1:environment", "?", "1 "))
+    other = {"OwnerId": "RepositoryId", "RepositoryId": "OwnerId"}[name]
+    rule = TEMPLATE["Rules"][f"{name}Needs{other}"]
+    assert rule["RuleCondition"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": name}, ""]}]}
+    assert rule["Assertions"][0]["Assert"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": other}, ""]}]}
+
+
 def test_only_jobs_of_the_repository_and_the_environment_take_the_role() -> None:
     role = RESOURCES["DeployRole"]["Properties"]
     (trust,) = role["AssumeRolePolicyDocument"]["Statement"]
@@ -87,9 +123,18 @@ def test_only_jobs_of_the_repository_and_the_environment_take_the_role() -> None
     assert trust["Condition"] == {
         "StringEquals": {
             f"{ISSUER}:aud": "sts.amazonaws.com",
-            f"{ISSUER}:sub": {"Fn::Sub": "repo:${Repository}:environment:${Stage}"},
+            f"{ISSUER}:sub": trust["Condition"]["StringEquals"][f"{ISSUER}:sub"],
         }
     }
+    # GitHub Docs, "OpenID Connect", "Immutable subject claims".
+    assert subjects({"Repository": "octo/my.repo", "Stage": "dev"}) == [
+        "repo:octo/my.repo:environment:dev"
+    ]
+    ids = {"OwnerId": "123456", "RepositoryId": "456789"}
+    assert subjects({"Repository": "octo/my.repo", "Stage": "dev", **ids}) == [
+        "repo:octo/my.repo:environment:dev",
+        "repo:octo@123456/my.repo@456789:environment:dev",
+    ]
     assert RESOURCES["Provider"]["Properties"]["Url"] == f"https://{ISSUER}"
     pattern = re.compile(TEMPLATE["Parameters"]["Repository"]["AllowedPattern"])
     assert pattern.match("example/eventline")
@@ -128,7 +173,7 @@ def test_only_what_aws_knows_no_resource_for_is_given_on_everything() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_other_resource_is_of_the_stage(stage: str) -> None:
     own = re.compile(rf"eventline[-/]{stage}\b")
-    exempt = {"RestApis", "EventSources", "Transform", "Key"}
+    exempt = {"RestApis", "EventSources", "Transform", "Key", "KeyOfSecrets"}
     for policy in ("StatePolicy", "ApplicationPolicy", "FunctionBoundary"):
         for raw in RESOURCES[policy]["Properties"]["PolicyDocument"]["Statement"]:
             statement = raw["Fn::If"][1] if "Fn::If" in raw else raw
@@ -157,6 +202,15 @@ def test_every_other_resource_is_of_the_stage(stage: str) -> None:
         ("sqs:ReceiveMessage", f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-dev-events"),
         ("dynamodb:GetItem", f"arn:aws:dynamodb:{REGION}:{ACCOUNT}:table/eventline-dev-tokens"),
         ("s3:GetObject", f"arn:aws:s3:::eventline-dev-{ACCOUNT}-bronze/bronze/x.json"),
+        (
+            "ssm:GetParameter",
+            f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/eventline/dev/slack/webhook_url",
+        ),
+        (
+            "ssm:GetParameter",
+            f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/eventline/dev/webhooks/github/secret",
+        ),
+        ("ssm:GetParametersByPath", f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter/eventline/dev/"),
         ("kms:Decrypt", f"arn:aws:kms:{REGION}:{ACCOUNT}:key/2"),
         (
             "iam:DeleteRolePermissionsBoundary",
@@ -210,6 +264,28 @@ def test_every_function_has_what_it_needs_within_the_boundary(stage: str) -> Non
             for action in statement["Action"]:
                 for resource in statement["Resource"]:
                     assert allowed(boundary, action, resource), (function, action, resource)
+
+
+def test_the_boundary_lets_functions_decrypt_the_secrets_of_the_stage_alone() -> None:
+    # AWS KMS Developer Guide, "How AWS Systems Manager Parameter Store uses AWS KMS".
+    (found,) = (one for one in BOUNDARY if one["Sid"] == "KeyOfSecrets")
+    assert found["Action"] == ["kms:Decrypt"]
+    assert found["Condition"] == {
+        "StringEquals": {"kms:ViaService": {"Fn::Sub": "ssm.${AWS::Region}.amazonaws.com"}},
+        "StringLike": {
+            "kms:EncryptionContext:PARAMETER_ARN": {
+                "Fn::Sub": "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}"
+                ":parameter/eventline/${Stage}/*"
+            }
+        },
+    }
+
+
+def test_the_role_reads_the_record_of_the_deployment_and_no_other_parameter() -> None:
+    reads = [one for one in OWN if any(a.startswith("ssm:Get") for a in one["Action"])]
+    assert [one["Resource"] for one in reads] == [
+        [f"arn:aws:ssm:{REGION}:{ACCOUNT}:parameter{record.parameter('dev')}"]
+    ]
 
 
 def test_a_policy_is_within_the_size_that_iam_takes() -> None:

@@ -109,6 +109,7 @@ CALLED = {
     "lambda": [
         "add_permission", "create_event_source_mapping", "create_function",
         "delete_event_source_mapping", "delete_function", "delete_function_concurrency",
+        "get_account_settings", "get_function_recursion_config", "put_function_recursion_config",
         "get_event_source_mapping", "get_function", "get_function_configuration",
         "get_function_event_invoke_config", "get_policy", "list_event_source_mappings",
         "list_tags", "put_function_concurrency", "put_function_event_invoke_config",
@@ -124,7 +125,7 @@ CALLED = {
     ],
     "sns": ["get_subscription_attributes", "subscribe", "unsubscribe"],
     "sqs": ["get_queue_url", "send_message"],
-    "ssm": ["delete_parameter", "get_parameter", "get_parameters_by_path", "put_parameter"],
+    "ssm": ["delete_parameter", "describe_parameters", "get_parameter", "put_parameter"],
 }  # fmt: skip
 
 
@@ -147,7 +148,8 @@ def test_the_list_of_calls_has_those_of_the_commands() -> None:
         r"([a-z]+_[a-z_]+)\(|get_paginator\(\"([a-z_]+)\"\)|_unless_gone\(\w+\.([a-z_]+)"
     )
     for path in sources:
-        if path.name == "emulator.py":  # never on AWS
+        # The one is never run on AWS, the other by a person with rights of their own.
+        if path.name in {"emulator.py", "verify.py"}:
             continue
         for names in called.findall(path.read_text()):
             method = next(name for name in names if name)

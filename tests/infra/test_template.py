@@ -3,6 +3,7 @@
 It is read with its intrinsics written out, so `!Ref x` is `{"Ref": x}`.
 """
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,8 @@ TABLES = of_type("AWS::DynamoDB::Table")
 BUCKETS = of_type("AWS::S3::Bucket")
 QUEUES = of_type("AWS::SQS::Queue")
 TOPICS = of_type("AWS::SNS::Topic")
-# Fed by functions and by Lambda, not by the redrive of a queue.
-FED_BY_FUNCTIONS = {"UploadsDeadLetterQueue", "NotificationsDeadLetterQueue"}
+# Fed by functions, by Lambda and by the bus, not by the redrive of a queue.
+FED_BY_FUNCTIONS = {"UploadsDeadLetterQueue", "NotificationsDeadLetterQueue", "BusDeadLetterQueue"}
 
 
 def names(resources: dict[str, dict[str, Any]], key: str) -> set[str]:
@@ -74,6 +75,7 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-ci-events-dlq",
         "eventline-${Stage}-uploads-dlq",
         "eventline-${Stage}-notifications-dlq",
+        "eventline-${Stage}-bus-dlq",
     }
     assert names(TOPICS, "TopicName") == {
         "eventline-${Stage}-event-driven-alerts",
@@ -172,8 +174,14 @@ def test_what_others_sent_can_not_be_overwritten(name: str) -> None:
     assert BUCKETS[name]["VersioningConfiguration"] == {"Status": "Enabled"}
 
 
-def test_pages_of_other_origins_can_not_use_the_buckets() -> None:
-    assert not [name for name, bucket in BUCKETS.items() if "CorsConfiguration" in bucket]
+def test_pages_of_other_origins_can_not_read_the_buckets() -> None:
+    # They may post a signed form, which the console does, and which carries its own permission.
+    rules: dict[str, Any] = {
+        name: bucket.get("CorsConfiguration") for name, bucket in BUCKETS.items()
+    }
+    (rule,) = rules.pop("UploadsBucket")["CorsRules"]
+    assert rule["AllowedMethods"] == ["POST"]
+    assert not any(rules.values())
 
 
 def tls_statement(document: dict[str, Any]) -> dict[str, Any]:
@@ -208,14 +216,62 @@ def test_a_bucket_takes_tls_only(name: str) -> None:
 @pytest.mark.parametrize("name", QUEUES)
 def test_a_queue_is_encrypted_and_takes_tls_only(name: str) -> None:
     queue = QUEUES[name]
-    assert queue["SqsManagedSseEnabled"]["Fn::If"] == ["HasKmsKey", {"Ref": "AWS::NoValue"}, True]
-    assert queue["KmsMasterKeyId"]["Fn::If"][1] == {"Ref": "KmsKeyArn"}
+    if name == "BusDeadLetterQueue":
+        # It takes what the customer key failed for.
+        assert queue["SqsManagedSseEnabled"] is True
+        assert "KmsMasterKeyId" not in queue
+    else:
+        encrypted = queue["SqsManagedSseEnabled"]["Fn::If"]
+        assert encrypted == ["HasKmsKey", {"Ref": "AWS::NoValue"}, True]
+        assert queue["KmsMasterKeyId"]["Fn::If"][1] == {"Ref": "KmsKeyArn"}
     (policy,) = [
         part["PolicyDocument"]
         for part in of_type("AWS::SQS::QueuePolicy").values()
         if part["Queues"] == [{"Ref": name}]
     ]
     assert tls_statement(policy)["Resource"] == {"Fn::GetAtt": [name, "Arn"]}
+
+
+BUS = "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:event-bus/eventline-${Stage}"
+
+
+def test_the_bus_has_a_dead_letter_queue_that_it_alone_may_fill() -> None:
+    # Amazon EventBridge User Guide, "Encrypting event buses with AWS KMS keys", DLQs.
+    bus = RESOURCES["EventBus"]["Properties"]
+    assert bus["DeadLetterConfig"] == {"Arn": {"Fn::GetAtt": ["BusDeadLetterQueue", "Arn"]}}
+    policy = RESOURCES["BusDeadLetterQueuePolicy"]["Properties"]["PolicyDocument"]
+    (allowed,) = (one for one in policy["Statement"] if one["Effect"] == "Allow")
+    assert allowed["Principal"] == {"Service": "events.amazonaws.com"}
+    assert allowed["Action"] == "sqs:SendMessage"
+    assert allowed["Condition"] == {"ArnEquals": {"aws:SourceArn": {"Fn::Sub": BUS}}}
+
+
+def test_the_documented_policy_of_a_customer_key_has_what_the_services_need() -> None:
+    # "Managing Amazon SNS encryption keys and costs" (Amazon SNS Developer Guide) for alarms, and
+    # "Encrypting event buses with AWS KMS keys" (Amazon EventBridge User Guide) for the bus.
+    text = (project.ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    block = text.split("## The policy of a customer key", 1)[1].split("```json\n", 1)[1]
+    policy = json.loads(block.split("```", 1)[0])
+    services: dict[str, set[str]] = {}
+    for statement in policy["Statement"]:
+        service = statement["Principal"].get("Service")
+        if service is None:
+            continue
+        actions = statement["Action"]
+        services.setdefault(service, set()).update(
+            actions if isinstance(actions, list) else [actions]
+        )
+        assert statement["Condition"]["StringEquals"]["aws:SourceAccount"] == "123456789012"
+    assert services == {
+        "cloudwatch.amazonaws.com": {"kms:Decrypt", "kms:GenerateDataKey*"},
+        "events.amazonaws.com": {"kms:Decrypt", "kms:DescribeKey", "kms:GenerateDataKey"},
+    }
+    (bus,) = (one for one in policy["Statement"] if one["Sid"] == "BusEncryptsItsEvents")
+    arn = BUS.replace("${AWS::Partition}", "aws").replace("${AWS::Region}", "eu-west-1")
+    arn = arn.replace("${AWS::AccountId}", "123456789012").replace("${Stage}", "dev")
+    equal = bus["Condition"]["StringEquals"]
+    assert equal["aws:SourceArn"] == arn
+    assert equal["kms:EncryptionContext:aws:events:event-bus:arn"] == arn
 
 
 @pytest.mark.parametrize("name", TOPICS)

@@ -128,15 +128,14 @@ def test_overrides_change_what_is_there(module: Path) -> None:
 
 
 def test_what_waits_for_another_waits_for_what_is_there(module: Path) -> None:
-    waited = [
+    waited = {
         address
         for path in json_files(module)
         for named in json.loads(path.read_text()).get("resource", {}).values()
         for resource in named.values()
         for address in resource.get("depends_on", [])
-    ]
-    assert "aws_api_gateway_gateway_response.problem" in waited
-    assert set(waited) <= declared(module)
+    }
+    assert waited <= declared(module)
 
 
 def test_no_name_is_an_expression(module: Path) -> None:
@@ -186,12 +185,12 @@ def test_nothing_is_of_one_account_or_region(module: Path) -> None:
     assert not re.search(r"(?<![\w-])\d{12}(?![\w-])", whole)
 
 
+def test_the_api_s_document_has_the_gateway_responses(module: Path) -> None:
+    document = json.loads(read(module, "chalice.tf.json")["locals"]["chalice_api_swagger"])
+    assert document[gateway.EXTENSION] == gateway.extension("", "")
+
+
 def test_what_make_deploy_sets_is_set(module: Path, stage: str) -> None:
-    answers = read(module, "stage.auto.tfvars.json")["gateway_responses"]
-    assert set(answers) == set(gateway.problems(""))
-    for kind, problem in gateway.problems("").items():
-        assert answers[kind]["status_code"] == str(problem.status)
-        assert answers[kind]["response_templates"] == gateway.response(problem)["responseTemplates"]
     configs = read(module, "after.tf.json")["resource"]["aws_lambda_function_event_invoke_config"]
     assert set(configs) == set(event_sources.ASYNCHRONOUS)
     override = read(module, "stage_override.tf.json")["resource"]

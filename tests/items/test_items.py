@@ -78,22 +78,24 @@ def test_etag_changes_with_version_and_with_data() -> None:
     item = make_item()
     assert item.etag != make_item(version=2).etag
     assert item.etag != make_item(data_sha256="0" * 64).etag
+    assert item.etag != make_item(created_at="2026-03-14T12:00:00.999Z").etag
 
 
 def test_if_match_finds_what_an_etag_says() -> None:
     item = make_item(version=7)
     revisions = revisions_to_change(item.etag)
-    assert revisions == (Revision(7, item.data_sha256[:16]),)
+    assert revisions == (Revision(7, item.created_at, item.data_sha256[:16]),)
     assert Guard("alice", revisions, NOW).allows(item)
     assert not Guard("alice", revisions, NOW).allows(make_item(version=8))
-    assert not Guard("alice", revisions, NOW).allows(make_item(version=7, data_sha256="0" * 64))
+    for other in ({"data_sha256": "0" * 64}, {"created_at": "2026-03-14T12:00:00.999Z"}):
+        assert not Guard("alice", revisions, NOW).allows(make_item(version=7, **other))
 
 
 def test_if_match_takes_a_list_and_a_star() -> None:
     item = make_item()
     assert revisions_to_change(" * ") is None
     listed = revisions_to_change(f'"foreign,comma", W/{item.etag} ,{item.etag}')
-    assert listed == (Revision(1, item.data_sha256[:16]),)
+    assert listed == (Revision(1, item.created_at, item.data_sha256[:16]),)
 
 
 def test_a_weak_or_foreign_tag_allows_nothing() -> None:
@@ -126,7 +128,7 @@ def test_if_match_that_is_no_list_of_etags_is_refused(header: str) -> None:
 def test_as_many_etags_as_allowed_are_read() -> None:
     item = make_item()
     header = ", ".join(['"a"'] * (MAX_ENTITY_TAGS - 1) + [item.etag])
-    assert revisions_to_change(header) == (Revision(1, item.data_sha256[:16]),)
+    assert revisions_to_change(header) == (Revision(1, item.created_at, item.data_sha256[:16]),)
 
 
 def test_if_none_match_compares_weakly() -> None:

@@ -15,6 +15,7 @@ from msgspec import structs
 from chalicelib.aws.dynamodb import ShardedIndex
 from chalicelib.core import clock
 from chalicelib.core.errors import (
+    ConflictError,
     EventlineError,
     ForbiddenError,
     IdempotencyConflictError,
@@ -245,7 +246,7 @@ def test_an_item_is_removed_and_then_gone(aws: Aws, deps: ItemDeps) -> None:
     item = create(deps, {"n": 1}).item
     aws.calls.clear()
     delete_item(item.item_id, revisions_to_change(item.etag), ALICE, deps)
-    assert aws.calls == ["DeleteItem"]
+    assert aws.calls == ["UpdateItem"]
     for again in (
         lambda: read_item(item.item_id, ALICE, deps),
         lambda: change(deps, item, {"n": 2}),
@@ -356,14 +357,58 @@ def test_a_key_sent_at_once_makes_one_item(deps: ItemDeps) -> None:
     assert all(one.item == made[0].item for one in made)
 
 
-def test_a_key_sent_again_after_its_expiry_gives_the_first_answer(deps: ItemDeps) -> None:
+def test_an_expired_item_is_gone_for_its_key_too(aws: Aws, deps: ItemDeps) -> None:
+    # Given an expired item that DynamoDB has not removed
     data = {"expiresAt": "2026-03-14T12:00:00.500Z"}
-    first = create(deps, data, key="k")
+    first = create(deps, data, key="k").item
     late = structs.replace(deps, now=lambda: NOON + timedelta(seconds=1))
-    assert create(late, data, key="k").item == first.item
-    for key in ("other", None):
+    # When its key comes with the same data, which are over by now, or with others
+    for key in ("k", "other", None):
         with pytest.raises(InvalidRequestError):
             create(late, data, key=key)
+    made = create(late, {"n": 1}, key="k")
+    # Then it makes a new item, which no ETag of the old one changes
+    assert (made.replayed, made.item.item_id) == (False, first.item_id)
+    assert read_item(first.item_id, ALICE, late) == made.item
+    assert "ttl" not in stored(aws, made.item)
+    with pytest.raises(PreconditionFailedError):
+        change(late, first, {"n": 2})
+    assert create(late, {"n": 1}, key="k") == Created(made.item, replayed=True)
+
+
+def test_the_expiry_that_a_change_set_ends_the_key(deps: ItemDeps) -> None:
+    first = create(deps, {"n": 1}, key="k").item
+    change(deps, first, {"n": 1, "expiresAt": "2026-03-14T12:00:00.500Z"})
+    late = structs.replace(deps, now=lambda: NOON + timedelta(seconds=1))
+    again = create(late, {"n": 1}, key="k")
+    assert (again.replayed, again.item.etag == first.etag) == (False, False)
+
+
+@pytest.mark.parametrize("data", [{"n": 1}, {"n": 2}])
+def test_a_late_create_does_not_bring_a_deleted_item_back(
+    aws: Aws, deps: ItemDeps, data: dict[str, Any]
+) -> None:
+    # Given an item that was made under a key, and deleted
+    item = create(deps, {"n": 1}, key="k").item
+    delete_item(item.item_id, None, ALICE, deps)
+    # When the create comes again
+    with pytest.raises(ConflictError):
+        create(deps, data, key="k")
+    # Then nothing is there
+    with pytest.raises(NotFoundError):
+        read_item(item.item_id, ALICE, deps)
+    with pytest.raises(NotFoundError):
+        change(deps, item, {"n": 3})
+    assert list_items("alice", 10, None, deps) == ([], None)
+    assert set(stored(aws, item)) == {
+        *("pk", "itemId", "owner", "firstSha256", "tombstoneAt", "ttl"),
+    }
+    # And when the tombstone's time is over, the key makes another item, still there or not
+    later = structs.replace(deps, now=lambda: NOON + timedelta(days=31))
+    made = create(later, data, key="k").item
+    assert read_item(item.item_id, ALICE, later) == made
+    with pytest.raises(PreconditionFailedError):
+        change(later, item, {"n": 3})
 
 
 def test_an_item_past_its_time_is_gone_before_dynamodb_removes_it(aws: Aws, deps: ItemDeps) -> None:

@@ -268,6 +268,26 @@ def test_an_item_past_its_time_expired_whoever_removed_it(platform: Platform) ->
     assert sorted(kinds) == ["deleted", "expired"]
 
 
+def test_a_tombstone_tells_of_the_deletion_and_of_nothing_more(platform: Platform) -> None:
+    # Given a deletion, the removal of its tombstone, and an item made in the place of a tombstone
+    deleted, buried, made = (changed(name) for name in ("deleted", "buried", "made"))
+    tombstone = {"owner": {"S": "alice"}, "tombstoneAt": {"S": "2026-03-14T12:00:00.000Z"}}
+    deleted["dynamodb"]["NewImage"] = tombstone
+    buried["eventName"] = "REMOVE"
+    for record in (buried, made):
+        record["dynamodb"]["OldImage"] = tombstone
+    notify_owners([deleted, buried, made], platform.deps)
+    kinds = [message["MessageAttributes"]["change"]["Value"] for message in platform.mail()]
+    assert sorted(kinds) == ["created", "deleted"]
+
+
+def test_an_item_made_in_the_place_of_an_expired_one_is_told_as_two(platform: Platform) -> None:
+    record = changed("made", createdAt={"S": "2026-03-14T13:00:00.000Z"})
+    notify_owners([record], platform.deps)
+    kinds = [message["MessageAttributes"]["change"]["Value"] for message in platform.mail()]
+    assert sorted(kinds) == ["created", "expired"]
+
+
 def test_what_dynamodb_itself_removed_expired_whatever_the_image_says(platform: Platform) -> None:
     (record,) = sample("remove_by_ttl")
     del record["dynamodb"]["OldImage"]["ttl"]

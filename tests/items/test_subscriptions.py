@@ -219,6 +219,16 @@ def test_a_subscription_that_ended_in_sns_is_made_anew(platform: Platform) -> No
     assert platform.listed() == [again]
 
 
+def test_the_stage_s_own_queues_are_no_endpoints(platform: Platform) -> None:
+    own = "arn:aws:sqs:us-east-1:123456789012:eventline-dev-"
+    deps = structs.replace(platform.deps, own_queues=own)
+    for name in ("events", "events-dlq", "ci-events-queue"):
+        with pytest.raises(InvalidRequestError) as caught:
+            subscriptions.subscribe("alice", "sqs", own + name, deps)
+        assert caught.value.errors[0].pointer == "/endpoint"
+    assert (platform.listed(), platform.sns.calls) == ([], [])
+
+
 def test_an_endpoint_is_the_first_owners(platform: Platform) -> None:
     made = platform.mail()
     platform.sns.calls.clear()

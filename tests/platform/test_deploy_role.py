@@ -36,7 +36,6 @@ WITHOUT_RESOURCE = [
     "events:RemoveTargets",
     "events:DeleteRule",
     "events:ListTargetsByRule",
-    "ssm:GetParametersByPath",
 ]
 # Rights that the emulator wants by a name AWS does not have; infra/policies.py says which.
 FOR_MANY = ["SendMessageBatch", "DeleteMessageBatch", "ChangeMessageVisibilityBatch"]

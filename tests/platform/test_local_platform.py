@@ -152,6 +152,7 @@ def test_the_platform_starts_works_stops_and_finds_its_data_again(checkout: Chec
         assert env["DEPLOYED_API_URL"].startswith(env["AWS_ENDPOINT_URL"])
         assert env["API_TOKEN"] in up.curl()
         assert env["DEPLOYED_API_URL"] in up.output()
+        assert f"{env['API_URL']}/console#token={env['API_TOKEN']}\n" in up.output()
         for url in (env["API_URL"], env["DEPLOYED_API_URL"]):
             answer = paste(up.curl().replace(env["API_URL"], url))
             assert answer["status"] == "accepted"

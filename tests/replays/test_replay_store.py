@@ -73,10 +73,11 @@ def test_a_replay_is_written_over_the_version_that_was_read_only(aws_backends: B
 
 
 def test_the_register_has_what_runs(aws_backends: Backend) -> None:
-    first, second = make_id(), make_id()
+    first, second, third = make_id(), make_id(), make_id()
     aws_backends.replays.unregister(first)
-    for replay_id in (first, second):
-        aws_backends.replays.register(replay_id, "alice", clock_text())
+    for replay_id in (first, second, first):
+        assert aws_backends.replays.register(replay_id, "alice", clock_text(), limit=2)
+    assert not aws_backends.replays.register(third, "alice", clock_text(), limit=2)
     aws_backends.replays.unregister(first)
     running = aws_backends.replays.running()
     assert first not in running
@@ -90,7 +91,7 @@ def test_no_list_of_events_shows_a_replay(aws_backends: Backend) -> None:
     replay = make_replay(owner=unique("owner"))
     replay = replace(replay, selection=replace(replay.selection, owner=replay.owner))
     aws_backends.replays.add(replay)
-    aws_backends.replays.register(replay.replay_id, replay.owner, clock_text())
+    aws_backends.replays.register(replay.replay_id, replay.owner, clock_text(), limit=5)
     assert aws_backends.index.newest(Listing(owner=replay.owner)).entries == ()
     for status in Status:
         listed = aws_backends.index.newest(Listing(owner=None, status=status, limit=1000)).entries

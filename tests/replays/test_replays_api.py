@@ -1,16 +1,23 @@
 """POST /replays and what follows, to the end of the events that it makes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, get_ident
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
 from chalicelib import wiring
+from chalicelib.aws.dynamodb import Table
 from chalicelib.core import clock
 from chalicelib.core.config import settings
+from chalicelib.core.errors import ConflictError
 from chalicelib.events.message import ReplayMessage
-from chalicelib.replays.model import Replay
+from chalicelib.replays.model import Replay, Selection
+from chalicelib.replays.start import MAX_RUNNING, ReplayOrder
+from chalicelib.replays.start import start as start_replay
+from chalicelib.web.callers import Caller
 from tests.support.app_on_moto import NAMES, BreakCall, Platform, Sender, without_delay
 from tests.support.factories import make_id
 from tests.support.faults import refusal
@@ -243,6 +250,42 @@ def test_too_many_at_once_are_refused(platform: Platform) -> None:
     start(bob)
     alice.call("DELETE", f"/replays/{ids[0]}")
     start(alice)
+
+
+def test_the_limit_holds_for_requests_at_the_same_time(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given requests that all read the register before any of them writes it
+    alice = platform.sender(*SCOPES)
+    deps = wiring.bulk_replays()
+    together = Barrier(8)
+    get, met = Table.get, set[int]()
+
+    def get_together(table: Table, key: Any) -> Any:
+        found = get(table, key)
+        if key == {"pk": {"S": "REPLAYS"}} and get_ident() not in met:
+            met.add(get_ident())
+            together.wait(timeout=20)
+        return found
+
+    order = ReplayOrder(Selection(owner=alice.owner, end="2026-01-01T00:00:00.000Z"), 50, {})
+    caller = Caller(alice.owner, frozenset(SCOPES), "t")
+
+    def attempt(_: int) -> bool:
+        try:
+            start_replay(order, caller, deps)
+        except ConflictError:
+            return False
+        return True
+
+    # When they come at the same time
+    with monkeypatch.context() as patch, ThreadPoolExecutor(8) as pool:
+        patch.setattr(Table, "get", get_together)
+        started = list(pool.map(attempt, range(8)))
+    # Then as many run as one owner may have
+    assert sum(started) == MAX_RUNNING
+    running = [entry for entry in deps.replays.running().values() if entry["owner"] == alice.owner]
+    assert len(running) == MAX_RUNNING
 
 
 def test_a_replay_that_could_not_be_sent_is_taken_up_by_reconcile(

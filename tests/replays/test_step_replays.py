@@ -213,7 +213,7 @@ def test_reconcile_strikes_what_does_not_run_from_the_register(platform: Platfor
     # Given a replay that died when it was done, one whose start died, and one that has just begun
     done, running = platform.start(), platform.start()
     platform.aws.replays[done.replay_id] = replace(done, status=ReplayStatus.DONE)
-    platform.operator.replays.register("lost", "alice", platform.clock.text)
+    platform.operator.replays.register("lost", "alice", platform.clock.text, 5)
     platform.operator.restart(900)
     assert set(platform.aws.running) == {running.replay_id, "lost"}
     platform.clock.advance(901)

@@ -1,6 +1,7 @@
 """PUT, GET and DELETE /schemas: versions, who may, what is refused, and what events meet."""
 
 import json
+import time
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,7 @@ from tests.support.problems import check_headers, check_problem
 
 SCHEMA = {"type": "object", "required": ["n"], "properties": {"n": {"type": "integer"}}}
 JSON = {"Content-Type": "application/json"}
+SECONDS = 3.0
 
 
 @pytest.fixture
@@ -209,3 +211,65 @@ def test_the_history_of_a_type_is_listed(platform: Platform, editor: Sender) -> 
         check_problem(refused, 400, "invalid-request", "/query/cursor")
     nothing = editor.get("/schemas/nobody/versions")
     assert nothing.json_body == {"items": [], "cursor": None}
+
+
+def test_format_is_checked_if_the_put_asked_for_it(editor: Sender) -> None:
+    schema = {"properties": {"to": {"format": "ipv4"}}}
+    event = {"eventType": "formatted", "to": "nowhere"}
+    shown = put(editor, "formatted", schema).json_body
+    assert "assertFormat" not in shown
+    assert editor.post("/events", event).status_code == 202
+    # When it is asked for, it is another version, which says so
+    response = put(editor, "formatted?assertFormat=true", schema)
+    assert (response.status_code, response.json_body["version"]) == (201, 2)
+    assert response.json_body["assertFormat"] is True
+    assert editor.get("/schemas/formatted").json_body == response.json_body
+    assert put(editor, "formatted?assertFormat=true", schema).status_code == 200
+    check_problem(editor.post("/events", event), 422, "schema-violation", "/to")
+    assert put(editor, "formatted?assertFormat=false", schema).json_body["version"] == 3
+    assert editor.post("/events", event).status_code == 202
+    response = put(editor, "formatted?assertFormat=yes", schema)
+    check_problem(response, 400, "invalid-request", "/query/assertFormat")
+
+
+def test_a_long_number_is_checked_with_all_its_digits(editor: Sender) -> None:
+    put(editor, "counted", {"properties": {"n": {"type": "integer"}}})
+    envelope = {"specversion": "1.0", "id": "1", "source": "a", "type": "counted"}
+    cloud = json.dumps({**envelope, "data": {"n": 0}})
+    for text, status in (("9007199254740993.5", 422), ("9007199254740993.0", 202)):
+        plain = f'{{"eventType":"counted","n":{text}}}'.encode()
+        assert editor.call("POST", "/events", plain, JSON).status_code == status
+        batch = b'{"events":[' + plain + b"]}"
+        result = editor.call("POST", "/events/batch", batch, JSON).json_body["results"][0]
+        assert (result["status"] == "rejected") is (status == 422)
+        structured = cloud.replace('"n": 0', f'"n": {text}').encode()
+        media_type = {"Content-Type": "application/cloudevents+json"}
+        assert editor.call("POST", "/events", structured, media_type).status_code == status
+        envelope["id"] += "0"
+        binary = {f"ce-{name}": value for name, value in envelope.items()} | JSON
+        data = f'{{"n":{text}}}'.encode()
+        assert editor.call("POST", "/events", data, binary).status_code == status
+    # And a change of a digit that a double lacks is another version
+    assert put(editor, "precise", b'{"const":0.10000000000000001}').json_body["version"] == 1
+    assert put(editor, "precise", b'{"const":0.10000000000000002}').json_body["version"] == 2
+
+
+def test_an_event_of_long_numbers_does_not_hold_the_others_up(editor: Sender) -> None:
+    put(editor, "prices", {"properties": {"x": {"items": {"multipleOf": 1e-300}}}})
+    event = {"eventType": "prices", "x": [1e300] * 90_000}
+    started = time.process_time()
+    check_problem(editor.post("/events", event), 422, "schema-violation", "")
+    assert time.process_time() - started < SECONDS
+
+
+def test_an_item_with_a_long_number_is_checked_and_shown(platform: Platform) -> None:
+    sender = platform.sender("items:write", "items:read", "schemas:write")
+    put(sender, "item.counted", {"properties": {"n": {"type": "integer"}}})
+    fraction = b'{"type":"counted","n":9007199254740993.5}'
+    response = sender.call("POST", "/items", fraction, JSON)
+    check_problem(response, 422, "schema-violation", "/n")
+    integer = b'{"type":"counted","n":9007199254740993.0}'
+    response = sender.call("POST", "/items", integer, JSON)
+    assert response.status_code == 201
+    item = sender.get(f"/items/{response.json_body['itemId']}").json_body
+    assert item["data"]["n"] == response.json_body["data"]["n"] == float(2**53)

@@ -65,11 +65,20 @@ class FakeReplayStore(ReplayStore):
             self._aws.call("BatchGetItem", lambda: None)
         return page, left[limit - 1][0] if len(left) > limit else None
 
-    def register(self, replay_id: str, owner: str, at: str) -> None:
-        def effect() -> None:
-            self._aws.running[replay_id] = {"owner": owner, "at": at}
+    def register(self, replay_id: str, owner: str, at: str, limit: int) -> bool:
+        def effect() -> bool:
+            running = self._aws.running
+            others = [
+                one
+                for one, entry in running.items()
+                if entry["owner"] == owner and one != replay_id
+            ]
+            if len(others) >= limit:
+                return False
+            running[replay_id] = {"owner": owner, "at": at}
+            return True
 
-        self._aws.call("UpdateItem", effect)
+        return self._aws.call("UpdateItem", effect)
 
     def unregister(self, replay_id: str) -> None:
         self._aws.call("UpdateItem", lambda: self._aws.running.pop(replay_id, None))

@@ -9,8 +9,10 @@ from typing import Any
 
 from chalice.test import HTTPResponse
 
+import app
 from chalicelib.web.describe import CURSOR
-from tests.support.factories import make_id
+from tests.support.app_on_moto import sample
+from tests.support.factories import LambdaContext, make_id
 from tests.support.openapi_world import World
 
 Provoke = Callable[[World], HTTPResponse]
@@ -44,6 +46,23 @@ def twice(call: Provoke) -> Provoke:
     return lambda world: after(call(world), lambda: call(world))
 
 
+def with_slash(_world: World) -> HTTPResponse:
+    """The console's page by its other address, which Chalice's test client makes the usual one."""
+    event = sample("api_gateway_post_event")
+    event |= {"path": "/console/", "body": None, "isBase64Encoded": False}
+    event["requestContext"] |= {"resourcePath": "/console", "httpMethod": "GET"}
+    answer = app.app(event, LambdaContext())
+    return HTTPResponse(answer["body"].encode(), answer["headers"], answer["statusCode"])
+
+
+def unchanged(path: str) -> Provoke:
+    def run(world: World) -> HTTPResponse:
+        etag = world.call("GET", path).headers["ETag"]
+        return world.call("GET", path, headers={"If-None-Match": etag})
+
+    return run
+
+
 EVENT, NOWHERE = {"eventType": "order.paid"}, make_id()
 REPLAY = {"from": "2026-01-01T00:00:00Z"}
 KEYED = call("POST", "/events", EVENT, Idempotency_Key="k")
@@ -71,6 +90,12 @@ def get_item(world: World) -> HTTPResponse:
 ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("GET", "/health", 200): [get("/health")],
     ("GET", "/openapi.json", 200): [get("/openapi.json")],
+    ("GET", "/console", 200): [get("/console"), call("GET", "/console", Accept_Encoding="gzip")],
+    ("GET", "/console", 304): [unchanged("/console")],
+    ("GET", "/console", 308): [with_slash],
+    ("GET", "/console/{file}", 200): [get("/console/LICENSES.txt")],
+    ("GET", "/console/{file}", 304): [unchanged("/console/LICENSES.txt")],
+    ("GET", "/console/{file}", 404): [get("/console/nosuch.js")],
     ("POST", "/events", 202): [
         call("POST", "/events", EVENT),
         twice(KEYED),
@@ -83,7 +108,7 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         call("POST", "/events", b"{}"),
         call("POST", "/events", b"{"),
         call("POST", "/events", {"specversion": "0.3"}, Content_Type=CLOUD_EVENT),
-        call("POST", "/events", b"[]", Content_Type=BATCH),
+        call("POST", "/events", b"{}", Content_Type=BATCH),
         call("POST", "/events", b"x", **{"ce-id": "1", "ce-time": "%"}),
     ],
     ("POST", "/events", 415): [call("POST", "/events", b"a=b", Content_Type="text/plain")],
@@ -293,6 +318,15 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("POST", "/items", 415): [call("POST", "/items", {}, Content_Type="text/plain")],
     ("POST", "/items", 422): [
         lambda w: after(ITEM(w), lambda: w.call("POST", "/items", {}, {"Idempotency-Key": "k"}))
+    ],
+    ("POST", "/items", 409): [
+        lambda w: after(
+            ITEM(w),
+            lambda: after(
+                w.call("DELETE", ITEM(w).headers["Location"], headers={"If-Match": "*"}),
+                lambda: ITEM(w),
+            ),
+        )
     ],
     ("GET", "/items", 200): [lambda w: after(ITEM(w), lambda: w.call("GET", "/items?limit=1"))],
     ("GET", "/items", 400): [get("/items?owner=%20")],

@@ -104,7 +104,7 @@ def test_a_cloud_event_is_answered_to_who_asks_for_one(accept: str, wanted: bool
 
 @pytest.mark.parametrize(
     "content_type",
-    ["text/plain", "application/json; charset=utf-16", "application/json; a=b", "json", ";"],
+    ["text/plain", "application/json; charset=utf-16", "application/json; a", "json", ";"],
 )
 def test_a_submission_in_another_format_is_refused(content_type: str) -> None:
     with pytest.raises(UnsupportedMediaTypeError):

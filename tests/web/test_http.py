@@ -1,6 +1,9 @@
 """Answers and problems, before Chalice has them."""
 
+import base64
+import gzip
 import json
+import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +16,7 @@ from chalicelib.core.media_types import PROBLEM
 from chalicelib.web.api import Api
 from chalicelib.web.browsers import SECURITY_HEADERS
 from chalicelib.web.callers import AuthConfig
+from chalicelib.web.request import Request
 from chalicelib.web.responses import answer, no_content, problem, stored
 from tests.support.faults import no_answer, refusal
 
@@ -24,13 +28,13 @@ def api_with(view: Callable[[], Response], cors_origin: str = "") -> Api:
     return api
 
 
-def get(api: Api, **context: Any) -> dict[str, Any]:
+def get(api: Api, names: dict[str, str] | None = None, **context: Any) -> dict[str, Any]:
     """What the function answers to GET /view."""
     event = {
         "requestContext": {"httpMethod": "GET", "resourcePath": "/view", **context},
         "headers": {},
         "multiValueQueryStringParameters": None,
-        "pathParameters": None,
+        "pathParameters": names,
         "stageVariables": None,
         "body": None,
         "isBase64Encoded": False,
@@ -157,3 +161,80 @@ def test_what_a_sender_stored_runs_nowhere(content_type: str, *, attached: bool)
     headers = stored(b"<script>", content_type).headers
     assert headers["Content-Type"] == content_type
     assert (headers.get("Content-Disposition") == "attachment") is attached
+
+
+@pytest.mark.parametrize(
+    ("whole", "route", "location"),
+    [
+        ("/api/view", "/view", "/api/events/1"),
+        ("/a/b/view/", "/view", "/a/b/events/1"),
+        ("/view", "/view", "/events/1"),
+        ("/api/events/7/replay", "/events/{event_id}/replay", "/api/events/1"),
+        (None, "/view", "/events/1"),
+    ],
+)
+def test_a_location_is_below_the_path_that_the_client_used(
+    whole: str | None, route: str, location: str
+) -> None:
+    # As API Gateway tells it: on execute-api, a custom domain with and without a base path
+    api = Api("test", AuthConfig(AuthMode.TOKEN, "direct"))
+    place: dict[str, str] = {"Location": "/events/1"}
+    view = api.route(route, methods=["GET"], scope=None)
+    view(lambda _call, **_path: answer({}, 202, place))
+    context = {"resourcePath": route} | ({} if whole is None else {"path": whole})
+    assert get(api, {"event_id": "7"}, **context)["headers"]["Location"] == location
+
+
+def coded(body: bytes, coding: str, max_body: int = 1000) -> tuple[dict[str, Any], list[bytes]]:
+    """(the answer to a body in that coding, the bodies that the handler got)."""
+    api = Api("test", AuthConfig(AuthMode.TOKEN, "direct"))
+    seen: list[bytes] = []
+
+    @api.route("/view", methods=["POST"], scope=None, max_body=max_body)
+    def view(request: Request) -> Response:
+        seen.append(request.body)
+        return no_content()
+
+    event = {
+        "requestContext": {"httpMethod": "POST", "resourcePath": "/view"},
+        "headers": {"content-encoding": coding},
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+    }
+    return api(event, None), seen
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip", " GZIP "])
+def test_a_compressed_body_is_read(coding: str) -> None:
+    for body in (gzip.compress(b"{}"), gzip.compress(b"{") + gzip.compress(b"}")):
+        assert coded(body, coding)[1] == [b"{}"]
+    # API Gateway may have unpacked it before.
+    assert coded(b"{}", coding)[1] == [b"{}"]
+    assert coded(b"{}", "identity")[1] == [b"{}"]
+
+
+@pytest.mark.parametrize("coding", ["br", "deflate", "zstd", "gzip, gzip", "x"])
+def test_another_coding_is_refused_with_the_one_that_is_read(coding: str) -> None:
+    reply, seen = coded(gzip.compress(b"{}"), coding)
+    assert (reply["statusCode"], reply["headers"]["Accept-Encoding"], seen) == (415, "gzip", [])
+
+
+def test_broken_gzip_is_refused() -> None:
+    whole = gzip.compress(b"{}")
+    for body in (whole[:-1], whole + b"more", b"\x1f\x8bnothing", b"\x1f\x8b"):
+        reply, seen = coded(body, "gzip")
+        assert (reply["statusCode"], seen) == (400, [])
+
+
+def test_a_bomb_is_not_unpacked() -> None:
+    assert coded(gzip.compress(b"0" * 1000), "gzip")[1] == [b"0" * 1000]
+    bomb = gzip.compress(b"0" * 20_000_000)
+    tracemalloc.start()
+    reply, seen = coded(bomb, "gzip", max_body=200_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (reply["statusCode"], seen) == (413, [])
+    assert peak < 2_000_000

@@ -96,6 +96,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("DELETE", "/tokens/{token_id}"): Open("needs admin"),
     ("POST", "/webhooks/{source}"): Open("public: a signature is asked for"),
     ("GET", "/health"): Open("public"),
+    ("HEAD", "/health"): Open("public"),
+    ("HEAD", "/openapi.json"): Open("public"),
     ("GET", "/openapi.json"): Open("public"),
 }
 BY_ID = [route for route, case in CASES.items() if case is the_id]

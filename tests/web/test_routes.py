@@ -17,7 +17,11 @@ from tests.support.problems import check_headers, check_problem
 ROUTES = sorted((method, path) for path, methods in app.app.routes.items() for method in methods)
 SCOPE_OF = {
     ("GET", "/health"): None,
+    ("HEAD", "/health"): None,
+    ("HEAD", "/openapi.json"): None,
     ("GET", "/openapi.json"): None,
+    ("GET", "/console"): None,
+    ("GET", "/console/{file}"): None,
     ("POST", "/webhooks/{source}"): None,
     ("POST", "/events"): "events:write",
     ("POST", "/events/batch"): "events:write",
@@ -191,3 +195,11 @@ def test_answers_do_not_depend_on_what_the_client_says_it_accepts(
     response = sender.call("GET", f"/events/{event_id}/payload", headers={"Accept": accept})
     assert response.status_code == 200
     assert response.json_body == {"eventType": "demo"}
+
+
+@pytest.mark.parametrize("path", ["/health", "/openapi.json"])
+def test_head_answers_as_get(platform: Platform, path: str) -> None:
+    head, get = (platform.client.http.request(method, path) for method in ("HEAD", "GET"))
+    assert head.status_code == get.status_code == 200
+    check_headers(head)
+    assert head.headers["Content-Type"] == get.headers["Content-Type"]

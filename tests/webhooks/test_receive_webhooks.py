@@ -365,29 +365,60 @@ def test_the_largest_body_is_kept(platform: Platform) -> None:
 @pytest.mark.parametrize(
     "content_type",
     [
-        "application/x-www-form-urlencoded",
+        "application/x-www-form-urlencoded; charset=latin-1",
         "text/plain",
         "application/json; charset=latin-1",
         "application/jsonx",
         "application/json, text/plain",
         "",
-        "application/json" + ";" * 5000,
     ],
 )
 def test_another_format_is_refused_with_what_to_do(platform: Platform, content_type: str) -> None:
-    # Given a signed delivery in GitHub's other format
     body = b"payload=%7B%22zen%22%3A%22Keep+it+logically+awesome.%22%7D"
     with pytest.raises(UnsupportedMediaTypeError) as caught:
         platform.github(body, "ping", content_type=content_type)
-    assert 'set the webhook\'s "Content type" to application/json' in caught.value.detail
+    assert "application/json" in caught.value.detail
     platform.check_untouched()
 
 
-def test_another_format_of_a_standard_webhook_is_refused(platform: Platform) -> None:
-    headers = standard(PAID, "msg_1", platform.clock()) | {"content-type": "text/plain"}
-    with pytest.raises(UnsupportedMediaTypeError) as caught:
+def test_a_form_of_github_is_signed_whole_and_kept_as_its_json(platform: Platform) -> None:
+    body = b"a=1&payload=%7B%22zen%22%3A%22Keep+it%2Blogical.%22%7D"
+    form = "application/x-www-form-urlencoded"
+    record = platform.record(platform.github(body, "ping", content_type=form))
+    assert record.event.event_type == "github.ping"
+    assert record.event.content_type == "application/json"
+    stored = platform.aws.objects["bronze", record.event.s3_key].body
+    assert stored == b'{"zen":"Keep it+logical."}'
+
+
+@pytest.mark.parametrize("body", [b"", b"other=%7B%7D", b"payload=", b"payload=%7B", b"payload=x"])
+def test_a_form_without_json_is_kept_as_rejected(platform: Platform, body: bytes) -> None:
+    with pytest.raises(InvalidJsonError):
+        platform.github(body, "ping", content_type="application/x-www-form-urlencoded")
+    (record,) = platform.aws.records.values()
+    assert record.status is Status.REJECTED
+
+
+def test_a_delivery_over_two_hooks_is_kept_twice(platform: Platform) -> None:
+    # Given one delivery by a repository's hook and by an app's, under one id
+    by_app = b'{"ref":"refs/heads/main","installation":{"id":7}}'
+    other_app = b'{"ref":"refs/heads/main","installation":{"id":8}}'
+    receipts = [platform.github(body) for body in (PUSH, by_app, other_app)]
+    assert len({receipt.event_id for receipt in receipts}) == 3
+    # Then each redelivery is known again
+    again = [platform.github(body) for body in (PUSH, by_app, other_app)]
+    assert again == [Receipt(receipt.event_id, replayed=True) for receipt in receipts]
+
+
+@pytest.mark.parametrize(
+    "content_type", ["text/plain", "application/x-www-form-urlencoded", "text/html"]
+)
+def test_another_format_of_a_standard_webhook_is_refused(
+    platform: Platform, content_type: str
+) -> None:
+    headers = standard(PAID, "msg_1", platform.clock()) | {"content-type": content_type}
+    with pytest.raises(UnsupportedMediaTypeError):
         platform.receive("standard", headers, PAID)
-    assert "Content type" not in caught.value.detail
 
 
 # ----------------------------------------------------------------- what is rejected
@@ -400,7 +431,7 @@ def test_another_format_of_a_standard_webhook_is_refused(platform: Platform) -> 
         (b"{", "push", InvalidJsonError, [""]),
         (b'{"a":NaN}', "push", InvalidJsonError, [""]),
         (b"[]", "push", InvalidRequestError, [""]),
-        (b'{"action":"A"}', "Push", InvalidRequestError, ["/header/X-GitHub-Event", "/action"]),
+        (b'{"action":"A"}', "Push", InvalidRequestError, ["/header/X-GitHub-Event"]),
     ],
 )
 def test_what_is_signed_but_can_not_be_used_is_kept_as_rejected(

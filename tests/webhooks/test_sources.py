@@ -12,6 +12,7 @@ from chalicelib.alerts.model import Alert, Severity, read_message
 from chalicelib.alerts.slack import first_message
 from chalicelib.core.errors import InvalidJsonError, InvalidRequestError
 from chalicelib.core.ids import sha256
+from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.events.alerts import alert_of
 from chalicelib.events.model import Identity
 from chalicelib.webhooks.sources import read_github, read_standard
@@ -99,21 +100,33 @@ def test_an_event_that_github_does_not_send_is_told(event: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "action", ["", "Opened", "a.b", "../x", "a b", "opened\n", 7, True, ["a"], {"a": 1}, 1.5]
+    ("action", "word"),
+    [
+        *[("Opened", ".Opened"), ("a.b", ".a_b"), ("../x", ".___x"), ("a b", ".a_b")],
+        *[("opened\n", ".opened_"), ("é", "._"), ("", ""), (7, ""), (True, ""), (["a"], "")],
+    ],
 )
-def test_an_action_that_github_does_not_send_is_told(action: Any) -> None:
-    assert github_faults("issues", {"action": action}) == ["/action"]
+def test_whatever_github_signs_has_a_safe_type(action: Any, word: str) -> None:
+    assert github_type("issues", action=action) == f"github.issues{word}"
 
 
-@pytest.mark.parametrize("action", ["", " ", "a\nb", "x" * 102, "é" * 60, 7, ["a"]])
-def test_a_dispatch_is_named_within_limits(action: Any) -> None:
-    assert github_faults("repository_dispatch", {"action": action}) == ["/action"]
+@pytest.mark.parametrize(
+    ("action", "word"),
+    [
+        *[("👩\u200d💻 ship it", ".👩\u200d💻 ship it"), ("a\nb", ".a_b"), ("\ufdd0", "._")],
+        *[("x" * 102, "." + "x" * 101), ("é" * 60, "." + "é" * 50), ("", ""), (7, "")],
+    ],
+)
+def test_a_dispatch_is_named_as_its_sender_named_it(action: Any, word: str) -> None:
+    event_type = github_type("repository_dispatch", action=action)
+    assert event_type == f"github.repository_dispatch{word}"
+    assert name_fault(event_type, MAX_TYPE_BYTES) is None
 
 
-def test_all_faults_are_told_at_once() -> None:
-    assert github_faults("No", {"action": 7}) == ["/header/X-GitHub-Event", "/action"]
-    assert github_faults("a" * 60, {"action": "b" * 61}) == ["/action"]
-    assert github_faults("a" * 122, {}) == ["/header/X-GitHub-Event"]
+def test_a_server_without_tls_is_named_as_it_is() -> None:
+    repository = {"full_name": "a/b", "html_url": "http://git.example.com/a/b"}
+    draft = read_github(headers("push"), json.dumps({"repository": repository}).encode())
+    assert draft.source == "http://git.example.com/a/b"
 
 
 @pytest.mark.parametrize("body", [[], "a", 7, None, True])
