@@ -283,6 +283,24 @@ def test_a_last_failure_that_can_not_be_recorded_is_not_finished(worker: Worker)
     assert len(worker.alerts.sent) == 1
 
 
+@pytest.mark.xfail(strict=True, reason="its document is taken for the loser's, and emptied")
+def test_an_event_that_only_its_message_has_outlives_a_dead_run(worker: Worker) -> None:
+    # Given a message whose ingest died before the ledger, and a run that dies after silver
+    event, delivery = worker.event()
+    worker.aws.calls.clear()
+    worker.aws.fail(4, Fault.KILLED_BEFORE)
+    with pytest.raises(ProcessKilledError):
+        worker.run(delivery)
+    worker.aws.faults.clear()
+    # When it comes again, after that run is over
+    worker.clock.advance(worker.seconds + LEASE_MARGIN_SECONDS + 1)
+    worker.run(again(delivery, 2))
+    # Then the ledger gets its entry
+    assert worker.status(event) is Status.PROCESSED
+    assert worker.silver(event)["eventId"] == event.event_id
+    assert len(worker.bus.entries) == 1
+
+
 def test_no_payload_is_ever_logged(worker: Worker, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "eventline")
     for event_type in ("demo", "crash", "permanent", "no-json"):
