@@ -1,12 +1,16 @@
 """Ingest: what is refused, what is kept, in which order, and what a repeat answers."""
 
 import json
+import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from msgspec.structs import replace
 
+from chalicelib.aws.threads import in_threads, in_turn
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     EventlineError,
@@ -19,15 +23,25 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.ids import keyed_event_id, sha256
 from chalicelib.events.ingest import IngestDeps, ingest
-from chalicelib.events.message import EventMessage
+from chalicelib.events.message import Parcel
 from chalicelib.events.model import Dispatch, Status
-from tests.support.factories import NOON, Clock, decode_event, make_body, make_submission, no_schema
+from tests.support.factories import (
+    NOON,
+    Clock,
+    decode_event,
+    make_body,
+    make_done,
+    make_submission,
+    no_schema,
+)
 from tests.support.fake_lake import FakeLake
 from tests.support.fake_queue import FakeQueue
 from tests.support.fake_stores import FakeAws, FakeEventStore
-from tests.support.faults import Fault
+from tests.support.faults import Fault, suffer
+from tests.support.worker_on_fakes import refusing
 
 LIMIT = 1000
+INLINE = 500
 
 
 class Platform:
@@ -44,12 +58,14 @@ class Platform:
             self.queue,
             no_schema,
             LIMIT,
+            INLINE,
             now=self.clock,
             random=lambda count: next(numbers).to_bytes(count, "big"),
+            each=in_turn,
         )
 
-    def message(self) -> EventMessage:
-        """The one message on the queue."""
+    def message(self) -> Parcel:
+        """The one event of the one message on the queue."""
         (body,) = self.queue.sent
         return decode_event(body)
 
@@ -59,34 +75,87 @@ def platform() -> Platform:
     return Platform()
 
 
-def test_an_event_is_kept_sent_and_noted_in_three_calls(platform: Platform) -> None:
+def test_an_event_is_noted_with_its_payload_and_sent_in_two_calls(platform: Platform) -> None:
     # Given an event that names its source and subject
     body = b'{"eventType":"demo","source":"urn:shop","subject":"order 7","n":1}'
     # When it is sent
     receipt = ingest(make_submission(body), platform.deps)
-    # Then it is in bronze, on the queue and in the ledger, in this order
-    assert platform.aws.calls == ["PutObject", "SendMessage", "PutItem"]
+    # Then it is in the ledger with its payload, and on the queue, and bronze is left to the worker
+    assert platform.aws.calls == ["PutItem", "SendMessage"]
     record = platform.aws.records[receipt.event_id]
     assert not receipt.replayed
-    assert record.status is Status.ENQUEUED
+    assert record.status is Status.RECEIVED
     assert record.event.event_type == "demo"
     assert (record.event.source, record.event.subject) == ("urn:shop", "order 7")
     assert record.event.owner == "alice"
     assert record.event.received_at == platform.clock.text
     assert record.event.payload_sha256 == sha256(body)
     assert record.event.payload_bytes == len(body)
-    assert [entry["status"] for entry in record.timeline] == ["RECEIVED", "ENQUEUED"]
-    assert platform.aws.objects["bronze", record.event.s3_key].body == body
-    message = platform.message()
-    assert (message.event, message.payload, message.recorded) == (record.event, body, True)
+    assert [entry["status"] for entry in record.timeline] == ["RECEIVED"]
+    assert record.payload == body
+    assert platform.aws.objects == {}
+    assert platform.message() == Parcel(record.event, body, in_bronze=False)
+
+
+def test_ledger_and_queue_are_written_at_the_same_time(platform: Platform) -> None:
+    # Given a ledger and a queue each of which waits for the other to be called
+    both = threading.Barrier(2, timeout=5)
+
+    def gate(_operation: str, effect: Callable[[], Any]) -> Any:
+        both.wait()
+        return effect()
+
+    platform.aws.gate = gate
+    # When an event without an identity is sent
+    receipt = ingest(make_submission(), replace(platform.deps, each=in_threads))
+    # Then neither waited in vain
+    assert sorted(platform.aws.calls) == ["PutItem", "SendMessage"]
+    assert platform.message().event == platform.aws.records[receipt.event_id].event
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_payload_over_the_inline_limit_goes_to_bronze_first(
+    platform: Platform, key: str | None
+) -> None:
+    # Given payloads at the limit and beyond it
+    frame = len(b'{"eventType":"demo","text":""}')
+    small, large = (
+        b'{"eventType":"demo","text":"' + b"x" * (size - frame) + b'"}'
+        for size in (INLINE, INLINE + 1)
+    )
+    # When the first is sent
+    record = platform.aws.records[ingest(make_submission(small), platform.deps).event_id]
+    # Then it is in the ledger
+    assert platform.aws.calls == ["PutItem", "SendMessage"]
+    assert record.payload == small
+    # When the other is sent
+    platform.aws.calls.clear()
+    platform.queue.sent.clear()
+    receipt = ingest(make_submission(large, key=key), platform.deps)
+    # Then it is in bronze, from where its event could be made again, and not in the ledger
+    assert platform.aws.calls == ["PutObject", "PutItem", "SendMessage"]
+    record = platform.aws.records[receipt.event_id]
+    assert record.payload is None
+    stored = platform.aws.objects["bronze", record.event.s3_key]
+    assert (stored.body, stored.event) == (large, record.event)
+    assert platform.message() == Parcel(record.event, large, in_bronze=True)
+
+
+def test_a_stage_may_keep_no_payload_in_the_ledger(platform: Platform) -> None:
+    receipt = ingest(make_submission(), replace(platform.deps, inline_bytes=0))
+    assert platform.aws.calls == ["PutObject", "PutItem", "SendMessage"]
+    assert platform.aws.records[receipt.event_id].payload is None
+    assert platform.message().in_bronze
 
 
 def test_a_keyed_event_claims_its_id_before_it_is_sent(platform: Platform) -> None:
-    receipt = ingest(make_submission(key="k"), platform.deps)
-    assert platform.aws.calls == ["PutObject", "PutItem", "SendMessage"]
+    body = make_body()
+    receipt = ingest(make_submission(body, key="k"), platform.deps)
+    assert platform.aws.calls == ["PutItem", "SendMessage"]
     assert receipt.event_id == keyed_event_id("alice", "k")
-    assert platform.aws.records[receipt.event_id].status is Status.RECEIVED
-    assert platform.message().recorded is False
+    record = platform.aws.records[receipt.event_id]
+    assert (record.status, record.payload) == (Status.RECEIVED, body)
+    assert platform.message() == Parcel(record.event, body, in_bronze=False)
 
 
 @pytest.mark.parametrize("value", [None, 7, "", " ", "a\nb", "x" * 257, ["a"], {"a": 1}])
@@ -221,16 +290,33 @@ def test_a_repeat_of_what_is_processed_is_not_sent_again(platform: Platform) -> 
     body = make_body()
     ingest(make_submission(body, key="k"), platform.deps)
     (record,) = platform.aws.records.values()
-    message = platform.message()
-    platform.deps.ledger.mark_processed(
-        message.event, platform.clock.text, "silver", "k", Dispatch(platform.clock.text, noted=True)
-    )
+    dispatch = Dispatch(platform.clock.text, noted=False)
+    platform.deps.ledger.mark_processed(make_done(record.event), dispatch, record.event)
     platform.aws.calls.clear()
     # When it comes again
     receipt = ingest(make_submission(body, key="k"), platform.deps)
-    # Then it is only looked up
+    # Then that costs one call, and changes nothing
     assert receipt.event_id == record.event.event_id
-    assert platform.aws.calls == ["PutObject", "HeadObject", "PutItem"]
+    assert platform.aws.calls == ["PutItem"]
+    assert len(platform.queue.sent) == 1
+    (after,) = platform.aws.records.values()
+    assert (after.status, after.payload) == (Status.PROCESSED, None)
+
+
+def test_a_repeat_of_a_large_event_is_not_stored_again(platform: Platform) -> None:
+    # Given a large keyed event that was processed
+    body = make_body(text="x" * INLINE)
+    first = ingest(make_submission(body, key="k"), platform.deps)
+    record = platform.aws.records[first.event_id]
+    dispatch = Dispatch(platform.clock.text, noted=False)
+    platform.deps.ledger.mark_processed(make_done(record.event), dispatch, record.event)
+    platform.aws.calls.clear()
+    # When it comes again on the same day
+    again = ingest(make_submission(body, key="k"), platform.deps)
+    # Then it is looked up
+    assert (again.event_id, again.replayed) == (first.event_id, True)
+    assert platform.aws.calls == ["PutObject", "GetItem"]
+    assert len(platform.aws.objects) == 1
     assert len(platform.queue.sent) == 1
 
 
@@ -240,13 +326,16 @@ def test_a_repeat_of_what_is_processed_is_not_sent_again(platform: Platform) -> 
         b'{"eventType":"demo","n":2}',
         b'{"eventType":"other","n":1}',
         b'{"eventType":"demo","n":1} ',
+        b'{"eventType":"demo","n":1,"text":"%s"}' % (b"x" * INLINE),
     ],
 )
 @pytest.mark.parametrize("days", [0, 1])
+@pytest.mark.parametrize("inline_bytes", [INLINE, 0])
 def test_another_body_under_a_key_is_refused_and_changes_nothing(
-    platform: Platform, other: bytes, days: int
+    platform: Platform, other: bytes, days: int, inline_bytes: int
 ) -> None:
     # Given a keyed event
+    platform.deps = replace(platform.deps, inline_bytes=inline_bytes)
     body = b'{"eventType":"demo","n":1}'
     first = ingest(make_submission(body, key="k"), platform.deps)
     before = dict(platform.aws.records)
@@ -257,7 +346,10 @@ def test_another_body_under_a_key_is_refused_and_changes_nothing(
     # Then the first one is untouched, sent once, and still gets its answer
     assert platform.aws.records == before
     record = platform.aws.records[first.event_id]
-    assert platform.aws.objects["bronze", record.event.s3_key].body == body
+    if inline_bytes:
+        assert record.payload == body
+    else:
+        assert platform.aws.objects["bronze", record.event.s3_key].body == body
     assert len(platform.queue.sent) == 1
     assert ingest(make_submission(body, key="k"), platform.deps) == type(first)(
         first.event_id, replayed=True
@@ -272,52 +364,111 @@ def test_another_owner_may_use_the_same_key(platform: Platform) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize("size", [1, INLINE])
 @pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.ANSWER_LOST])
 def test_an_event_the_queue_did_not_take_is_kept_as_received(
-    platform: Platform, key: str | None, fault: Fault
+    platform: Platform, key: str | None, size: int, fault: Fault
 ) -> None:
-    platform.aws.fail(3 if key else 2, fault)
-    receipt = ingest(make_submission(key=key), platform.deps)
-    record = platform.aws.records[receipt.event_id]
+    # Given a queue that does not answer well
+    body = make_body(text="x" * size)
+
+    def gate(operation: str, effect: Callable[[], Any]) -> Any:
+        return suffer(fault if operation == "SendMessage" else None, operation, effect)
+
+    platform.aws.gate = gate
+    # When an event is sent, it is not acknowledged
+    with pytest.raises(Exception, match=r"InternalServerError|[Tt]imeout"):
+        ingest(make_submission(body, key=key), platform.deps)
+    # But its entry stays, with its payload, so that reconcile or the sender's repeat sends it
+    (record,) = platform.aws.records.values()
     assert record.status is Status.RECEIVED
     assert [entry["status"] for entry in record.timeline] == ["RECEIVED"]
+    if size < INLINE:
+        assert record.payload == body
+    else:
+        assert platform.deps.lake.get_bronze(record.event.s3_key) == body
 
 
-@pytest.mark.parametrize(("key", "call"), [(None, 1), (None, 3), ("k", 1), ("k", 2)])
+@pytest.mark.parametrize("key", [None, "k"])
+@pytest.mark.parametrize(
+    ("size", "operation"), [(1, "PutItem"), (INLINE, "PutItem"), (INLINE, "PutObject")]
+)
 def test_an_event_that_is_not_kept_is_not_acknowledged(
-    platform: Platform, key: str | None, call: int
+    platform: Platform, key: str | None, size: int, operation: str
 ) -> None:
-    platform.aws.fail(call)
-    with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(key=key), platform.deps)
+    platform.aws.gate = refusing(operation)
+    with pytest.raises(ClientError):
+        ingest(make_submission(make_body(text="x" * size), key=key), platform.deps)
     assert platform.aws.records == {}
+    # What claims its id or its object first is not sent either
+    if key or operation == "PutObject":
+        assert platform.queue.sent == []
+
+
+def test_a_message_without_an_entry_has_all_of_its_event(platform: Platform) -> None:
+    # Given a ledger that is down while the queue is not
+    body = make_body()
+    platform.aws.gate = refusing("PutItem")
+    # When an event is sent, it is not acknowledged
+    with pytest.raises(ClientError):
+        ingest(make_submission(body), replace(platform.deps, each=in_threads))
+    # Then its message is enough to make it
+    assert platform.aws.records == {}
+    parcel = platform.message()
+    assert (parcel.payload, parcel.in_bronze) == (body, False)
+    assert parcel.event.payload_sha256 == sha256(body)
+
+
+LARGE = b'{"eventType":"demo","n":%d,"text":"' + b"x" * INLINE + b'"}'
 
 
 def test_a_body_in_bronze_of_another_request_is_never_acknowledged_as_ours(
     platform: Platform,
 ) -> None:
-    # Given a request that died after its first call
+    # Given a request with a large body that died after its first call
     platform.aws.fail(2)
     with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.deps)
+        ingest(make_submission(LARGE % 1, key="k"), platform.deps)
     # When another body comes under its key
     with pytest.raises(IdempotencyConflictError):
-        ingest(make_submission(b'{"eventType":"demo","n":2}', key="k"), platform.deps)
+        ingest(make_submission(LARGE % 2, key="k"), platform.deps)
     # Then nothing is in the ledger, and the first body may come again
     assert platform.aws.records == {}
-    receipt = ingest(make_submission(b'{"eventType":"demo","n":1}', key="k"), platform.deps)
+    receipt = ingest(make_submission(LARGE % 1, key="k"), platform.deps)
     assert not receipt.replayed
 
 
-def test_a_repeat_takes_up_what_a_request_that_died_has_left(platform: Platform) -> None:
-    # Given a request that died after its first call
-    body = make_body()
+def test_a_small_body_under_the_key_of_one_that_died_in_bronze_is_taken(
+    platform: Platform,
+) -> None:
+    # Given a request with a large body that died after its first call, so was not acknowledged
     platform.aws.fail(2)
     with pytest.raises(Exception, match="InternalServerError"):
-        ingest(make_submission(body, key="k"), platform.deps)
+        ingest(make_submission(LARGE % 1, key="k"), platform.deps)
+    # When a small one comes under its key
+    body = make_body()
+    receipt = ingest(make_submission(body, key="k"), platform.deps)
+    # Then it is the event, and the first is refused from now on
+    assert not receipt.replayed
+    assert platform.aws.records[receipt.event_id].payload == body
+    with pytest.raises(IdempotencyConflictError):
+        ingest(make_submission(LARGE % 1, key="k"), platform.deps)
+    # And the worker puts it elsewhere
+    event = platform.aws.records[receipt.event_id].event
+    stored = platform.deps.lake.store(event, body)
+    assert stored.s3_key != event.s3_key
+    assert platform.deps.lake.get_bronze(stored.s3_key, stored.s3_range) == body
+    assert platform.deps.lake.get_bronze(event.s3_key) == LARGE % 1
+
+
+def test_a_repeat_takes_up_what_a_request_that_died_has_left(platform: Platform) -> None:
+    # Given a request with a large body that died after its first call
+    platform.aws.fail(2)
+    with pytest.raises(Exception, match="InternalServerError"):
+        ingest(make_submission(LARGE % 1, key="k"), platform.deps)
     # When it comes again later
     platform.clock.advance(60)
-    receipt = ingest(make_submission(body, key="k"), platform.deps)
+    receipt = ingest(make_submission(LARGE % 1, key="k"), platform.deps)
     # Then the event is the one in bronze, received when that was
     event = platform.aws.records[receipt.event_id].event
     assert event.received_at == clock.to_text(NOON)
@@ -325,17 +476,25 @@ def test_a_repeat_takes_up_what_a_request_that_died_has_left(platform: Platform)
     assert platform.message().event == event
 
 
-def test_a_repeat_of_what_was_not_sent_sends_it(platform: Platform) -> None:
+@pytest.mark.parametrize("size", [1, INLINE])
+def test_a_repeat_of_what_was_not_sent_sends_it(platform: Platform, size: int) -> None:
     # Given a keyed event that the queue did not take
-    body = make_body()
-    platform.aws.fail(3)
-    first = ingest(make_submission(body, key="k"), platform.deps)
+    body = make_body(text="x" * size)
+    platform.aws.gate = refusing("SendMessage")
+    with pytest.raises(ClientError):
+        ingest(make_submission(body, key="k"), platform.deps)
     assert platform.queue.sent == []
-    # When it comes again
-    second = ingest(make_submission(body, key="k"), platform.deps)
-    # Then it is sent
-    assert second.event_id == first.event_id
-    assert platform.message().event.event_id == first.event_id
+    platform.aws.gate = None
+    platform.aws.calls.clear()
+    # When it comes again, the next day
+    platform.clock.advance(86400)
+    receipt = ingest(make_submission(body, key="k"), platform.deps)
+    # Then it is sent, as the event that the ledger has
+    assert receipt.replayed
+    record = platform.aws.records[receipt.event_id]
+    assert platform.message() == Parcel(record.event, body, in_bronze=size >= INLINE)
+    assert platform.aws.calls[-2:] == ["PutItem", "SendMessage"]
+    assert record.event.received_at == clock.to_text(NOON)
 
 
 def test_a_repeat_gets_the_first_answer_after_its_schema_has_changed(platform: Platform) -> None:
