@@ -12,10 +12,10 @@ from chalicelib.core.ids import is_event_id, keyed_event_id
 from chalicelib.events.batch import Form
 from chalicelib.events.ingest import IngestDeps, ingest
 from chalicelib.events.ingest_batch import Verdict
-from chalicelib.events.message import EventMessage, decode_message
-from chalicelib.events.model import Dispatch, Record, Status
+from chalicelib.events.message import EventsMessage, Parcel
+from chalicelib.events.model import Dispatch, Event, Record, Status
 from tests.support.batches_on_fakes import Platform, body_of, told
-from tests.support.factories import make_submission, no_schema
+from tests.support.factories import make_done, make_submission, no_schema
 from tests.support.faults import Fault, suffer
 
 DEMO = b'{"eventType":"demo","n":1}'
@@ -34,8 +34,15 @@ def record(platform: Platform, verdict: Verdict) -> Record:
 
 
 def payload(platform: Platform, verdict: Verdict) -> bytes:
-    event = record(platform, verdict).event
-    return platform.lake.get_bronze(event.s3_key, event.s3_range)
+    return payload_of(platform, record(platform, verdict))
+
+
+def payload_of(platform: Platform, found: Record) -> bytes:
+    return platform.lake.get_bronze(found.event.s3_key, found.event.s3_range)
+
+
+def events(message: EventsMessage) -> list[Event]:
+    return [parcel.event for parcel in message.parcels]
 
 
 def test_a_hundred_events_are_six_calls(platform: Platform) -> None:
@@ -44,12 +51,14 @@ def test_a_hundred_events_are_six_calls(platform: Platform) -> None:
     # Then they are kept in one file and sent in one message, and only the ledger is written for all
     assert told(verdicts) == ["accepted"] * 100
     assert platform.aws.calls == ["PutObject", *["BatchWriteItem"] * 4, "SendMessage"]
-    (unit,) = platform.units()
-    assert [event.event_id for event in unit.events] == [one.event_id for one in verdicts]
-    assert len({event.s3_key for event in unit.events}) == 1
+    (message,) = platform.messages()
+    assert [event.event_id for event in events(message)] == [one.event_id for one in verdicts]
+    assert len({event.s3_key for event in events(message)}) == 1
+    assert all(parcel.in_bronze for parcel in message.parcels)
     for number, verdict in enumerate(verdicts):
         assert json.loads(payload(platform, verdict))["n"] == number
         assert record(platform, verdict).status is Status.RECEIVED
+        assert record(platform, verdict).payload is None
         assert is_event_id(str(verdict.event_id))
 
 
@@ -59,7 +68,7 @@ def test_five_hundred_events_are_five_units_and_one_send(platform: Platform) -> 
     assert platform.aws.calls.count("PutObject") == 5
     assert platform.aws.calls.count("BatchWriteItem") == 20
     assert platform.aws.calls[-1:] == ["SendMessageBatch"]
-    assert [len(unit.events) for unit in platform.units()] == [100] * 5
+    assert [len(message.parcels) for message in platform.messages()] == [100] * 5
 
 
 def test_a_payload_is_the_items_own_text_on_one_line(platform: Platform) -> None:
@@ -112,8 +121,9 @@ def test_one_bad_item_refuses_no_other(platform: Platform) -> None:
         assert payload(platform, verdicts[number]) == sent
     keys = {record(platform, verdicts[number]).event.s3_key for number in (1, 2, 3, 4, 5, 8)}
     assert len(keys) == 1
-    (unit,) = platform.units()
-    assert [event.event_id for event in unit.events] == [verdicts[0].event_id, verdicts[7].event_id]
+    (message,) = platform.messages()
+    sent = [event.event_id for event in events(message)]
+    assert sent == [verdicts[0].event_id, verdicts[7].event_id]
 
 
 def test_a_verdict_is_shown_as_documented(platform: Platform) -> None:
@@ -165,12 +175,12 @@ def test_a_batch_with_keys_can_be_sent_again_whole(platform: Platform) -> None:
     # Then the answers are the same, and the events are sent again since nothing says they were
     assert told(again) == ["duplicate"] * 3 + ["accepted"]
     assert [one.event_id for one in again[:3]] == [one.event_id for one in first]
-    resent = platform.units()[1:]
-    assert sorted(len(unit.events) for unit in resent) == [1, 3]
+    (_, resent) = platform.messages()
+    assert [event.event_id for event in events(resent)] == [one.event_id for one in again]
     # And once they are processed, nothing is
     for verdict in first:
         event = record(platform, verdict).event
-        platform.ledger.mark_processed(event, "t", "b", "k", Dispatch("t", noted=False))
+        platform.ledger.mark_processed(make_done(event), Dispatch("t", noted=False), event)
     assert told(platform.send(*items)) == ["duplicate"] * 3
     assert platform.aws.calls == ["BatchGetItem"]
 
@@ -183,7 +193,7 @@ def test_a_key_stands_for_one_content(platform: Platform) -> None:
     # Then the other is refused, and nothing is written
     assert told(verdicts) == ["rejected", "rejected", "duplicate"]
     assert told(platform.send(KEYED, OTHER, KEYED)) == ["duplicate", "rejected", "duplicate"]
-    assert [len(unit.events) for unit in platform.units()] == [1, 1, 1]
+    assert [len(message.parcels) for message in platform.messages()] == [1, 1, 1]
     for verdict in verdicts[:2]:
         assert verdict.event_id is None
         assert "came before with other content" in verdict.errors[0].detail
@@ -195,8 +205,8 @@ def test_equal_items_of_one_batch_are_one_event(platform: Platform) -> None:
     verdicts = platform.send(KEYED, DEMO, KEYED, OTHER, DEMO)
     assert told(verdicts) == ["accepted", "accepted", "duplicate", "rejected", "accepted"]
     assert verdicts[2].event_id == verdicts[0].event_id
-    (unit,) = platform.units()
-    assert len(unit.events) == len(platform.aws.records) == 3
+    (message,) = platform.messages()
+    assert len(message.parcels) == len(platform.aws.records) == 3
 
 
 def test_another_owners_key_is_another(platform: Platform) -> None:
@@ -256,15 +266,19 @@ def test_who_loses_the_race_for_a_key_is_a_duplicate_and_not_sent(platform: Plat
     platform.aws.gate = gate
     # When this one writes
     verdicts = platform.send(taken, conflicting, DEMO)
-    # Then it tells so
+    # Then it tells so, and what it sends is what the ledger has
     assert told(verdicts) == ["duplicate", "rejected", "accepted"]
-    sent = {len(unit.events): unit for unit in platform.units()}
-    assert verdicts[0].event_id not in [
-        event.event_id
-        for unit in sent.values()
-        for event in unit.events
-        if event.s3_key != record(platform, verdicts[0]).event.s3_key
-    ]
+    (message,) = platform.messages()
+    duplicate, accepted = (record(platform, verdicts[number]).event for number in (0, 2))
+    assert sorted(map(to_builtins, events(message)), key=str) == sorted(
+        map(to_builtins, [duplicate, accepted]), key=str
+    )
+    assert duplicate.s3_key != accepted.s3_key
+    # And a payload that it sends along is the one of that event
+    for parcel in message.parcels:
+        assert platform.lake.get_bronze(parcel.event.s3_key, parcel.event.s3_range) == (
+            parcel.payload
+        )
 
 
 @pytest.mark.parametrize("fault", [Fault.REPEATED, Fault.ANSWER_LOST])
@@ -282,11 +296,51 @@ def test_a_repeated_call_makes_no_second_event(platform: Platform, fault: Fault,
     assert len(platform.aws.records) == 1
 
 
-def test_what_the_queue_does_not_take_is_kept_and_acknowledged(platform: Platform) -> None:
-    platform.aws.fail(3)
-    assert told(platform.send(DEMO)) == ["accepted"]
-    assert platform.queue.sent == []
-    assert [one.status for one in platform.aws.records.values()] == [Status.RECEIVED]
+@pytest.mark.parametrize("fault", [Fault.REFUSED, Fault.ANSWER_LOST])
+def test_what_the_queue_does_not_take_is_kept_and_told_failed(
+    platform: Platform, fault: Fault
+) -> None:
+    # Given a queue that is down, and an item that is refused
+    def gate(operation: str, effect: Any) -> Any:
+        return suffer(fault if operation == "SendMessage" else None, operation, effect)
+
+    platform.aws.gate = gate
+    # When a batch comes
+    verdicts = platform.send(KEYED, DEMO, {"n": 1})
+    # Then what was not sent is failed, to be sent again
+    assert told(verdicts) == ["failed", "failed", "rejected"]
+    assert [verdict.event_id for verdict in verdicts[:2]] == [None, None]
+    assert "send it again" in verdicts[0].errors[0].detail
+    # But it is kept, so that reconcile sends it
+    kept = [one for one in platform.aws.records.values() if one.status is Status.RECEIVED]
+    assert [payload_of(platform, one) for one in kept] == [DEMO, KEYED]
+    # And when it comes again, what has a key is the same event, and is sent
+    platform.aws.gate = None
+    platform.queue.sent.clear()
+    (again,) = platform.send(KEYED)
+    assert told([again]) == ["duplicate"]
+    assert again.event_id == keyed_event_id("alice", "k")
+    (message,) = platform.messages()
+    assert events(message) == [record(platform, again).event]
+
+
+def test_a_message_that_is_not_taken_fails_its_items_alone(platform: Platform) -> None:
+    # Given a queue that takes one of two messages
+    class Picky(type(platform.queue)):  # type: ignore[misc]
+        def send_many(self, bodies: Any, delays: Any = ()) -> list[str | None]:
+            self.refused = {bodies[1]}
+            codes: list[str | None] = super().send_many(bodies, delays)
+            return codes
+
+    platform.queue = Picky(platform.aws)
+    # When a batch of two messages comes
+    verdicts = platform.send(*[{"eventType": "demo", "n": n} for n in range(130)])
+    # Then the items of the other are failed, and kept
+    assert told(verdicts) == ["accepted"] * 100 + ["failed"] * 30
+    (message,) = platform.messages()
+    sent = [event.event_id for event in events(message)]
+    assert sent == [verdict.event_id for verdict in verdicts[:100]]
+    assert len(platform.aws.records) == 130
 
 
 def test_a_unit_that_is_not_kept_does_not_hurt_the_next(platform: Platform) -> None:
@@ -300,8 +354,8 @@ def test_a_unit_that_is_not_kept_does_not_hurt_the_next(platform: Platform) -> N
         told(verdicts) == ["failed"] * 100 + ["accepted"] * 25 + ["failed"] * 25 + ["accepted"] * 10
     )
     assert "send it again" in verdicts[0].errors[0].detail
-    (unit,) = platform.units()
-    assert [event.event_id for event in unit.events] == [
+    (message,) = platform.messages()
+    assert [event.event_id for event in events(message)] == [
         one.event_id for one in verdicts if one.event_id
     ]
 
@@ -315,7 +369,7 @@ def test_what_the_ledger_leaves_over_is_failed(platform: Platform) -> None:
     platform.ledger = Throttled(platform.aws)
     verdicts = platform.send(*[{"eventType": "demo", "n": n} for n in range(5)])
     assert told(verdicts) == ["accepted"] * 3 + ["failed"] * 2
-    assert len(platform.units()[0].events) == 3
+    assert len(platform.messages()[0].parcels) == 3
 
 
 def test_when_nothing_is_kept_the_error_passes(platform: Platform) -> None:
@@ -340,7 +394,7 @@ def test_after_some_seconds_no_further_call_is_begun(platform: Platform) -> None
     # Then it ends in time, and says what was not kept
     assert told(verdicts) == ["accepted"] * 50 + ["failed"] * 250
     assert platform.aws.calls == ["PutObject", *["BatchWriteItem"] * 2, "SendMessage"]
-    assert len(platform.units()[0].events) == 50
+    assert len(platform.messages()[0].parcels) == 50
 
     def slower(_operation: str, effect: Any) -> Any:
         platform.clock.advance(11)
@@ -351,25 +405,37 @@ def test_after_some_seconds_no_further_call_is_begun(platform: Platform) -> None
         platform.send({"eventType": "demo", "idempotencyKey": "late"})
 
 
-def test_a_single_repeat_of_an_event_of_a_unit_goes_with_its_unit(platform: Platform) -> None:
+def test_a_single_repeat_of_an_event_of_a_batch_is_sent_as_it_is_stored(
+    platform: Platform,
+) -> None:
     # Given an event that came in a batch, and that nothing says was sent
     (first,) = platform.send(KEYED)
     # When the same comes alone
     deps = IngestDeps(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
     receipt = ingest(make_submission(KEYED, key="k"), deps)
-    # Then it is the same event, and is not sent alone
+    # Then it is the same event, in its place in the file
     assert (receipt.event_id, receipt.replayed) == (first.event_id, True)
-    assert [len(unit.events) for unit in platform.units()] == [1, 1]
-    assert len(platform.queue.sent) == 2
+    assert [len(message.parcels) for message in platform.messages()] == [1, 1]
+    event = record(platform, first).event
+    assert event.s3_range
+    for message in platform.messages():
+        assert message.parcels == (Parcel(event, KEYED, in_bronze=True),)
 
 
-def test_a_repeat_of_a_single_event_in_a_batch_goes_alone(platform: Platform) -> None:
+def test_a_repeat_of_a_single_event_in_a_batch_is_sent_as_it_is_stored(
+    platform: Platform,
+) -> None:
+    # Given a single event whose payload is in the ledger
     deps = IngestDeps(platform.ledger, platform.lake, platform.queue, no_schema, 1000)
     receipt = ingest(make_submission(KEYED, key="k"), deps)
-    (again,) = platform.send(KEYED)
+    # When it comes in a batch, beside another
+    again, _ = platform.send(KEYED, DEMO)
+    # Then it is the same event, whose payload is still to be put into bronze
     assert (told([again]), again.event_id) == (["duplicate"], receipt.event_id)
-    assert platform.units() == []
-    assert isinstance(decode_message(platform.queue.sent[1]), EventMessage)
+    _, message = platform.messages()
+    event = record(platform, again).event
+    assert message.parcels[0] == Parcel(event, KEYED, in_bronze=False)
+    assert message.parcels[1].in_bronze
 
 
 def test_a_pretty_batch_is_the_same_when_it_comes_again(platform: Platform) -> None:
