@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from chalicelib.core.clock import to_text
 from chalicelib.core.paging import just_below
 from chalicelib.events.model import Dispatch, Event, Failure, Listing, Status, Step
-from tests.support.factories import NOON, make_event, unique
+from tests.support.factories import NOON, make_done, make_event, unique
 from tests.support.store_backends import Backend
 
 
@@ -18,7 +18,7 @@ def add(backend: Backend, event: Event, status: Status = Status.RECEIVED) -> Eve
     at = event.received_at
     dispatch = Dispatch(at, noted=True)
     if status is Status.PROCESSED:
-        backend.ledger.mark_processed(event, at, "silver", "silver/k", dispatch)
+        backend.ledger.mark_processed(make_done(event, at), dispatch, event)
     if status is Status.FAILED:
         failure = Failure("permanent", "drill", "a test")
         backend.ledger.mark_attempt_failed(

@@ -9,7 +9,7 @@ from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import UnavailableError
 from chalicelib.events.ledger import EventIndex, EventStore
 from chalicelib.events.model import Dispatch, Listing, Status, Step
-from tests.support.factories import make_event, make_id
+from tests.support.factories import make_done, make_event, make_id
 from tests.support.faults import refusal
 
 
@@ -85,7 +85,7 @@ def test_a_ledger_that_keeps_changing_is_unavailable() -> None:
     event = make_event()
     dispatch = Dispatch(event.received_at, noted=True)
     with pytest.raises(UnavailableError):
-        _store(client).mark_processed(event, event.received_at, "silver", "k", dispatch)
+        _store(client).mark_processed(make_done(event), dispatch, event)
     assert client.calls < 12
 
 
