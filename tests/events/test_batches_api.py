@@ -35,28 +35,31 @@ def test_every_item_has_its_verdict_and_its_end(platform: Platform) -> None:
         {"eventType": "eventline.drill.permanent"},
         {"eventType": "eventline.drill.transient", "failures": 1},
         {"eventType": "other", "n": 5, "idempotencyKey": "five"},
+        {"eventType": "demo", "n": 6},
     ]
     # When it is sent
     told = results(send(sender, {"events": items}))
     # Then every item has a verdict
     words = [one["status"] for one in told]
-    assert words == ["accepted", "rejected", "accepted", "accepted", "accepted"]
+    assert words == ["accepted", "rejected", *["accepted"] * 4]
     assert told[1]["errors"] == [{"pointer": "/events/1/eventType", "detail": "is required"}]
     # And every one comes to its end
     platform.work()
     ids = [one["eventId"] for one in told]
     shown = [sender.get(f"/events/{id_}").json_body for id_ in ids]
     assert [one["status"] for one in shown] == [
-        "PROCESSED", "REJECTED", "FAILED", "ENQUEUED", "PROCESSED",
+        "PROCESSED", "REJECTED", "FAILED", "ENQUEUED", "PROCESSED", "PROCESSED",
     ]  # fmt: skip
     for item, event in zip(items, shown, strict=True):
         response = sender.get(f"/events/{event['eventId']}/payload")
         assert json.loads(response.body) == item
         assert response.headers["Content-Type"] == "application/json"
-    for number in (0, 4):
+    for number in (0, 4, 5):
         document = sender.get(f"/events/{ids[number]}/result").json_body
         assert (document["eventId"], document["data"]) == (ids[number], items[number])
-        assert shown[number]["silverRange"].startswith("bytes=")
+        # Those of one type share a file
+        assert ("silverRange" in shown[number]) == (items[number]["eventType"] == "demo")
+    assert shown[0]["silverKey"] == shown[5]["silverKey"] != shown[4]["silverKey"]
     listed = sender.get("/events").json_body["items"]
     assert {one["eventId"] for one in listed} == set(ids)
 
@@ -74,7 +77,9 @@ def test_a_hundred_events_are_six_calls(platform: Platform) -> None:
     platform.work()
     assert platform.calls.count("PutObject") == 1
     assert platform.calls.count("PutEvents") == 10
-    assert platform.calls.count("UpdateItem") == 100
+    # One for each, two counters, and the end of the unit
+    assert platform.calls.count("UpdateItem") == 100 + 2 + 1
+    assert platform.calls.count("PutItem") == 1
 
 
 def test_a_batch_can_be_sent_again_whole(platform: Platform) -> None:

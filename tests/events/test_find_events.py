@@ -77,7 +77,7 @@ def test_an_admin_lists_an_owners_events(platform: Platform) -> None:
     mine = [alice.event_id(DEMO) for _ in range(2)]
     bob.event_id(DEMO)
     assert found(admin, f"owner={alice.owner}") == mine[::-1]
-    assert found(admin, f"owner={alice.owner}&status=ENQUEUED&eventType=demo") == mine[::-1]
+    assert found(admin, f"owner={alice.owner}&status=RECEIVED&eventType=demo") == mine[::-1]
     assert found(admin, f"owner={unique('nobody')}") == []
     refused = alice.get(f"/events?owner={alice.owner}")
     check_problem(refused, 400, "invalid-request", "/query/owner")

@@ -3,6 +3,7 @@
 import pytest
 
 from chalicelib.core.errors import NotFoundError
+from chalicelib.events.unit import blank, pack, read_unit
 from tests.support.factories import make_event, unique
 from tests.support.store_backends import Backend
 
@@ -71,8 +72,8 @@ def test_what_is_not_there_is_not_found(aws_backends: Backend) -> None:
 
 def test_silver_is_written_once(aws_backends: Backend) -> None:
     key = f"silver/{unique('type')}/dt=2026-03-14/x.json"
-    assert aws_backends.lake.put_silver(key, '{"first":true}')
-    assert not aws_backends.lake.put_silver(key, '{"first":false}')
+    assert aws_backends.lake.put_silver(key, b'{"first":true}')
+    assert not aws_backends.lake.put_silver(key, b'{"first":false}')
     assert aws_backends.lake.get_silver(key) == b'{"first":true}'
 
 
@@ -124,12 +125,61 @@ def test_the_silver_file_of_a_unit_is_decided_once(aws_backends: Backend, lines:
     assert aws_backends.lake.get_silver(key) == lines
 
 
+def test_a_line_is_withdrawn_and_all_others_stay(aws_backends: Backend) -> None:
+    # Given a silver file of many
+    key = f"silver/{unique('type')}/dt=2026-03-14/unit.ndjson"
+    body, ranges = pack([b'{"n":1}', b'{"n":2}', b'{"n":3}'])
+    aws_backends.lake.put_silver(key, body)
+    # When one of its lines is withdrawn
+    aws_backends.lake.withdraw(key, blank(body, [ranges[1]]))
+    # Then the others are where they were
+    assert aws_backends.lake.get_silver(key, ranges[0]) == b'{"n":1}'
+    assert aws_backends.lake.get_silver(key, ranges[2]) == b'{"n":3}'
+    assert aws_backends.lake.get_silver(key, ranges[1]).strip() == b""
+    # And nobody writes it again
+    assert not aws_backends.lake.put_silver(key, body)
+
+
+def test_a_payload_that_waited_in_the_ledger_is_an_object_by_itself(aws_backends: Backend) -> None:
+    event = make_event(payload=PAYLOAD)
+    assert aws_backends.lake.store(event, PAYLOAD) == event
+    assert aws_backends.calls == ["PutObject"]
+    assert aws_backends.lake.get_bronze(event.s3_key) == PAYLOAD
+    # And stays when it is stored again
+    assert aws_backends.lake.store(event, PAYLOAD) == event
+    assert aws_backends.lake.bronze_event(event.s3_key) == event
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_a_payload_whose_key_holds_another_is_stored_in_a_file(
+    aws_backends: Backend, is_ours: bool
+) -> None:
+    # Given an object at an event's key that is of another request, or put there by hand
+    event = make_event(payload=PAYLOAD)
+    other = b'{"eventType":"demo","n":2}'
+    if is_ours:
+        another = make_event(event_id=event.event_id, payload=other)
+        aws_backends.lake.put_bronze(another, other)
+    else:
+        aws_backends.put_by_hand(event.s3_key, other)
+    # When the event's payload is stored, and stored again
+    stored = aws_backends.lake.store(event, PAYLOAD)
+    assert aws_backends.lake.store(event, PAYLOAD) == stored
+    # Then both are there, and the file gives the event back
+    assert stored.s3_key != event.s3_key
+    assert aws_backends.lake.get_bronze(event.s3_key) == other
+    assert aws_backends.lake.get_bronze(stored.s3_key, stored.s3_range) == PAYLOAD
+    found = aws_backends.lake.get_unit(stored.s3_key)
+    assert found is not None
+    assert read_unit(stored.s3_key, *found) == [stored]
+
+
 def test_silver_is_listed_like_bronze(aws_backends: Backend) -> None:
     # Given documents of two types
     types = [unique("a"), unique("b")]
     keys = [f"silver/{name}/dt=2026-03-14/{number}.json" for name in types for number in range(3)]
     for key in keys:
-        aws_backends.lake.put_silver(key, "{}")
+        aws_backends.lake.put_silver(key, b"{}")
     # When types and keys are listed
     folders = [one for one in aws_backends.lake.silver_types() if one.split("/")[1] in types]
     listed = [key for page in aws_backends.lake.silver_keys(folders[0]) for key, _ in page]
@@ -142,7 +192,7 @@ def test_silver_is_listed_like_bronze(aws_backends: Backend) -> None:
 def test_whether_an_object_exists_is_one_call(aws_backends: Backend) -> None:
     event, key = make_event(payload=PAYLOAD), f"silver/{unique('type')}/dt=2026-03-14/x.json"
     aws_backends.lake.put_bronze(event, PAYLOAD)
-    aws_backends.lake.put_silver(key, "{}")
+    aws_backends.lake.put_silver(key, b"{}")
     aws_backends.calls.clear()
     assert aws_backends.lake.has_bronze(event.s3_key)
     assert not aws_backends.lake.has_bronze(key)

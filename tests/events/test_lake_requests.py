@@ -62,22 +62,45 @@ def test_every_write_is_conditional() -> None:
     s3 = RecordingS3()
     lake = Lake(s3, "bronze", "silver")
     lake.put_bronze(make_event(), b"{}")
-    lake.put_silver("silver/demo/x.json", "{}")
-    assert [put["IfNoneMatch"] for put in s3.puts] == ["*", "*"]
+    lake.put_silver("silver/demo/x.json", b"{}")
+    lake.put_unit("bronze/units/x.ndjson", b"{}\n", {})
+    assert [put["IfNoneMatch"] for put in s3.puts] == ["*"] * 3
+
+
+def test_a_line_is_withdrawn_by_the_one_write_that_is_not() -> None:
+    s3 = RecordingS3()
+    Lake(s3, "bronze", "silver").withdraw("silver/demo/x.ndjson", b"{}\n")
+    assert s3.puts == [
+        {
+            "Bucket": "silver",
+            "Key": "silver/demo/x.ndjson",
+            "Body": b"{}\n",
+            "ContentType": "application/x-ndjson",
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "content_type"), [("x.json", "application/json"), ("x.ndjson", "application/x-ndjson")]
+)
+def test_a_silver_object_says_what_it_is(key: str, content_type: str) -> None:
+    s3 = RecordingS3()
+    Lake(s3, "bronze", "silver").put_silver(key, b"{}")
+    assert s3.puts[0]["ContentType"] == content_type
 
 
 def test_a_write_that_meets_another_is_tried_again() -> None:
     s3 = RecordingS3(refusal("PutObject", "ConditionalRequestConflict"))
-    assert Lake(s3, "bronze", "silver").put_silver("k", "{}")
+    assert Lake(s3, "bronze", "silver").put_silver("k", b"{}")
     assert len(s3.puts) == 2
 
 
 def test_a_write_that_keeps_meeting_others_is_given_up() -> None:
     conflict = refusal("PutObject", "ConditionalRequestConflict")
     with pytest.raises(UnavailableError):
-        Lake(RecordingS3(*[conflict] * 9), "bronze", "silver").put_silver("k", "{}")
+        Lake(RecordingS3(*[conflict] * 9), "bronze", "silver").put_silver("k", b"{}")
 
 
 def test_another_refusal_passes_through() -> None:
     with pytest.raises(ClientError):
-        Lake(RecordingS3(refusal("PutObject", "SlowDown")), "b", "s").put_silver("k", "{}")
+        Lake(RecordingS3(refusal("PutObject", "SlowDown")), "b", "s").put_silver("k", b"{}")

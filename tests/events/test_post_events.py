@@ -1,6 +1,7 @@
 """POST /events."""
 
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -41,38 +42,46 @@ def test_an_event_is_accepted_with_its_id_and_place(platform: Platform) -> None:
     assert "Idempotent-Replayed" not in response.headers
 
 
-def test_an_event_is_in_bronze_ledger_and_queue(platform: Platform) -> None:
+def test_an_event_is_in_ledger_and_queue_and_then_in_bronze(platform: Platform) -> None:
     # When an event is sent
-    event_id = platform.sender().event_id(DEMO)
-    # Then all three have it
+    sender = platform.sender()
+    event_id = sender.event_id(DEMO)
+    # Then the ledger has it, with its payload, and the queue
     item = ledger_item(platform, event_id)
     assert item["eventType"] == {"S": "demo"}
-    assert item["status"] == {"S": "ENQUEUED"}
-    assert item["s3Bucket"] == {"S": NAMES.bronze_bucket}
-    key = item["s3Key"]["S"]
-    assert key.startswith("bronze/demo/")
-    kept = platform.aws("s3").get_object(Bucket=NAMES.bronze_bucket, Key=key)
+    assert item["status"] == {"S": "RECEIVED"}
+    assert zlib.decompress(item["payload"]["B"]) == DEMO
+    assert bronze_keys(platform) == []
+    (message,) = platform.receive()
+    # When the worker has had it
+    platform.work([message])
+    # Then bronze has the payload as it was sent, where the record says, and the ledger no more
+    record = sender.get(f"/events/{event_id}").json_body
+    assert bronze_keys(platform) == [record["s3Key"]]
+    kept = platform.aws("s3").get_object(Bucket=record["s3Bucket"], Key=record["s3Key"])
     assert kept["Body"].read() == DEMO
-    assert len(platform.receive()) == 1
+    assert kept["ContentType"] == "application/json"
+    assert record["s3Key"].startswith("bronze/demo/")
+    assert "payload" not in ledger_item(platform, event_id)
 
 
-@pytest.mark.parametrize(
-    ("headers", "operations"),
-    [
-        ({}, ["PutObject", "SendMessage", "PutItem"]),
-        ({"Idempotency_Key": "k"}, ["PutObject", "PutItem", "SendMessage"]),
-    ],
-)
-def test_an_ingest_is_three_aws_calls(
-    platform: Platform, headers: dict[str, str], operations: list[str]
+@pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
+@pytest.mark.parametrize(("size", "before"), [(1, []), (5000, ["PutObject"])])
+def test_an_ingest_is_two_aws_calls_and_three_for_a_large_payload(
+    platform: Platform, headers: dict[str, str], size: int, before: list[str]
 ) -> None:
     sender = platform.sender()
     # The schema of a type, or that it has none, is read once in a while, not for each event.
     sender.event_id({"eventType": "demo"})
     platform.calls.clear()
-    sender.event_id(DEMO, **headers)
+    sender.event_id({"eventType": "demo", "text": "x" * size}, **headers)
     # The first is the authorizer's, a function of its own.
-    assert platform.calls == ["GetItem", *operations]
+    assert platform.calls[: 1 + len(before)] == ["GetItem", *before]
+    ledger_and_queue = platform.calls[1 + len(before) :]
+    # Without a key they are at the same time.
+    assert (ledger_and_queue if headers else sorted(ledger_and_queue)) == [
+        "PutItem", "SendMessage",
+    ]  # fmt: skip
 
 
 def test_a_direct_invocation_is_answered_as_documented(platform: Platform) -> None:
@@ -207,7 +216,9 @@ def test_a_large_event_is_accepted_up_to_the_limit(platform: Platform) -> None:
     # It is too large for a message, so the worker reads bronze.
     platform.work()
     counters = ["UpdateItem"] * 2
-    assert platform.calls == ["GetObject", "PutObject", "PutEvents", "UpdateItem", *counters]
+    assert platform.calls == [
+        "GetObject", "PutItem", "PutObject", "UpdateItem", "PutEvents", "UpdateItem", *counters,
+    ]  # fmt: skip
     assert sender.get(f"/events/{event_id}").json_body["status"] == "PROCESSED"
 
 
@@ -226,20 +237,17 @@ def test_a_hostile_type_is_kept_in_its_place(platform: Platform, event_type: str
 
 
 @pytest.mark.parametrize(
-    ("service", "operation", "key"),
-    [
-        ("s3", "PutObject", None),
-        ("dynamodb", "PutItem", None),
-        ("s3", "PutObject", "k"),
-        ("dynamodb", "PutItem", "k"),
-    ],
+    ("service", "operation", "size"),
+    [("s3", "PutObject", 5000), ("dynamodb", "PutItem", 5000), ("dynamodb", "PutItem", 1)],
 )
+@pytest.mark.parametrize("key", [None, "k"])
 @pytest.mark.parametrize("done", [False, True])
 def test_what_is_not_kept_is_not_acknowledged(
     platform: Platform,
     break_call: BreakCall,
     service: str,
     operation: str,
+    size: int,
     key: str | None,
     *,
     done: bool,
@@ -248,7 +256,7 @@ def test_what_is_not_kept_is_not_acknowledged(
     headers = {} if key is None else {"Idempotency_Key": key}
     error = no_answer() if done else refusal(operation)
     with break_call(service, operation, error, done=done):
-        response = sender.post("/events", DEMO, **headers)
+        response = sender.post("/events", {"eventType": "demo", "text": "x" * size}, **headers)
     body = check_problem(response, 503, "unavailable")
     assert response.headers["Retry-After"].isdecimal()
     assert "made up" not in body["detail"]
@@ -256,14 +264,25 @@ def test_what_is_not_kept_is_not_acknowledged(
 
 @pytest.mark.parametrize("headers", [{}, {"Idempotency_Key": "k"}])
 @pytest.mark.parametrize("done", [False, True])
-def test_an_event_the_queue_did_not_take_is_accepted_and_repaired(
+def test_an_event_the_queue_did_not_take_is_not_acknowledged_and_is_sent_later(
     platform: Platform, break_call: BreakCall, headers: dict[str, str], *, done: bool
 ) -> None:
     # When an event is sent while the queue does not answer
     sender = platform.sender()
     with break_call("sqs", "SendMessage", no_answer(), done=done):
-        event_id = sender.event_id(DEMO, **headers)
-    # Then it is kept, and does not claim to be on the queue
-    record = sender.get(f"/events/{event_id}").json_body
+        response = sender.post("/events", DEMO, **headers)
+    # Then it is not acknowledged
+    check_problem(response, 503, "unavailable")
+    assert response.headers["Retry-After"].isdecimal()
+    # But it is kept, and does not claim to be on the queue
+    (item,) = sender.get("/events").json_body["items"]
+    record = sender.get(f"/events/{item['eventId']}").json_body
     assert record["status"] == "RECEIVED"
     assert [entry["status"] for entry in record["timeline"]] == ["RECEIVED"]
+    assert sender.get(f"/events/{item['eventId']}/payload").body == DEMO
+    # And a repeat with its key sends it
+    if headers:
+        again = sender.post("/events", DEMO, **headers)
+        assert (again.status_code, again.json_body["eventId"]) == (202, item["eventId"])
+        platform.work()
+        assert sender.get(f"/events/{item['eventId']}").json_body["status"] == "PROCESSED"

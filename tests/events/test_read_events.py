@@ -1,11 +1,13 @@
 """GET /events, and one event, its payload and its result."""
 
 import itertools
+import json
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.core.paging import encode_cursor
 from tests.support.app_on_moto import NAMES, BreakCall, Platform, Sender
 from tests.support.factories import make_event, make_id
@@ -13,6 +15,7 @@ from tests.support.faults import refusal
 from tests.support.problems import check_headers, check_problem
 
 DEMO = b'{"eventType":"demo","message":"gr\xc3\xbc\xc3\x9fe"}'
+LARGE = b'{"eventType":"demo","text":"%s"}' % (b"x" * 5000)
 READS = ("/events/{}", "/events/{}/payload", "/events/{}/result")
 
 
@@ -43,12 +46,20 @@ def test_an_event_shows_every_field_of_the_contract(platform: Platform) -> None:
         "lastError", "silverBucket", "silverKey", "replayOf", "timeline",
     }  # fmt: skip
     assert record["eventId"] == event_id
-    assert record["status"] == "ENQUEUED"
+    assert record["status"] == "RECEIVED"
     assert record["owner"] == sender.owner
     assert record["payloadBytes"] == len(DEMO)
     assert record["s3Bucket"] == NAMES.bronze_bucket
     day = record["receivedAt"][:10].replace("-", "/")
     assert record["s3Key"] == f"bronze/demo/{day}/{event_id}.json"
+    # And the same when it is processed
+    platform.work()
+    after = sender.get(f"/events/{event_id}").json_body
+    assert after.keys() == record.keys()
+    changed = {name for name in after if after[name] != record[name]}
+    assert changed == {
+        "status", "updatedAt", "attempts", "silverBucket", "silverKey", "timeline",
+    }  # fmt: skip
 
 
 def test_the_payload_is_what_was_sent(platform: Platform) -> None:
@@ -60,6 +71,44 @@ def test_the_payload_is_what_was_sent(platform: Platform) -> None:
     assert response.body == DEMO
     assert response.headers["Content-Type"] == "application/json"
     assert "Content-Disposition" not in response.headers
+
+
+@pytest.mark.parametrize("number", [1, 3])
+@pytest.mark.parametrize("size", [1, 5000])
+def test_payload_and_result_are_there_at_every_moment(
+    platform: Platform, break_call: BreakCall, number: int, size: int
+) -> None:
+    # Given events that wait, of which the ledger has the payload if it is small
+    sender = platform.sender()
+    bodies = [b'{"eventType":"demo","n":%d.00,"t":"%s"}' % (n, b"x" * size) for n in range(number)]
+    sent = {sender.event_id(body): body for body in bodies}
+    for event_id, body in sent.items():
+        platform.calls.clear()
+        assert sender.get(f"/events/{event_id}/payload").body == body
+        # The first call is the authorizer's
+        assert platform.calls == ["GetItem"] * 2 + (["GetObject"] if size > 4096 else [])
+    # When an attempt at them fails, and when they are processed
+    records = platform.receive()
+    error = refusal("PutItem")
+    with break_call("dynamodb", "PutItem", error), pytest.raises(BatchIncompleteError):
+        platform.work(records)
+    for event_id, body in sent.items():
+        assert sender.get(f"/events/{event_id}/payload").body == body
+    platform.work(records)
+    # Then each is found at its place
+    for event_id, body in sent.items():
+        assert sender.get(f"/events/{event_id}/payload").body == body
+        shown = sender.get(f"/events/{event_id}").json_body
+        document = sender.get(f"/events/{event_id}/result").json_body
+        assert (document["eventId"], document["data"]) == (event_id, json.loads(body))
+        kept = platform.aws("s3").get_object(
+            Bucket=shown["s3Bucket"],
+            Key=shown["s3Key"],
+            **({"Range": shown["s3Range"]} if "s3Range" in shown else {}),
+        )
+        assert kept["Body"].read() == body
+        assert ("s3Range" in shown) == (number > 1 and size < 4096)
+        assert ("silverRange" in shown) == (number > 1)
 
 
 def test_the_result_is_the_silver_document(platform: Platform) -> None:
@@ -178,11 +227,15 @@ def test_filters_leave_what_matches(platform: Platform) -> None:
     failed = [sender.event_id({"eventType": "eventline.drill.permanent"}) for _ in range(3)]
     platform.work()
     waiting = [sender.event_id(DEMO)]
+    again = [sender.event_id({"eventType": "eventline.drill.crash"})]
+    with pytest.raises(BatchIncompleteError):
+        platform.work(platform.receive()[1:])
     # Then each filter, and both together, show theirs
     expected = {
         "status=PROCESSED": done,
         "status=FAILED": failed,
-        "status=ENQUEUED": waiting,
+        "status=RECEIVED": waiting,
+        "status=ENQUEUED": again,
         "status=REJECTED": [],
         "eventType=demo": done + waiting,
         "eventType=eventline.drill.permanent": failed,
@@ -248,7 +301,7 @@ def test_reading_while_aws_is_down_asks_to_retry(
     platform: Platform, break_call: BreakCall, operation: str, service: str
 ) -> None:
     sender = platform.sender()
-    event_id = sender.event_id(DEMO)
+    event_id = sender.event_id(LARGE if service == "s3" else DEMO)
     path = "/events" if operation == "Query" else f"/events/{event_id}/payload"
     # The authorizer, a function of its own, is not to fail: it reads the other table.
     error = refusal(operation, "ProvisionedThroughputExceededException")
@@ -260,7 +313,7 @@ def test_reading_while_aws_is_down_asks_to_retry(
 
 def test_a_payload_that_is_gone_is_not_found(platform: Platform) -> None:
     sender = platform.sender()
-    event_id = sender.event_id(DEMO)
+    event_id = sender.event_id(LARGE)
     key = sender.get(f"/events/{event_id}").json_body["s3Key"]
     platform.aws("s3").delete_object(Bucket=NAMES.bronze_bucket, Key=key)
     check_problem(sender.get(f"/events/{event_id}/payload"), 404, "not-found")
