@@ -74,7 +74,8 @@ def encode_messages(
             groups.append([])
             facts_room, room = MAX_FACTS_BYTES, MAX_MESSAGE_BYTES // 2
         groups[-1].append(parcel)
-        facts_room -= facts
+        # A payload that is not in bronze stays in the message, however many bytes JSON makes of it.
+        facts_room -= facts + (0 if parcel.in_bronze else len(dump_json(_payload_fields(parcel))))
         room -= facts + payload
     return [(_encode(group, request_id, attempts), group) for group in groups]
 

@@ -124,9 +124,8 @@ def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dic
     for key, end in unwritten.items():
         ends |= {line.event_id: end for line in files[key][1]}
     ends |= _settle(lines, deps)
-    mine = [line.event_id for key in own for line in files[key][1]]
-    if not _end(replace(unit, silver_keys=own), [ends[event_id] for event_id in mine], deps):
-        ends |= {event_id: ends[event_id] or BUSY_SECONDS for event_id in mine}
+    mine = {line.event_id: ends[line.event_id] for key in own for line in files[key][1]}
+    _end(replace(unit, silver_keys=own), mine, deps)
     return ends
 
 
@@ -142,14 +141,18 @@ def finish_unit(unit: OpenUnit, deps: WorkerDeps) -> bool:
     for key in unit.silver_keys:
         try:
             documents = read_documents(deps.lake.get_silver(key))
-            lines += [_found(document, key, place, deps) for document, place in documents]
+            lines += [
+                _found(document, key, place, deps)
+                for document, place in documents
+                if document["eventId"] in unit.event_ids
+            ]
         except NotFoundError:
             continue
         except (ValueError, KeyError, TypeError):
             log.error("silver file not readable", extra={"unit": unit.unit_id})
     ends = _settle(lines, deps)
     log.warning("unit finished", extra={"unit": unit.unit_id, "number": len(lines)})
-    return _end(unit, list(ends.values()), deps)
+    return _end(unit, ends, deps)
 
 
 def finish_open_units(deps: WorkerDeps) -> int:
@@ -333,11 +336,18 @@ def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
         log_processed(line.head, line.attempt, line.request_id, deps)
     # What a dead run noted and did not live to publish is published now.
     won += [one for one in lines if one.event is None and noted[one.event_id] == one.key]
-    lost = [
-        one for one in lines if isinstance(found := noted[one.event_id], str) and found != one.key
-    ]
+    lost = [one for one in lines if _is_lost(one, noted[one.event_id])]
     ends |= _withdraw(lost, deps)
     return dict.fromkeys(noted) | ends | _publish(won, deps)
+
+
+def _is_lost(line: _Line, answer: str | BaseException | None) -> bool:
+    """Whether another unit has the event, or nobody knows it. Its own document is left even then:
+    the next delivery, which knows it, goes on with that."""
+    if not isinstance(answer, str) or answer == line.key:
+        return False
+    is_left = answer == "" and line.event is None and line.byte_range is None
+    return not is_left
 
 
 def _withdraw(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
@@ -388,21 +398,21 @@ def _send_alert(line: _Line, deps: WorkerDeps) -> str | None:
     return None
 
 
-def _end(unit: OpenUnit, ends: Sequence[End], deps: WorkerDeps) -> bool:
-    """Close a unit, or give it up for others to finish; whether it is closed."""
-    is_done = all(end is None for end in ends)
+def _end(unit: OpenUnit, ends: Mapping[str, End], deps: WorkerDeps) -> bool:
+    """Close a unit, or give up what is left of it for others to finish; whether it is closed."""
+    left = frozenset(event_id for event_id, end in ends.items() if end is not None)
     try:
-        if is_done:
-            deps.journal.close(unit.unit_id, deps.now())
+        if left:
+            deps.journal.put(replace(unit, event_ids=left, until=unit.begun))
         else:
-            deps.journal.put(replace(unit, until=unit.begun))
+            deps.journal.close(unit.unit_id, deps.now())
     except Exception as error:
         if not is_aws_fault(error):
             raise
         # It is over when its time is.
         log.warning("unit not ended", extra={"unit": unit.unit_id, "code": aws_code(error)})
         return False
-    return is_done
+    return not left
 
 
 def _found(document: dict[str, Any], key: str, place: str, deps: WorkerDeps) -> _Line:

@@ -244,7 +244,12 @@ def _detach(failed: Sequence[tuple[Task, BaseException]], deps: WorkerDeps) -> l
             encode_message(task.parcel, task.request_id, _attempts(task, error, deps))
             for task, error in alone
         ]
-        codes = deps.queue.send_many(bodies, delays)
+        try:
+            codes = deps.queue.send_many(bodies, delays)
+        except Exception as fault:
+            if not is_aws_fault(fault):
+                raise
+            codes = [aws_code(fault)] * len(bodies)
         waits += deps.each(lambda one: _note_apart(*one, deps), zip(alone, codes, strict=True))
     return [wait for wait in waits if wait is not None]
 
