@@ -341,10 +341,24 @@ def test_while_ssm_fails_a_sender_is_to_come_again(hooks: Platform, break_call: 
         kept(post(hooks, "github", github(), PUSH))
 
 
-def test_while_s3_fails_nothing_is_acknowledged_and_a_redelivery_is_kept(
-    hooks: Platform, break_call: BreakCall
+@pytest.mark.parametrize(
+    ("service", "operation", "size"),
+    [
+        ("s3", "PutObject", 5000),
+        ("dynamodb", "PutItem", 5000),
+        ("dynamodb", "PutItem", 1),
+        ("sqs", "SendMessage", 1),
+    ],
+)
+def test_while_aws_fails_nothing_is_acknowledged_and_a_redelivery_is_kept(
+    hooks: Platform, break_call: BreakCall, service: str, operation: str, size: int
 ) -> None:
-    error = ClientError({"Error": {"Code": "SlowDown"}}, "PutObject")
-    with break_call("s3", "PutObject", error):
-        check_problem(post(hooks, "github", github(), PUSH), 503, "unavailable")
-    kept(post(hooks, "github", github(), PUSH))
+    body = b'{"ref":"refs/heads/main","text":"%s"}' % (b"x" * size)
+    error = ClientError({"Error": {"Code": "SlowDown"}}, operation)
+    with break_call(service, operation, error):
+        check_problem(post(hooks, "github", github(body), body), 503, "unavailable")
+    event_id = kept(post(hooks, "github", github(body), body))
+    hooks.work()
+    admin = hooks.sender("admin")
+    assert admin.get(f"/events/{event_id}").json_body["status"] == "PROCESSED"
+    assert admin.get(f"/events/{event_id}/payload").body == body
