@@ -23,6 +23,7 @@ from benchmarks.prices import (
 
 LEDGER_INDEXES = 2
 _WRITES = ("PutItem", "UpdateItem")
+_ENTRY_WRITES = 2
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class Way:
     messages: float
     has_token: bool = True
     indexes: int = LEDGER_INDEXES
+    together: bool = False
+    """Whether the calls of a request are made at the same time."""
 
     @property
     def counts(self) -> dict[str, float]:
@@ -49,6 +52,8 @@ class Way:
     def api_ms(self) -> float:
         """Milliseconds of one request in Lambda."""
         own = ASSUMED["own milliseconds of a request"] + self._own_ms(self.at_once - 1)
+        if self.together:
+            return own + max(LATENCY_MS[name] for name in self.ingest)
         return own + _waiting_ms(self.ingest, self.at_once)
 
     @property
@@ -64,20 +69,22 @@ class Way:
 def ways() -> list[Way]:
     """The ways in that the document compares; the last is the plain design without units."""
     count = counted()
-    ten = count["a batch of 10"]
+    ten, alone = count["a batch of 10"], count["a batch of one"]
     whole = {
         kind: {**count[f"processing of 100 {kind}"], "GetObject": 0.01}
         for kind in ("without keys", "with keys")
     }
     plain = {"GetObject": 1.0, "PutObject": 1.0, "PutEvents": 1.0, "UpdateItem": 1.0}
     keyed = count["with an idempotency key"]
+    series = {"PutItem": 1.0, "PutObject": 1.0, "SendMessage": 1.0}
     return [
-        Way("one event a request", count["without a key"], ten, 1, 10, 1),
+        Way("one event a request", count["without a key"], ten, 1, 10, 1, together=True),
         Way("the same, with a key", keyed, ten, 1, 10, 1),
         Way("a webhook", keyed, ten, 1, 10, 1, has_token=False),
+        Way("one a request, one a run", count["without a key"], alone, 1, 1, 1, together=True),
         _batch("100 in a batch", count["ingest of 100 without keys"], whole["without keys"]),
         _batch("the same, with keys", count["ingest of 100 with keys"], whole["with keys"]),
-        Way("plain design", count["without a key"], plain, 1, 1, 1, indexes=0),
+        Way("plain design", series, plain, 1, 1, 1, indexes=0),
     ]
 
 
@@ -115,11 +122,14 @@ def kept(way: Way) -> float:
 def writes(way: Way) -> float:
     """Write units an event: one for each write of its entry, and one for each index at each write.
 
-    A new status is a delete and a put in `by-status`, and nothing in `by-owner`: two either way.
+    A new status is a delete and a put in `by-status`, and nothing in `by-owner`: two either way. An
+    entry is written twice. What else a run writes, its journal and the counters, is shared by its
+    events: two units a write, with the journal's index.
     """
     written = sum(way.counts.get(name, 0) for name in _WRITES)
     # Of many at once, each entry counts by itself.
-    return (written + ("BatchWriteItem" in way.counts)) * (1 + way.indexes)
+    written += "BatchWriteItem" in way.counts
+    return _ENTRY_WRITES * (1 + way.indexes) + max(written - _ENTRY_WRITES, 0) * 2
 
 
 def reads(way: Way) -> float:
@@ -130,17 +140,16 @@ def reads(way: Way) -> float:
 def reconciling(way: Way, full_sweep_minutes: int) -> float:
     """Dollars of `reconcile` for a million events, by what ADR 0008 says that it asks of AWS.
 
-    Each run lists the window; each full sweep looks up every event in it, and the comparison after
-    it looks twice.
+    Each full scan lists the window and looks up every event in it, and the comparison after it
+    looks twice.
     """
     hours = ASSUMED["hours that an event is in its window"]
-    objects = 1 / way.at_once
-    runs = hours * 60 / setting("RECONCILE_MINUTES")
+    objects = 1 / max(way.at_once, way.worked_at_once)
     sweeps = hours * 60 / full_sweep_minutes
-    lists = objects / 1000 * (runs + 4 * sweeps)
-    looks = (1 + sweeps) + 2 * sweeps
-    # The files of units are read: in bronze by a sweep, in silver twice by a comparison.
-    files = objects * (1 + 3 * sweeps) if way.at_once > 1 else 0
+    lists = objects / 1000 * 5 * sweeps
+    looks = 3 * sweeps
+    # Files of many are read: in bronze by a scan, in silver twice; each is asked for, twice.
+    files = objects * 5 * sweeps
     seconds = looks / ASSUMED["objects that `reconcile` looks at in a second"]
     return MILLION * (
         lists * price("s3.put")

@@ -209,7 +209,6 @@ def test_two_messages_for_one_event_in_a_batch_are_one(worker: Worker) -> None:
     assert worker.aws.records[event.event_id].attempts == 1
 
 
-@pytest.mark.xfail(strict=True, reason="a unit that is given up is published again as a whole")
 def test_a_refused_entry_is_tried_again_and_its_neighbours_are_not(worker: Worker) -> None:
     # Given a bus that refuses one of two entries
     refused, delivery = worker.event("refused")

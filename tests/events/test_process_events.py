@@ -283,7 +283,6 @@ def test_a_last_failure_that_can_not_be_recorded_is_not_finished(worker: Worker)
     assert len(worker.alerts.sent) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="its document is taken for the loser's, and emptied")
 def test_an_event_that_only_its_message_has_outlives_a_dead_run(worker: Worker) -> None:
     # Given a message whose ingest died before the ledger, and a run that dies after silver
     event, delivery = worker.event()

@@ -279,7 +279,6 @@ def test_whatever_aws_refuses_every_event_comes_to_its_end(
     assert worker.aws.units == {}
 
 
-@pytest.mark.xfail(strict=True, reason="the error passes through the worker")
 def test_a_queue_that_takes_nothing_keeps_only_the_message_of_who_leaves(worker: Worker) -> None:
     # Given an SQS that refuses to send, and a message two of whose events are to leave it
     events, delivery = worker.unit(DEMO, TRANSIENT, TRANSIENT)
