@@ -142,7 +142,7 @@ def finish_unit(unit: OpenUnit, deps: WorkerDeps) -> bool:
         try:
             documents = read_documents(deps.lake.get_silver(key))
             lines += [
-                _found(document, key, place, deps)
+                _found(document, key, place, unit, deps)
                 for document, place in documents
                 if document["eventId"] in unit.event_ids
             ]
@@ -415,7 +415,9 @@ def _end(unit: OpenUnit, ends: Mapping[str, End], deps: WorkerDeps) -> bool:
     return not left
 
 
-def _found(document: dict[str, Any], key: str, place: str, deps: WorkerDeps) -> _Line:
+def _found(
+    document: dict[str, Any], key: str, place: str, unit: OpenUnit, deps: WorkerDeps
+) -> _Line:
     """The line of a document that an earlier run wrote."""
     alert = None
     if document["owner"] == deps.webhook_owner:
@@ -426,7 +428,7 @@ def _found(document: dict[str, Any], key: str, place: str, deps: WorkerDeps) -> 
         key=key,
         byte_range=place if key.endswith(".ndjson") else None,
         attempt=1,
-        dispatch=Dispatch(document["receivedAt"], noted=True),
+        dispatch=Dispatch(unit.begun, noted=False),
         alert=alert,
     )
 

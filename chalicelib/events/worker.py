@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core import clock, metrics
@@ -128,7 +129,7 @@ def _process(pairs: Sequence[_Pair], seconds: float, batch: _Batch, deps: Worker
     for delivery, message in pairs:
         attempt = message.attempts + delivery.attempt
         # The first attempt notes that the event was sent.
-        dispatch = Dispatch(delivery.sent_at, noted=attempt > 1)
+        dispatch = Dispatch(delivery.sent_at, noted=message.attempts > 0)
         for parcel in message.parcels:
             known = delivery.attempt > 1
             task = Task(parcel, attempt, dispatch, message.request_id, is_known_open=known)
@@ -160,7 +161,8 @@ def _process(pairs: Sequence[_Pair], seconds: float, batch: _Batch, deps: Worker
 
 
 def _look_up(tasks: dict[str, Task], deps: WorkerDeps) -> dict[str, End]:
-    """How those events ended that earlier deliveries have brought to an end, or are still at.
+    """How those events ended that earlier deliveries have brought to an end, or are still at; the
+    tasks of the others learn whether the ledger knows that they were sent.
 
     AWS calls: one for a hundred events, those to look for open units, and those to finish them.
     """
@@ -175,6 +177,9 @@ def _look_up(tasks: dict[str, Task], deps: WorkerDeps) -> dict[str, End]:
             with log_context(eventId=event_id, owner=record.event.owner):
                 log.info("event was processed before", extra={"attempt": tasks[event_id].attempt})
             ends[event_id] = None
+        else:
+            sent = replace(tasks[event_id].dispatch, noted=record.status is not Status.RECEIVED)
+            tasks[event_id] = replace(tasks[event_id], dispatch=sent)
     return ends
 
 

@@ -17,7 +17,7 @@ def test_an_alien_message_is_set_aside_and_its_neighbours_are_processed(stage: S
     aliens = [
         f"this is not JSON {mark}",
         json.dumps({"Event": "s3:TestEvent", "mark": mark}),
-        json.dumps({"v": 1, "event": {"eventId": mark}, "recorded": True, "requestId": "r"}),
+        json.dumps({"v": 2, "events": [{"eventId": mark}], "requestId": "r"}),
     ]
     sent = []
     with stage.paused_worker():
