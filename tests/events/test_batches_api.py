@@ -29,7 +29,7 @@ def results(response: HTTPResponse) -> list[dict[str, Any]]:
 def test_every_item_has_its_verdict_and_its_end(platform: Platform) -> None:
     # Given a batch with good, bad and failing items
     sender = platform.sender()
-    items = [
+    items: list[dict[str, Any]] = [
         {"eventType": "demo", "n": 1},
         {"n": 2},
         {"eventType": "eventline.drill.permanent"},

@@ -117,8 +117,8 @@ def test_one_bad_item_refuses_no_other(platform: Platform) -> None:
         assert rejected.status is Status.REJECTED
         assert rejected.last_error
         item = items[number]
-        sent = item if isinstance(item, bytes) else json.dumps(item).encode()
-        assert payload(platform, verdicts[number]) == sent
+        text = item if isinstance(item, bytes) else json.dumps(item).encode()
+        assert payload(platform, verdicts[number]) == text
     keys = {record(platform, verdicts[number]).event.s3_key for number in (1, 2, 3, 4, 5, 8)}
     assert len(keys) == 1
     (message,) = platform.messages()

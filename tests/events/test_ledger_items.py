@@ -27,14 +27,16 @@ MOST = 700
 
 def size_of(value: dict[str, Any]) -> int:
     """The bytes of an attribute's value."""
+    kind: str
+    content: Any
     ((kind, content),) = value.items()
     if kind == "S":
-        return len(content.encode())
+        return len(str(content).encode())
     if kind == "N":
-        digits = content.lstrip("-").replace(".", "").strip("0")
-        return math.ceil(len(digits) / 2) + 1 + content.startswith("-")
+        digits = str(content).lstrip("-").replace(".", "").strip("0")
+        return math.ceil(len(digits) / 2) + 1 + str(content).startswith("-")
     if kind == "B":
-        return len(content)
+        return len(bytes(content))
     if kind in ("BOOL", "NULL"):
         return 1
     if kind == "L":

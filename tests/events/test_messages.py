@@ -174,6 +174,27 @@ def test_the_longest_facts_fit_a_message() -> None:
         assert sent == events
 
 
+@pytest.mark.parametrize("letter", ["a", '"', "\x01", "\xff"])
+@pytest.mark.parametrize(("size", "number"), [(4096, 7), (16384, 1)])
+def test_payloads_amid_long_facts_fit_a_message(letter: str, size: int, number: int) -> None:
+    # Given payloads that only the ledger has, and events in bronze with long facts
+    payload = letter.encode("latin-1") * size
+    wide = "\U0001f600"
+    long = make_event(event_type=wide * 32, source=wide * 64, subject=wide * 64)
+    cloud_event = {"id": "x" * 256, "extensions": {"ext": wide * 50}}
+    facts = [replace(long, event_id=make_id(), cloud_event=cloud_event) for _ in range(99)]
+    parcels = [
+        *[parcel(payload, in_bronze=False) for _ in range(number)],
+        *[Parcel(event) for event in facts],
+    ]
+    # When they are sent, whichever are first
+    for order in (parcels, parcels[::-1]):
+        messages = encode_messages(order, "r")
+        # Then SQS takes each message
+        assert all(len(body.encode()) <= SQS_BYTES for body, _ in messages)
+        assert [one for body, _ in messages for one in decode_events(body).parcels] == order
+
+
 def test_a_step_of_a_replay_comes_back_as_it_was() -> None:
     step = ReplayMessage(make_id(), 3)
     assert decode_message(step.encode()) == step

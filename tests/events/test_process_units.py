@@ -274,7 +274,8 @@ def test_whatever_aws_refuses_every_event_comes_to_its_end(
     assert statuses(worker, good) == [Status.PROCESSED] * 4
     assert worker.status(events[3]) is Status.FAILED
     assert lines(worker) == {event.event_id: 1 for event in good}
-    assert set(told(worker)) == {event.event_id for event in good}
+    # and on the bus once, since no run has died
+    assert sorted(told(worker)) == sorted(event.event_id for event in good)
     assert all(worker.line(event)["eventId"] == event.event_id for event in good)
     assert worker.aws.units == {}
 
@@ -311,7 +312,8 @@ def test_what_aws_refuses_is_no_attempt_of_an_event(worker: Worker, operation: s
         record = worker.aws.records[event.event_id]
         assert (record.status, record.attempts) == (Status.RECEIVED, 0)
         assert record.last_error is None
-    assert worker.queue.sent == worker.bus.entries == []
+    assert worker.queue.sent == []
+    assert worker.bus.entries == []
 
 
 def test_a_second_message_waits_for_the_delivery_at_work(worker: Worker) -> None:
