@@ -163,6 +163,6 @@ def test_the_dead_letter_queue_catches_what_no_worker_could_handle(local: Stage)
 
     # Then
     assert stuck is not None
-    assert stuck.status is Status.ENQUEUED
+    assert stuck.status is Status.RECEIVED
     record = local.follow(event_id, Status.PROCESSED)
     assert local.silver_documents(record.event) == 1
