@@ -105,7 +105,8 @@ export function Overview({ query }) {
     ${may("events:admin") && html`<${Report} reports=${reports} />`}`;
 }
 
-/** What to do first, in words. */
+/** What to do first, in words.
+ * @param {any} answers */
 function advice({ dead, queues, alerts, reports, stats }) {
   const found = [];
   const failed = (dead?.items || []).filter((item) => item.kind !== "message");
