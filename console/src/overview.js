@@ -124,7 +124,7 @@ function advice({ dead, queues, alerts, reports, stats }) {
         : "Open one, read its error, mend the processor or the data, then redrive the group.";
     found.push({
       bad: true,
-      text: `${plural(failed.length, "event")}${dead.cursor ? " or more" : ""} failed, most of them ${what}. ${next}`,
+      text: `${plural(failed.length, "event")}${dead.cursor ? " or more" : ""} failed${group.length < failed.length ? ", most of them" : ":"} ${what}. ${next}`,
       to: "#/failures",
       link: "Failures",
     });
