@@ -194,8 +194,9 @@ GRANTED = {
 
 
 @pytest.fixture(scope="session")
-def probes(stage: Stage) -> Iterator[Stage]:
-    """The stage, with a probe beside each function that runs under its role."""
+def probes(stage: Stage, stages: dict[str, Stage]) -> Iterator[Stage]:
+    """The stage, beside the other, with a probe for each function that runs under its role."""
+    assert stage.name in stages
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as package:
         package.writestr("probe.py", PROBE.read_text())
