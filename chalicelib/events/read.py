@@ -105,7 +105,7 @@ def list_newer(
         until = fresh[-1].list_key
     seen = [entry for entry in page.entries if until is None or entry.list_key <= until]
     records = _read_entries(fresh[::-1], listing, deps)
-    return records, next_mark(seen, mark.above, until, now)
+    return records, next_mark(seen, mark.above, until, now, mark.shown)
 
 
 def first_mark(records: list[Record], resume_below: str | None, now: datetime) -> Mark:

@@ -36,16 +36,25 @@ class Mark(Struct, frozen=True):
         return _short(entry) in self.shown
 
 
-def next_mark(seen: Iterable[Entry], above: str, until: str | None, now: datetime) -> Mark:
+def next_mark(
+    seen: Iterable[Entry],
+    above: str,
+    until: str | None,
+    now: datetime,
+    shown: frozenset[bytes] = frozenset(),
+) -> Mark:
     """The mark of a reader who has `seen` all entries above the list key `above` up to `until`
-    (None: all there are)."""
+    (None: all there are), and had those `shown` before, some of them beyond `until`."""
     settled = f"{clock.to_text(now - SETTLE)}#{_FIRST_ID}"
     place = max(above, settled if until is None else min(settled, until))
+    seen = list(seen)
+    beyond = frozenset() if until is None else shown - frozenset(map(_short, seen))
     recent = sorted({entry.list_key: entry for entry in seen if entry.list_key > place}.items())
-    if len(recent) > MAX_SHOWN:
-        place = recent[-MAX_SHOWN - 1][0]
-        recent = recent[-MAX_SHOWN:]
-    return Mark(place, frozenset(_short(entry) for _, entry in recent))
+    room = MAX_SHOWN - len(beyond)
+    if len(recent) > room:
+        place = recent[-room - 1][0]
+        recent = recent[len(recent) - room :]
+    return Mark(place, beyond | frozenset(_short(entry) for _, entry in recent))
 
 
 def encode_mark(mark: Mark) -> str:

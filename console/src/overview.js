@@ -97,7 +97,7 @@ export function Overview({ query }) {
     ${
       newest.data && !newest.data.items.length
         ? html`<${Empty} title="No event yet" curl=${curl("POST", "/events", { eventType: "demo", message: "hello" })}><a href="#/send">Send one</a> from here, or paste this line into a shell:<//>`
-        : html`<${First} dead=${dead.data} queues=${queues.data} alerts=${alerts.data} reports=${reports.data} stats=${stats.data} />`
+        : html`<${First} dead=${dead} queues=${queues} alerts=${alerts} reports=${reports} stats=${stats} />`
     }
     <${Tiles} dead=${dead} queues=${queues} alerts=${alerts} reports=${reports} />
     <${Charts} stats=${stats} query=${query} />
@@ -105,7 +105,8 @@ export function Overview({ query }) {
     ${may("events:admin") && html`<${Report} reports=${reports} />`}`;
 }
 
-/** What to do first, in words. */
+/** What to do first, in words.
+ * @param {any} answers */
 function advice({ dead, queues, alerts, reports, stats }) {
   const found = [];
   const failed = (dead?.items || []).filter((item) => item.kind !== "message");
@@ -123,7 +124,7 @@ function advice({ dead, queues, alerts, reports, stats }) {
         : "Open one, read its error, mend the processor or the data, then redrive the group.";
     found.push({
       bad: true,
-      text: `${plural(failed.length, "event")}${dead.cursor ? " or more" : ""} failed, most of them ${what}. ${next}`,
+      text: `${plural(failed.length, "event")}${dead.cursor ? " or more" : ""} failed${group.length < failed.length ? ", most of them" : ":"} ${what}. ${next}`,
       to: "#/failures",
       link: "Failures",
     });
@@ -173,9 +174,13 @@ function advice({ dead, queues, alerts, reports, stats }) {
   return found;
 }
 
-function First(props) {
-  if (!props.dead && !props.stats) return html`<${Skeleton} lines=${1} />`;
-  const found = advice(props);
+/** "All is well" needs every answer: one that is missing could be the one that says otherwise. */
+function First(states) {
+  const all = Object.values(states);
+  const found = advice(Object.fromEntries(Object.entries(states).map(([name, state]) => [name, state.data])));
+  if (!found.length && all.some((state) => state.loading)) return html`<${Skeleton} lines=${1} />`;
+  if (!found.length && all.some((state) => state.problem))
+    return html`<section class="panel first warn" aria-label="What to do first"><p>Nothing wrong was found, but not everything could be looked at.</p></section>`;
   if (!found.length)
     return html`<section class="panel first good" aria-label="What to do first"><p><strong>✓ All is well.</strong> Nothing has failed, and nothing waits too long.</p></section>`;
   return html`<section class="panel first ${found.some((one) => one.bad) ? "bad" : "warn"}" aria-label="What to do first"><h2>What to do first</h2><ol>${found.map((one) => html`<li>${one.text} ${one.to && html`<a href=${one.to}>${one.link}</a>`}</li>`)}</ol></section>`;

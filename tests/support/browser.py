@@ -67,6 +67,7 @@ class Visit:
     def settle(self) -> None:
         """Wait until what the page shows at first is there."""
         expect(self.page.locator(".skeleton")).to_have_count(0)
+        expect(self.page.locator(".tile").filter(has_text="…")).to_have_count(0)
 
     def press(self, name: str, *, exact: bool = True) -> None:
         """Press the button of that name."""

@@ -36,7 +36,7 @@ _ROUNDS = 3
 # What git ignores, and what no program of the checkout reads.
 _LEFT_OUT = {
     ".git", ".venv", ".local", ".hypothesis", ".mypy_cache", ".pytest_cache", ".ruff_cache",
-    ".import_linter_cache", "__pycache__",
+    ".import_linter_cache", "__pycache__", "node_modules", "screenshots",
 }  # fmt: skip
 _LEFT_OUT_OF_CHALICE = {"deployed", "deployments", "venv"}
 

@@ -97,6 +97,8 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "/webhooks/{source}"): Open("public: a signature is asked for"),
     ("GET", "/health"): Open("public"),
     ("HEAD", "/health"): Open("public"),
+    ("GET", "/console"): Open("public"),
+    ("GET", "/console/{file}"): Open("public"),
     ("HEAD", "/openapi.json"): Open("public"),
     ("GET", "/openapi.json"): Open("public"),
 }
