@@ -155,7 +155,13 @@ def release(stage: Stage, version: str) -> None:
 
 
 def version_of(stage: Stage) -> str:
-    version: str = stage.call("GET", "/health").json()["version"]
+    for _ in range(_TRIES):
+        answer = stage.call("GET", "/health")
+        if answer.status_code != HTTPStatus.BAD_GATEWAY:
+            break
+        time.sleep(0.2)
+    assert answer.status_code == HTTPStatus.OK, answer.text
+    version: str = answer.json()["version"]
     return version
 
 
