@@ -8,6 +8,7 @@ import {
   Copy,
   Empty,
   Fault,
+  Input,
   Plain,
   Skeleton,
   Status,
@@ -344,16 +345,16 @@ function Filters({ query, items }) {
     }}>
       <label class="grow"><span class="hidden">Search</span><input id="search" type="search" value=${search} onInput=${(event) => setSearch(event.target.value)} placeholder="Event id, idempotency key, or source + id  ( / )" /></label><button type="submit">Find</button></form>
     <div class="row wrap">
-      <label class="inline"><span>Type</span><input type="text" list="types" value=${query.eventType || ""} onChange=${(event) => set({ eventType: event.target.value.trim() })} placeholder="any" /></label>
+      <label class="inline"><span>Type</span><${Input} type="text" list="types" value=${query.eventType || ""} placeholder="any" onText=${(text) => set({ eventType: text })} /></label>
       <datalist id="types">${[...new Set([...types, ...schemas])].map((type) => html`<option value=${type}></option>`)}</datalist>
       <label class="inline"><span>Status</span><select value=${query.status || ""} onChange=${(event) => set({ status: event.target.value })}><option value="">any</option>${STATUSES.map((status) => html`<option value=${status}>${status}</option>`)}</select></label>
       <label class="inline"><span>Time</span><select value=${exact ? "exact" : query.last || ""} onChange=${(event) => (event.target.value === "exact" ? setExact(true) : set({ last: event.target.value, from: "", to: "" }))}><option value="">any</option>${Object.entries(PRESETS).map(([name, [label]]) => html`<option value=${name}>last ${label}</option>`)}<option value="exact">exact …</option></select></label>
       ${
         exact &&
-        html`<label class="inline"><span>From</span><input type="datetime-local" step="1" value=${toInput(query.from)} onChange=${(event) => set({ from: fromInput(event.target.value), last: "" })} /></label>
-        <label class="inline"><span>To</span><input type="datetime-local" step="1" value=${toInput(query.to)} onChange=${(event) => set({ to: fromInput(event.target.value), last: "" })} /></label>`
+        html`<label class="inline"><span>From</span><${Input} type="datetime-local" step="1" value=${toInput(query.from)} onText=${(text) => set({ from: fromInput(text), last: "" })} /></label>
+        <label class="inline"><span>To</span><${Input} type="datetime-local" step="1" value=${toInput(query.to)} onText=${(text) => set({ to: fromInput(text), last: "" })} /></label>`
       }
-      ${may("admin") && html`<label class="inline"><span>Owner</span><input type="text" value=${query.owner || ""} onChange=${(event) => set({ owner: event.target.value.trim() })} placeholder="any" /></label>`}
+      ${may("admin") && html`<label class="inline"><span>Owner</span><${Input} type="text" value=${query.owner || ""} placeholder="any" onText=${(text) => set({ owner: text })} /></label>`}
       ${query.key && html`<span class="chip">key <${Plain} text=${query.key} /></span>`}${query.ceId && html`<span class="chip"><${Plain} text=${query.ceSource} /> + <${Plain} text=${query.ceId} /></span>`}${query.replayOf && html`<span class="chip">replays of ${query.replayOf}</span>`}
       ${Object.keys(query).length > 0 && html`<button type="button" class="quiet" onClick=${() => go(["events"])}>Clear</button>`}
     </div></div>`;

@@ -4,18 +4,19 @@ import { html } from "./html.js";
 import { get, may, request, session } from "./api.js";
 import {
   Button,
-  bytes,
-  confirm,
-  curl,
   Dialog,
   Empty,
   Fault,
   Field,
+  Input,
   Loaded,
   More,
   Plain,
-  readJson,
   Table,
+  bytes,
+  confirm,
+  curl,
+  readJson,
   tell,
   usePages,
   useTitle,
@@ -36,7 +37,7 @@ export function Items({ id, query }) {
         : Promise.resolve({ items: [], cursor: null }),
     [owner],
   );
-  return html`<div class="page-head"><h1>Items</h1><div class="row wrap">${may("admin") && html`<label class="inline"><span>Owner</span><input type="text" value=${owner} placeholder=${session.self.owner} onChange=${(event) => go(["items"], { owner: event.target.value.trim() })} /></label>`}<${Button} kind="primary" scope="items:write" onClick=${() => setMaking(true)}>New item<//></div></div>
+  return html`<div class="page-head"><h1>Items</h1><div class="row wrap">${may("admin") && html`<label class="inline"><span>Owner</span><${Input} type="text" value=${owner} placeholder=${session.self.owner} onText=${(text) => go(["items"], { owner: text })} /></label>`}<${Button} kind="primary" scope="items:write" onClick=${() => setMaking(true)}>New item<//></div></div>
     ${
       !may("items:read")
         ? html`<p class="note">This needs a token with the scope items:read.</p>`

@@ -127,6 +127,15 @@ export function Field({ label, hint = "", fault = "", children, wide = false }) 
   return html`<label class="field ${wide ? "wide" : ""}"><span>${label}</span>${children}${hint && html`<small>${hint}</small>`}${fault && html`<small class="bad" role="alert">${fault}</small>`}</label>`;
 }
 
+/** An input that hands on its text when it is left. What is typed stays, whatever is drawn anew beside it
+ * meanwhile.
+ * @param {{value: string, onText: (text: string) => void} & Record<string, any>} given */
+export function Input({ value, onText, ...others }) {
+  const [text, setText] = useState(value);
+  useEffect(() => setText(value), [value]);
+  return html`<input ...${others} value=${text} onInput=${(event) => setText(event.target.value)} onChange=${(event) => onText(event.target.value.trim())} />`;
+}
+
 /** Load something, and again when `deps` change. `every` is milliseconds between loads, 0 for once;
  * hidden tabs wait. */
 export function useLoad(load, deps, every = 0) {

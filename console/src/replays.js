@@ -7,6 +7,7 @@ import {
   Empty,
   Fault,
   Field,
+  Input,
   Loaded,
   More,
   Plain,
@@ -79,11 +80,11 @@ function Start({ query }) {
       setCounted(await ask(true));
     }}>
       <div class="row wrap bottom">
-        <${Field} label="Type"><input type="text" list="replay-types" placeholder="any" value=${query.eventType || ""} onChange=${(event) => set({ eventType: event.target.value.trim() })} /><//><datalist id="replay-types">${types.map((one) => html`<option value=${one}></option>`)}</datalist>
+        <${Field} label="Type"><${Input} type="text" list="replay-types" placeholder="any" value=${query.eventType || ""} onText=${(text) => set({ eventType: text })} /><//><datalist id="replay-types">${types.map((one) => html`<option value=${one}></option>`)}</datalist>
         <${Field} label="Status"><select value=${query.status || ""} onChange=${(event) => set({ status: event.target.value })}><option value="">any</option>${["PROCESSED", "FAILED", "REJECTED"].map((one) => html`<option value=${one}>${one}</option>`)}</select><//>
-        <${Field} label="From"><input type="datetime-local" step="1" value=${toInput(query.from)} onChange=${(event) => set({ from: fromInput(event.target.value) })} /><//>
-        <${Field} label="To"><input type="datetime-local" step="1" value=${toInput(query.to)} onChange=${(event) => set({ to: fromInput(event.target.value) })} /><//>
-        ${may("admin") && html`<${Field} label="Owner"><input type="text" placeholder="any" value=${query.owner || ""} onChange=${(event) => set({ owner: event.target.value.trim() })} /><//>`}
+        <${Field} label="From"><${Input} type="datetime-local" step="1" value=${toInput(query.from)} onText=${(text) => set({ from: fromInput(text) })} /><//>
+        <${Field} label="To"><${Input} type="datetime-local" step="1" value=${toInput(query.to)} onText=${(text) => set({ to: fromInput(text) })} /><//>
+        ${may("admin") && html`<${Field} label="Owner"><${Input} type="text" placeholder="any" value=${query.owner || ""} onText=${(text) => set({ owner: text })} /><//>`}
         <${Field} label="Events a second"><input type="number" min="1" max="500" required value=${rate} onInput=${(
           event,
         ) => {

@@ -102,7 +102,8 @@ def test_another_owner_sees_nothing(stage: Stage) -> None:
         assert stage.call("GET", f"/events/{event_id}{path}", stage.admin).status_code == 200
         answer = stage.call("GET", f"/events/{event_id}{path}", theirs)
         assert_problem(answer, 404, "not-found")
-    assert stage.call("GET", "/events", theirs).json() == {"items": [], "cursor": None}
+    listed = stage.call("GET", "/events", theirs).json()
+    assert (listed["items"], listed["cursor"]) == ([], None)
 
 
 def test_a_scope_is_needed_for_each_route(stage: Stage) -> None:

@@ -280,6 +280,12 @@ def test_the_view_is_filtered_exported_and_followed(person: Visit, stage: Stage)
     event_type = unique("tail")
     first = stage.send({"eventType": event_type, "n": 1})
     person.go("events")
+    # What is typed stays while the list is drawn anew
+    box = person.page.get_by_label("Type", exact=True)
+    box.press_sequentially("half a")
+    stage.send({"eventType": "tail-other"})
+    expect(rows(person).filter(has_text="tail-other").first).to_be_visible()
+    expect(box).to_have_value("half a")
     person.fill("Type", event_type)
     expect(rows(person)).to_have_count(1)
     assert f"eventType={event_type}" in person.page.url
