@@ -52,8 +52,8 @@ def before_call(_context: Any, case: Any, _kwargs: dict[str, Any]) -> None:
         case.path_parameters["token_id"] = "nosuch"
     if case.meta is None or not case.meta.generation.mode.is_positive:
         return
-    if case.query and "cursor" in case.query:
-        case.query["cursor"] = _cursor_of(case)
+    for name in {"cursor", "after"} & set(case.query or {}):
+        case.query[name] = _example_of(case, name)
     if case.media_type == _BATCHED and case.headers:
         case.headers.pop("Idempotency-Key", None)
     if case.path == "/webhooks/{source}":
@@ -97,9 +97,9 @@ def after_call(_context: Any, case: Any, response: Any) -> None:
         MAY_REVOKE.add(response.json()["id"])
 
 
-def _cursor_of(case: Any) -> str:
-    """The operation's example, which could have been handed out."""
-    (cursor,) = (one for one in case.operation.query if one.name == "cursor")
+def _example_of(case: Any, name: str) -> str:
+    """The example of a cursor, which could have been handed out."""
+    (cursor,) = (one for one in case.operation.query if one.name == name)
     return str(cursor.definition["example"])
 
 
