@@ -21,7 +21,7 @@ Counts = Mapping[str, float]
 ASSUMED = {
     "payload bytes": 1000,
     "silver document, bytes more than its payload": 500,
-    "ledger entry, bytes": 1000,
+    "ledger entry, bytes": 700,
     "index entry, bytes": 160,
     "DynamoDB's own, bytes an entry": 100,
     "log of an API request or a run of the worker, bytes": 800,

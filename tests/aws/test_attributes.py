@@ -12,7 +12,7 @@ from chalicelib.events.model import Status
 
 names = st.text(min_size=1, max_size=10)
 values = st.recursive(
-    st.text(max_size=10) | st.booleans() | st.integers(-(10**37), 10**37),
+    st.text(max_size=10) | st.binary(max_size=10) | st.booleans() | st.integers(-(10**37), 10**37),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(names, inner, max_size=4),
     max_leaves=10,
 )
@@ -42,13 +42,13 @@ def test_true_is_no_number_and_a_status_is_a_text() -> None:
     assert to_attribute(("a",)) == {"L": [{"S": "a"}]}
 
 
-@pytest.mark.parametrize("value", [1.5, b"x", {1}, None, object()])
+@pytest.mark.parametrize("value", [1.5, {1}, None, object()])
 def test_what_a_record_never_holds_is_refused(value: object) -> None:
     with pytest.raises(TypeError):
         to_attribute(value)
 
 
-@pytest.mark.parametrize("attribute", [{"B": b"x"}, {"SS": ["a"]}, {"NULL": True}])
+@pytest.mark.parametrize("attribute", [{"BS": [b"x"]}, {"SS": ["a"]}, {"NULL": True}])
 def test_what_we_never_wrote_is_refused(attribute: dict[str, Any]) -> None:
     with pytest.raises(TypeError):
         from_attribute(attribute)

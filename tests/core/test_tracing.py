@@ -199,12 +199,15 @@ def test_an_event_s_steps_are_seen_from_its_request_to_its_end(
     # Given a request that is traced
     event_id = platform.sender().event_id({"eventType": "demo", "secret": MARKER})
     ingested = daemon.received()
-    assert [segment["name"] for segment in ingested] == ["tokens", "bronze", "queue", "ledger"]
+    assert ingested[0]["name"] == "tokens"
+    assert sorted(segment["name"] for segment in ingested[1:]) == ["ledger", "queue"]
     # When the worker takes it
     platform.work()
     processed = daemon.received()
     # Then its steps say whose they are
-    assert [segment["name"] for segment in processed] == ["processor", "silver", "bus", "ledger"]
+    assert [segment["name"] for segment in processed] == [
+        "processor", "bronze", "silver", "ledger", "bus",
+    ]  # fmt: skip
     assert processed[0]["annotations"]["eventId"] == event_id
     (request_id,) = {segment["annotations"]["requestId"] for segment in ingested[1:]}
     assert processed[1]["annotations"]["requestId"] == request_id

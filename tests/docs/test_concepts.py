@@ -15,8 +15,8 @@ DOCS = project.ROOT / "docs"
 CONCEPTS = (DOCS / "concepts.md").read_text(encoding="utf-8")
 SECURITY = (DOCS / "security.md").read_text(encoding="utf-8")
 TEMPLATES = sorted(policies.templates_dir(project.ROOT).glob("*.json"))
-FIRST = {Status.RECEIVED, Status.ENQUEUED, Status.REJECTED}
-"""An event begins as one of these: ENQUEUED where the message goes before the entry."""
+FIRST = {Status.RECEIVED, Status.REJECTED}
+"""An event begins as one of these."""
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -42,7 +42,7 @@ def test_every_status_is_explained() -> None:
     [
         ("bronze key", bronze_key("order", "2026-01-31T00:00:00.000Z", "ID")),
         (
-            "bronze key of a unit",
+            "bronze key of a unit, or of a batch",
             unit_bronze_key("2026-01-31T00:00:00.000Z", "ID"),
         ),
         (

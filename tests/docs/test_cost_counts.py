@@ -23,6 +23,8 @@ def attribute_bytes(attribute: Mapping[str, Any]) -> int:
     ((kind, value),) = attribute.items()
     if kind == "S":
         return len(value.encode())
+    if kind == "B":
+        return len(value)
     if kind == "N":
         return len(value) // 2 + 2
     if kind == "BOOL":

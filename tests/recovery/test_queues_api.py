@@ -61,7 +61,7 @@ def test_the_oldest_is_the_oldest_open_event_of_all_shards(platform: Platform) -
     oldest = min(
         record["receivedAt"]
         for record in alice.get("/events").json_body["items"]
-        if record["status"] == "ENQUEUED"
+        if record["status"] == "RECEIVED"
     )
     # When somebody looks an hour later
     later = clock.from_text(oldest) + timedelta(hours=1)

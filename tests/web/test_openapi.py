@@ -128,7 +128,7 @@ def test_who_may_not_call_is_told_as_documented(world: World, operation: Operati
     ("operation", "body", "broken"),
     [
         ("GET /events", b"", ("dynamodb", "Query")),
-        ("POST /events", b'{"eventType":"a"}', ("s3", "PutObject")),
+        ("POST /events", b'{"eventType":"a"}', ("sqs", "SendMessage")),
         ("POST /items", b"{}", ("dynamodb", "PutItem")),
     ],
 )
