@@ -170,21 +170,21 @@ def _run(
     begun, files = deps.seconds_left(), dict[str, bytes]()
     made: list[_Made] = []
     ends: dict[str, End] = {}
-    with span("processor", namespace=None):
-        for number, task in enumerate(tasks):
-            event = task.event
-            left = seconds - (begun - deps.seconds_left())
-            fields = {"eventId": event.event_id, "owner": event.owner, "requestId": task.request_id}
-            with log_context(**fields):
-                try:
-                    if left <= 0:
-                        raise TransientError("no time was left for it", code="time-out")
-                    payload = _payload(task.parcel, files, deps)
-                    share = left / (len(tasks) - number)
+    for number, task in enumerate(tasks):
+        event = task.event
+        left = seconds - (begun - deps.seconds_left())
+        fields = {"eventId": event.event_id, "owner": event.owner, "requestId": task.request_id}
+        with log_context(**fields):
+            try:
+                if left <= 0:
+                    raise TransientError("no time was left for it", code="time-out")
+                payload = _payload(task.parcel, files, deps)
+                share = left / (len(tasks) - number)
+                with span("processor", namespace=None):
                     result = run_processor(event, payload, task.attempt, share, deps)
-                    made.append(_Made(task, event, result))
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - it fails this event only
-                    ends[event.event_id] = error
+                made.append(_Made(task, event, result))
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it fails this event only
+                ends[event.event_id] = error
     return made, ends
 
 
@@ -321,13 +321,14 @@ def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
             place["key"],
             place.get("range"),
         )
+        fields = {"eventId": line.event_id, "requestId": line.request_id}
         try:
-            return deps.ledger.mark_processed(done, line.dispatch, line.event)
+            with log_context(**fields), span("ledger"):
+                return deps.ledger.mark_processed(done, line.dispatch, line.event)
         except Exception as error:  # noqa: BLE001 - the event's message comes again
             return error
 
-    with span("ledger"):
-        noted = dict(zip((one.event_id for one in lines), deps.each(note, lines), strict=True))
+    noted = dict(zip((one.event_id for one in lines), deps.each(note, lines), strict=True))
     ends: dict[str, End] = {
         event_id: answer for event_id, answer in noted.items() if isinstance(answer, BaseException)
     }
