@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 from chalicelib.aws.dynamodb import from_item
-from chalicelib.events.keys import bronze_key
+from chalicelib.events.keys import bronze_beside, bronze_key
 from chalicelib.events.unit import unpack
 from tests.chaos.platform import Rehearsal
 
@@ -61,8 +61,7 @@ def read(running: Rehearsal) -> Holdings:
     stage, held = running.stage, Holdings()
     for item in _scan(stage.dynamodb, stage.settings.events_table):
         if item["pk"].startswith("EVENT#"):
-            named = (item["eventType"], item["receivedAt"], item["eventId"])
-            held.records[item["eventId"]] = {"s3Key": bronze_key(*named), **item}
+            held.records[item["eventId"]] = {"s3Key": _left_out(item), **item}
         elif item["pk"].startswith("UNIT#") and "statusShard" in item:
             held.open_units.append(item["pk"])
     for bucket, keep in (
@@ -85,6 +84,13 @@ def read(running: Rehearsal) -> Holdings:
         held.groups.setdefault(title, []).append(item)
     held.dead_letters = [message["Body"] for message in stage.dead_letters()]
     return held
+
+
+def _left_out(item: dict[str, Any]) -> str:
+    """The bronze key of an entry that does not name it."""
+    if "s3Range" in item and (key := bronze_beside(item.get("silverKey", ""))):
+        return key
+    return bronze_key(item["eventType"], item["receivedAt"], item["eventId"])
 
 
 def _getter(s3: Any, bucket: str) -> Callable[[str], tuple[str, bytes]]:
