@@ -72,6 +72,7 @@ class Waiting:
             "alerts": sum(word not in posts for word in self.words),
             "notifications": self.shelf.untold(),
         }
+        busy["unlooked"] = 1 if report and not report.get("complete") else 0
         for name in ("stuck", "orphans", "waiting"):
             number = report.get(name, 0)
             busy[name] = number if isinstance(number, int) else 0
