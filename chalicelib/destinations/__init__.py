@@ -1,0 +1,5 @@
+"""Destinations: HTTPS endpoints of owners, and the delivery of each event that they subscribed to
+as a signed webhook (ADR 0027). It may import `events`, `web`, `aws` and `core`.
+
+`handover` runs in the worker, `deliver` in its own function, `due` in the schedule.
+"""
