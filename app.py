@@ -22,6 +22,9 @@ from chalicelib.aws.sqs import read_deliveries
 from chalicelib.console import api as console
 from chalicelib.core.config import settings as load_settings
 from chalicelib.core.log import configure
+from chalicelib.destinations import api as destinations
+from chalicelib.destinations.deliver import deliver_batch
+from chalicelib.destinations.due import take_up_due
 from chalicelib.events import api as events
 from chalicelib.events.worker import process_batch
 from chalicelib.items import api as items
@@ -311,6 +314,96 @@ def list_alerts(request: Request) -> Response:
     return alerts.list_alerts(request, wiring.alerts())
 
 
+@app.route(
+    "/destinations",
+    methods=["POST"],
+    scope="destinations:write",
+    spec=destinations.POST_DESTINATION,
+)
+def post_destination(request: Request) -> Response:
+    return destinations.post_destination(request, wiring.destinations())
+
+
+@app.route(
+    "/destinations",
+    methods=["GET"],
+    scope="destinations:read",
+    spec=destinations.LIST_DESTINATIONS,
+)
+def list_destinations(request: Request) -> Response:
+    return destinations.list_destinations(request, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}",
+    methods=["GET"],
+    scope="destinations:read",
+    spec=destinations.GET_DESTINATION,
+)
+def get_destination(request: Request, destination_id: str) -> Response:
+    return destinations.get_destination(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}",
+    methods=["PUT"],
+    scope="destinations:write",
+    spec=destinations.PUT_DESTINATION,
+)
+def put_destination(request: Request, destination_id: str) -> Response:
+    return destinations.put_destination(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}",
+    methods=["DELETE"],
+    scope="destinations:write",
+    spec=destinations.DELETE_DESTINATION,
+)
+def delete_destination(request: Request, destination_id: str) -> Response:
+    return destinations.delete_destination(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}/rotate",
+    methods=["POST"],
+    scope="destinations:write",
+    spec=destinations.ROTATE_SECRET,
+)
+def rotate_secret(request: Request, destination_id: str) -> Response:
+    return destinations.rotate_secret(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}/attempts",
+    methods=["GET"],
+    scope="destinations:read",
+    spec=destinations.LIST_ATTEMPTS,
+)
+def list_attempts(request: Request, destination_id: str) -> Response:
+    return destinations.list_attempts(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/destinations/{destination_id}/retry",
+    methods=["POST"],
+    scope="destinations:write",
+    spec=destinations.POST_RETRY,
+)
+def post_retry(request: Request, destination_id: str) -> Response:
+    return destinations.post_retry(request, destination_id, wiring.destinations())
+
+
+@app.route(
+    "/events/{event_id}/deliveries",
+    methods=["GET"],
+    scope="destinations:read",
+    spec=destinations.LIST_DELIVERIES,
+)
+def list_deliveries(request: Request, event_id: str) -> Response:
+    return destinations.list_deliveries(request, event_id, wiring.destinations())
+
+
 @app.on_s3_event(bucket=settings.uploads_bucket, events=["s3:ObjectCreated:*"])
 def record_upload(event: LambdaEvent) -> dict[str, int]:
     return record_uploads(event.to_dict(), wiring.record_uploads()).to_dict()
@@ -347,9 +440,19 @@ def process_events(event: LambdaEvent) -> None:
     process_batch(read_deliveries(event.records), wiring.worker(event.seconds_left))
 
 
+@app.on_sqs_message(
+    queue_arn=settings.deliveries_queue_arn,
+    batch_size=10,
+    maximum_concurrency=settings.deliveries_concurrency or None,
+)
+def deliver(event: LambdaEvent) -> None:
+    deliver_batch(read_deliveries(event.records), wiring.deliver(event.seconds_left))
+
+
 @app.schedule(Rate(settings.reconcile_minutes, unit=Rate.MINUTES))
 def reconcile(event: LambdaEvent) -> dict[str, object]:
     stuck_after = event.seconds("stuckAfterSeconds")
     restart_replays(wiring.restart_replays(stuck_after))
+    take_up_due(wiring.due_deliveries(event.seconds_left))
     deps = wiring.reconcile(event.run_id, event.seconds_left, stuck_after)
     return reconcile_stores(deps).to_dict()

@@ -21,6 +21,13 @@ from chalicelib.aws.sqs import DeadLetterQueue, Delivery, Queue
 from chalicelib.aws.ssm import Secrets
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url, settings
+from chalicelib.destinations import sweep
+from chalicelib.destinations.deliver import DeliverDeps, Destinations
+from chalicelib.destinations.due import DueDeps
+from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.manage import ManageDeps
+from chalicelib.destinations.send import Sender
+from chalicelib.destinations.store import DeliveryStore, DestinationStore
 from chalicelib.events import processors
 from chalicelib.events.bus import Bus, document_head
 from chalicelib.events.finish import WorkerDeps, run_processor
@@ -39,7 +46,13 @@ from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
-from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
+from chalicelib.recovery.model import (
+    ALERTS_QUEUE,
+    DELIVERIES_QUEUE,
+    EVENTS_QUEUE,
+    NOTIFICATIONS_QUEUE,
+    UPLOADS_QUEUE,
+)
 from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
 from chalicelib.recovery.reports import ReportDeps
@@ -64,7 +77,7 @@ SecondsLeft = Callable[[], float]
 def reset() -> None:
     """Forget everything that was made, so that the next use makes it anew."""
     clients.reset()
-    for maker in (settings, schema_check, secrets, slack):
+    for maker in (settings, schema_check, secrets, slack, routes, known_destinations):
         maker.cache_clear()
 
 
@@ -171,6 +184,9 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
         seconds_left=seconds_left,
         webhook_owner=config.webhook_owner,
         step_replay=step_replay,
+        hand_over=lambda documents: hand_over(
+            documents, HandOverDeps(routes(), deliveries_queue())
+        ),
     )
 
 
@@ -236,12 +252,18 @@ def dead_letter_queues() -> dict[str, DeadLetterQueue]:
         ALERTS_QUEUE: config.ci_dlq_arn,
         UPLOADS_QUEUE: config.uploads_dlq_arn,
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
+        DELIVERIES_QUEUE: config.deliveries_dlq_arn,
     }
     return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
 
 
 def queues() -> QueueDeps:
-    ours = {EVENTS: events_queue(), "ci-events-queue": alert_queue(), **dead_letter_queues()}
+    ours = {
+        EVENTS: events_queue(),
+        "ci-events-queue": alert_queue(),
+        "deliveries": deliveries_queue(),
+        **dead_letter_queues(),
+    }
     return QueueDeps(ours, event_window(), settings().ledger_shards)
 
 
@@ -254,7 +276,11 @@ def dead_letters() -> DeadLetterDeps:
         reading=reading(),
         queue=events_queue(),
         dead=dead_letter_queues(),
-        sources={EVENTS_QUEUE: events_queue(), ALERTS_QUEUE: alert_queue()},
+        sources={
+            EVENTS_QUEUE: events_queue(),
+            ALERTS_QUEUE: alert_queue(),
+            DELIVERIES_QUEUE: deliveries_queue(),
+        },
     )
 
 
@@ -374,6 +400,79 @@ def record_uploads() -> RecordDeps:
         store=UploadStore(aws("dynamodb"), config.uploads_table, config.ledger_shards),
         dead_letters=queue(config.uploads_dlq_arn),
         ttl_seconds=config.upload_ttl,
+    )
+
+
+# Destinations
+
+
+def deliveries_queue() -> Queue:
+    return queue(settings().deliveries_queue_arn)
+
+
+def destination_store() -> DestinationStore:
+    return DestinationStore(aws("dynamodb"), settings().destinations_table)
+
+
+def delivery_store() -> DeliveryStore:
+    return DeliveryStore(aws("dynamodb"), settings().destinations_table)
+
+
+@cache
+def routes() -> Routes:
+    """Who subscribed to what, as far as this process has read it."""
+    return Routes(destination_store(), settings().destination_cache)
+
+
+@cache
+def known_destinations() -> Destinations:
+    """The destinations that this process has read."""
+    return Destinations(destination_store(), settings().destination_cache)
+
+
+def destinations() -> ManageDeps:
+    return ManageDeps(
+        destinations=destination_store(),
+        deliveries=delivery_store(),
+        ledger=ledger(),
+        queue=deliveries_queue(),
+        loopback=settings().stage == "local",
+    )
+
+
+def deliver(seconds_left: SecondsLeft) -> DeliverDeps:
+    config = settings()
+    return DeliverDeps(
+        destinations=known_destinations(),
+        deliveries=delivery_store(),
+        lake=lake(),
+        queue=deliveries_queue(),
+        dead_letters=queue(config.deliveries_dlq_arn),
+        alerts=alert_queue(),
+        owner_topic=Topic(aws("sns"), config.owner_topic_arn),
+        make_sender=lambda: Sender(loopback=config.stage == "local"),
+        sweep=lambda order: sweep.take_step(order, sweeping()),
+        seconds_left=seconds_left,
+    )
+
+
+def sweeping() -> sweep.SweepDeps:
+    return sweep.SweepDeps(
+        destinations=destination_store(),
+        deliveries=delivery_store(),
+        ledger=ledger(),
+        window=event_window(),
+        queue=deliveries_queue(),
+        shards=settings().ledger_shards,
+    )
+
+
+def due_deliveries(seconds_left: SecondsLeft) -> DueDeps:
+    return DueDeps(
+        deliveries=delivery_store(),
+        queue=deliveries_queue(),
+        ahead=settings().reconcile_minutes * 60,
+        seconds_left=seconds_left,
     )
 
 

@@ -29,11 +29,13 @@ STREAMS = {"notify_owners": ("ITEMS_STREAM_ARN", "NOTIFICATIONS_DLQ_ARN")}
 OF_SQS = {
     "process_events": ("EVENTS_QUEUE_ARN", "EVENTS_CONCURRENCY"),
     "alert_ci_event": ("CI_QUEUE_ARN", "ALERTS_CONCURRENCY"),
+    "deliver": ("DELIVERIES_QUEUE_ARN", "DELIVERIES_CONCURRENCY"),
 }
 # Functions that send to the queue they are called by, on purpose: steps of a bulk replay, the
-# message about repeats of an alert. Lambda would stop such a chain after about 16 runs ("Use Lambda
-# recursive loop detection to prevent infinite loops"). Each chain ends by itself.
-SEND_TO_THEMSELVES = ("alert_ci_event", "process_events")
+# message about repeats of an alert, a delivery that is tried again. Lambda would stop such a chain
+# after about 16 runs ("Use Lambda recursive loop detection to prevent infinite loops"). Each chain
+# ends by itself.
+SEND_TO_THEMSELVES = ("alert_ci_event", "deliver", "process_events")
 # A quarter of the day that the stream keeps a record: an outage may last, a poison record may not.
 STREAM_RECORD_AGE_SECONDS = 21600
 # As often as that takes: the handler sets poison aside itself, so what fails here is an outage.

@@ -35,6 +35,9 @@ ENVIRONMENT = {
     "CI_QUEUE_ARN": "CiEventsQueueArn",
     "CI_DLQ_ARN": "CiEventsDeadLetterQueueArn",
     "ALERTS_TABLE": "AlertsTableName",
+    "DESTINATIONS_TABLE": "DestinationsTableName",
+    "DELIVERIES_QUEUE_ARN": "DeliveriesQueueArn",
+    "DELIVERIES_DLQ_ARN": "DeliveriesDeadLetterQueueArn",
     "EVENT_BUS": "EventBusName",
     "SLACK_PARAMETER": "SlackParameterName",
 }
@@ -42,6 +45,7 @@ ENVIRONMENT = {
 _QUEUE_READERS = {
     "process_events": "EventsVisibilitySeconds",
     "alert_ci_event": "CiEventsVisibilitySeconds",
+    "deliver": "DeliveriesVisibilitySeconds",
 }
 _VISIBILITY_FACTOR = 6
 

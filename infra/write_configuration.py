@@ -30,6 +30,7 @@ _MAPPED = {
     "Writes": "Write units a minute to `S3ObjectEvents` that raise `DynamoDBWriteActivityAlert`",
     "EventsAge": "Seconds an event may wait until `events-age` is raised",
     "AlertsAge": "The same for alerts, `ci-events-queue-age`",
+    "DeliveriesAge": "The same for deliveries, `deliveries-age`",
 }
 
 

@@ -43,6 +43,9 @@ STAGE_VARIABLES = {
     "CI_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-ci-events-queue",
     "CI_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-ci-events-dlq",
     "ALERTS_TABLE": "eventline-test-alerts",
+    "DESTINATIONS_TABLE": "eventline-test-destinations",
+    "DELIVERIES_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-deliveries",
+    "DELIVERIES_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-deliveries-dlq",
     "EVENT_BUS": "eventline-test",
     "SLACK_PARAMETER": "/eventline/test/slack/webhook_url",
 }

@@ -6,6 +6,7 @@ other JSON, or one of Eventline's own:
 
     {"eventline":{"kind":"alarm","name","state","at","reason","region","account","metric",...}}
     {"eventline":{"kind":"event-failed","eventType","class","code","eventId","owner","at"}}
+    {"eventline":{"kind":"destination-disabled","destinationId","owner","reason","at"}}
     {"eventline":{"kind":"summary","groupId"}}
 
 Reading never fails: an unknown form is shown as it is, shortened. Names of a run's fields are
@@ -169,6 +170,8 @@ def _from_own(fields: Mapping[str, Any]) -> Alert | SummaryDue | None:
             return SummaryDue(group_id)
         case {"kind": "event-failed", "eventType": _, "class": _, "code": _}:
             return _from_failed_event(texts)
+        case {"kind": "destination-disabled", "destinationId": _, "owner": _, "reason": _}:
+            return _from_disabled(texts)
         case {"kind": "alarm", "name": _, "state": state} if state in ALARM_STATES:
             return _from_alarm(texts)
     return None
@@ -185,6 +188,21 @@ def _from_failed_event(texts: Mapping[str, str]) -> Alert:
         facts=_facts({label: texts.get(name) for name, label in labels.items()}),
         same=(texts["eventType"], texts["class"], texts["code"]),
         owner=texts.get("owner"),
+    )
+
+
+def _from_disabled(texts: Mapping[str, str]) -> Alert:
+    words = {"gone": "It answered 410 Gone.", "failing": "It has failed for five days."}
+    labels = {"destinationId": "Destination", "owner": "Owner"}
+    return Alert(
+        kind="destination-disabled",
+        severity=Severity.WARNING,
+        title="A destination was disabled",
+        text=words.get(texts["reason"], "It gets no more events."),
+        at=texts.get("at"),
+        facts=_facts({label: texts.get(name) for name, label in labels.items()}),
+        same=(texts["destinationId"], texts["reason"]),
+        owner=texts["owner"],
     )
 
 

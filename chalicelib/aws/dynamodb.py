@@ -117,10 +117,12 @@ class Table:
             return Outcome(made=False, item=error.response.get("Item", {}), is_repeat=is_repeat)
         return Outcome(made=True, item=answer.get("Attributes") or {})
 
-    def query(self, index: str, condition: str, **arguments: Any) -> tuple[list[Any], Any]:
-        """(items, the key to start the next page at or None) of one page of an index; one call."""
+    def query(self, index: str | None, condition: str, **arguments: Any) -> tuple[list[Any], Any]:
+        """(items, the key to start the next page at or None) of one page of an index, or of the
+        table itself; one call."""
+        named = {} if index is None else {"IndexName": index}
         answer = self._client.query(
-            TableName=self.name, IndexName=index, KeyConditionExpression=condition, **arguments
+            TableName=self.name, KeyConditionExpression=condition, **named, **arguments
         )
         return answer["Items"], answer.get("LastEvaluatedKey")
 

@@ -132,6 +132,9 @@ class Settings(Struct, frozen=True):
     ci_queue_arn: str = provisioned("CI_QUEUE_ARN", "Queue of alerts.")
     ci_dlq_arn: str = provisioned("CI_DLQ_ARN", "Its dead-letter queue.")
     alerts_table: str = provisioned("ALERTS_TABLE", "Table of alert groups.")
+    destinations_table: str = provisioned("DESTINATIONS_TABLE", "Table of destinations.")
+    deliveries_queue_arn: str = provisioned("DELIVERIES_QUEUE_ARN", "Queue of deliveries.")
+    deliveries_dlq_arn: str = provisioned("DELIVERIES_DLQ_ARN", "Its dead-letter queue.")
     event_bus: str = provisioned("EVENT_BUS", "EventBridge bus.")
     slack_parameter: str = row(
         "SLACK_PARAMETER", None, "SSM SecureString that holds Slack's webhook URL."
@@ -199,6 +202,7 @@ class Settings(Struct, frozen=True):
     )
     events_concurrency: int = concurrency("EVENTS_CONCURRENCY", "process_events")
     alerts_concurrency: int = concurrency("ALERTS_CONCURRENCY", "alert_ci_event")
+    deliveries_concurrency: int = concurrency("DELIVERIES_CONCURRENCY", "deliver")
     ledger_shards: int = number(
         "LEDGER_SHARDS", 8, 1, 256, "Index partitions an owner; raise, never lower. See ADR 0006."
     )
@@ -225,6 +229,13 @@ class Settings(Struct, frozen=True):
     )
     schema_cache: int = number(
         "SCHEMA_CACHE_SECONDS", 10, 0, 3600, "How long a schema that was read is used."
+    )
+    destination_cache: int = number(
+        "DESTINATION_CACHE_SECONDS",
+        10,
+        0,
+        300,
+        "How long a process uses what it read of destinations.",
     )
     reconcile_minutes: int = number("RECONCILE_MINUTES", 5, 1, 1440, "How often `reconcile` runs.")
     full_sweep_minutes: int = number(

@@ -9,6 +9,9 @@ dimension `Stage`, and `Class` beside it for `Failed`. Nothing that a sender cho
 | Processed, Failed | events that came to that end, once each; Failed by Class | Count |
 | EndToEndLatency | from `receivedAt` to PROCESSED, a value for each event | Milliseconds |
 | BatchSize | messages of a run of the worker | Count |
+| HandedOver | deliveries that the worker sent to `deliver` | Count |
+| Delivered, AttemptFailed | attempts at destinations: made, failed | Count |
+| DestinationLatency | an attempt at a destination | Milliseconds |
 | SlackLatency | a post to Slack, with the reading of its URL | Milliseconds |
 | StuckEvents, GivenUpEvents | what a run of `reconcile` found, and gave up | Count |
 | ComparedEvents, ComparedDocuments, UnrepairedDifferences | the stores compared | Count |
@@ -33,7 +36,7 @@ from chalicelib.core.log import log
 NAMESPACE = "Eventline"
 MOST_VALUES = 100
 """Values that one metric may have in one object."""
-_MILLISECONDS = frozenset(("EndToEndLatency", "SlackLatency"))
+_MILLISECONDS = frozenset(("EndToEndLatency", "SlackLatency", "DestinationLatency"))
 _run: ContextVar["Run"] = ContextVar("eventline-run")
 
 

@@ -15,6 +15,7 @@ from msgspec import Struct, to_builtins
 from msgspec.structs import replace
 
 from chalicelib.core import clock
+from chalicelib.core.strict_json import dump_json
 
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000)
 """The waits after failed attempts (Standard Webhooks, "Retry schedule"); then it is given up."""
@@ -33,7 +34,7 @@ SLOW_MILLIS = 5_000
 """An answer that takes longer is trouble too."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 60, 18_000
 """Seconds for which a delivery waits that got no slot."""
-MAX_ATTEMPTS_KEPT = 20
+MAX_ATTEMPTS_KEPT, OLDER_CHARACTERS = 20, 200
 MAX_DESTINATIONS = 1_000
 """Of one owner."""
 
@@ -187,9 +188,9 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
     def to_dict(self) -> dict[str, Any]:
         """The delivery as the API shows it, the newest attempt last."""
         shown = to_builtins(self)
-        for name in ("silverKey", "silverRange", "tries"):
-            del shown[name]
-        return {**shown, "state": shown.pop("outcome")}
+        hidden = ("silverKey", "silverRange", "tries", "outcome")
+        kept = {name: value for name, value in shown.items() if name not in hidden}
+        return {**kept, "state": self.outcome}
 
 
 def wait_after(tries: int, retry_after: int | None, jitter: float) -> int | None:
@@ -200,6 +201,11 @@ def wait_after(tries: int, retry_after: int | None, jitter: float) -> int | None
     planned = RETRY_SECONDS[tries - 1]
     asked = min(retry_after or 0, LONGEST_RETRY_AFTER)
     return round(max(planned, asked) * (1 + JITTER * jitter))
+
+
+def write_filter(pattern: Mapping[str, Any] | None) -> str | None:
+    """The inverse of `read_filter`."""
+    return None if pattern is None else dump_json(pattern)
 
 
 def read_filter(text: str | None) -> Mapping[str, Any] | None:
@@ -215,6 +221,7 @@ def list_key(received_at: str, event_id: str) -> str:
     return f"{received_at}#{event_id}"
 
 
-def newest_attempts(attempts: Sequence[Attempt]) -> tuple[Attempt, ...]:
-    """Those that are kept."""
-    return tuple(attempts[-MAX_ATTEMPTS_KEPT:])
+def kept_attempts(before: Sequence[Attempt], attempt: Attempt) -> tuple[Attempt, ...]:
+    """The attempts that are kept; of older answers less, so that a note stays small."""
+    older = [replace(one, answer=one.answer[:OLDER_CHARACTERS]) for one in before]
+    return (*older[1 - MAX_ATTEMPTS_KEPT :], attempt)

@@ -4,7 +4,7 @@ it works with.
 
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -51,6 +51,26 @@ def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float) 
     return BUSY_SECONDS
 
 
+class Handed(Struct, frozen=True):
+    """A document that is handed over to whoever subscribed to it: its head, its JSON text, and
+    where it is in silver. `again`: a run that died may have handed it over."""
+
+    head: Mapping[str, Any]
+    text: str
+    key: str
+    byte_range: str | None
+    again: bool
+
+
+HandOver = Callable[[Sequence[Handed]], list[str | None]]
+"""Hands documents over; for each in order None when that is done, else the code of what refused."""
+
+
+def hand_to_nobody(documents: Sequence[Handed]) -> list[str | None]:
+    """Hand over nothing: nobody has subscribed."""
+    return [None] * len(documents)
+
+
 class WorkerDeps(Struct, frozen=True):
     """The collaborators of `process_batch`. `seconds_left` gives the seconds left to this run,
     `each` makes many calls at a time. An event of `webhook_owner` came by webhook, and may be an
@@ -73,6 +93,7 @@ class WorkerDeps(Struct, frozen=True):
     random: Callable[[int], bytes] = os.urandom
     each: Each = in_threads
     step_replay: StepReplay = put_off_step
+    hand_over: HandOver = hand_to_nobody
 
     def lease(self) -> timedelta:
         """How long this run may be at work on what it begins now."""

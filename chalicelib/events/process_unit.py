@@ -1,6 +1,7 @@
 """Process a unit: the events that one run of the worker takes together (ADR 0024).
 
-    run the processors -> bronze -> journal -> silver -> ledger -> bus -> close the journal
+    run the processors -> bronze -> journal -> silver -> ledger -> bus, destinations
+        -> close the journal
 
 **The ledger decides.** An event that two units hold is of the one whose write made it PROCESSED;
 the other takes its line out of its silver file again. Only who won publishes to the bus. So an
@@ -23,11 +24,13 @@ from chalicelib.core.errors import NotFoundError, TransientError, aws_code, is_a
 from chalicelib.core.ids import new_event_id
 from chalicelib.core.log import correlation, log, log_context
 from chalicelib.core.media_types import CLOUD_EVENT, JSON
+from chalicelib.core.strict_json import dump_json
 from chalicelib.core.tracing import span
 from chalicelib.events.alerts import alert_of
 from chalicelib.events.bus import bus_entry, document_head
 from chalicelib.events.finish import (
     BUSY_SECONDS,
+    Handed,
     Result,
     WorkerDeps,
     check_payload,
@@ -64,8 +67,9 @@ with, or the seconds after which its message is to come again."""
 
 
 class _Line(Struct, frozen=True):
-    """An event's document, and where it is. `head` is the document without its data, `at` the time
-    in the ledger. The event is not known of a unit that another run began."""
+    """An event's document, and where it is. `head` is the document without its data, `text` all of
+    it in JSON, `at` the time in the ledger. The event is not known of a unit that another run
+    began."""
 
     head: Mapping[str, Any]
     at: str
@@ -77,6 +81,7 @@ class _Line(Struct, frozen=True):
     is_known_open: bool = False
     event: Event | None = None
     alert: str | None = None
+    text: str = ""
 
     @property
     def event_id(self) -> str:
@@ -263,8 +268,9 @@ def _documents(
                 is_known_open=one.task.is_known_open,
                 event=one.event,
                 alert=one.result.alert,
+                text=text,
             )
-            for one, head, place in zip(members, heads, ranges, strict=True)
+            for one, head, place, text in zip(members, heads, ranges, texts, strict=True)
         ]
         files[name] = (body, lines)
     return files
@@ -305,7 +311,10 @@ def _take_over(line: _Line, deps: WorkerDeps) -> list[_Line]:
     if not line.is_known_open:
         return []
     documents = read_documents(deps.lake.get_silver(line.key))
-    return [replace(line, head=_without_data(document)) for document, _ in documents]
+    return [
+        replace(line, head=_without_data(document), text=dump_json(document))
+        for document, _ in documents
+    ]
 
 
 def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
@@ -368,16 +377,19 @@ def _withdraw(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
 
 
 def _publish(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
-    """Publish events to the bus, and send their alerts; the seconds to wait for what AWS refused,
-    by id."""
+    """Publish events to the bus, hand them over to destinations, and send their alerts; the seconds
+    to wait for what AWS refused, by id."""
     with span("bus"):
         entries = [
             bus_entry(one.head, deps.lake.silver_bucket, one.key, one.byte_range) for one in lines
         ]
         codes = deps.bus.put(entries)
+    handed = deps.hand_over(
+        [Handed(one.head, one.text, one.key, one.byte_range, one.event is None) for one in lines]
+    )
     ends: dict[str, End] = {}
-    for line, code in zip(lines, codes, strict=True):
-        refused = code or _send_alert(line, deps)
+    for line, *refusals in zip(lines, codes, handed, strict=True):
+        refused = refusals[0] or refusals[1] or _send_alert(line, deps)
         if refused is not None:
             log.warning("event not published", extra={"eventId": line.event_id, "code": refused})
             ends[line.event_id] = wait_after(line.attempt, deps)
@@ -431,6 +443,7 @@ def _found(
         attempt=1,
         dispatch=Dispatch(unit.begun, noted=False),
         alert=alert,
+        text=dump_json(document),
     )
 
 

@@ -17,8 +17,8 @@ from chalicelib.events.model import Status
 
 ERROR_CLASSES = ("permanent", "transient", "unknown", "stuck")
 """The classes of `lastError`: of failed attempts, and of events that reconcile gave up."""
-QUEUES = ("events-dlq", "ci-events-dlq", "uploads-dlq", "notifications-dlq")
-EVENTS_QUEUE, ALERTS_QUEUE, UPLOADS_QUEUE, NOTIFICATIONS_QUEUE = QUEUES
+QUEUES = ("events-dlq", "ci-events-dlq", "uploads-dlq", "notifications-dlq", "deliveries-dlq")
+EVENTS_QUEUE, ALERTS_QUEUE, UPLOADS_QUEUE, NOTIFICATIONS_QUEUE, DELIVERIES_QUEUE = QUEUES
 WHY_NOT: Mapping[str, str] = {
     UPLOADS_QUEUE: "no queue feeds record_upload: invoke it with the message, see the runbook",
     NOTIFICATIONS_QUEUE: "a stream takes no record back: see the runbook",

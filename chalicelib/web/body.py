@@ -131,7 +131,8 @@ def _said(place: Any) -> str | None:
     if not isinstance(place, dict):
         return None
     text = place.get("description") or _said((place.get("anyOf") or [None])[0])
-    if not text:
+    # Among an object's properties, one that is called so is a schema.
+    if not isinstance(text, str):
         return None
     _, must, rest = text.rpartition("must ")
     return (must + rest).rstrip(".")

@@ -27,6 +27,8 @@ SCOPES = (
     "items:read",
     "uploads:write",
     "uploads:read",
+    "destinations:write",
+    "destinations:read",
     "admin",
 )
 ANY = ""

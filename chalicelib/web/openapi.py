@@ -27,6 +27,7 @@ _TAGS = {
     "Schemas": "What the events of a type must look like.",
     "Items": "Objects of an owner, and who is told when one changes.",
     "Uploads": "Files, and the record of each.",
+    "Destinations": "HTTPS endpoints that get events, and what was delivered to them.",
     "Alerts": "What people were alerted of.",
     "Tokens": "Who may call the API.",
     "Console": "What the API knows, in a browser.",

@@ -149,7 +149,7 @@ def test_what_the_shell_says_is_not_deployed(
     assert os.environ["AUTH_MODE"] == "none"
 
 
-@pytest.mark.parametrize("function", ["process_events", "alert_ci_event"])
+@pytest.mark.parametrize("function", ["process_events", "alert_ci_event", "deliver"])
 def test_a_function_that_sqs_calls_takes_no_reserved_concurrency(function: str) -> None:
     # AWS Lambda Developer Guide, "Configuring scaling behavior for SQS event source mappings":
     # MaximumConcurrency of the event source does not throttle.
@@ -173,6 +173,7 @@ def test_the_limits_are_those_of_the_event_sources() -> None:
             **STAGE_VARIABLES,
             "EVENTS_CONCURRENCY": given,
             "ALERTS_CONCURRENCY": given,
+            "DELIVERIES_CONCURRENCY": given,
         }
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -183,4 +184,4 @@ def test_the_limits_are_those_of_the_event_sources() -> None:
             check=True,
         )
         found = dict(ast.literal_eval(done.stdout))
-        assert found == {"process_events": limit, "alert_ci_event": limit}
+        assert found == {"process_events": limit, "alert_ci_event": limit, "deliver": limit}

@@ -99,10 +99,11 @@ def test_no_function_can_lose_data_or_change_rights(function: str) -> None:
         if action == "dynamodb:Scan":
             assert resource.endswith("-tokens")
         if action == "dynamodb:DeleteItem":
-            assert resource.endswith(("-tokens", "-items"))
+            assert resource.endswith(("-tokens", "-items", "-destinations"))
         if action == "dynamodb:Query":
-            # A type's versions are one partition of the table of schemas.
-            assert "/index/by-" in resource or resource.endswith("-schemas")
+            # A type's versions are one partition of the table of schemas, a destination's
+            # deliveries one of theirs.
+            assert "/index/by-" in resource or resource.endswith(("-schemas", "-destinations"))
 
 
 def test_the_authorizer_only_reads_tokens() -> None:
@@ -137,6 +138,7 @@ def test_a_queue_has_one_function_that_takes_from_it() -> None:
     assert takers == looked_into | {
         ("process_events", "events"),
         ("alert_ci_event", "ci-events-queue"),
+        ("deliver", "deliveries"),
     }
     deleters = {
         resource.rpartition("-${Stage}-")[2]
@@ -175,6 +177,32 @@ def test_each_secret_is_read_by_the_one_function_that_needs_it() -> None:
             ("api_handler", f"{parameter}/eventline/${{Stage}}/webhooks/{source}/secret")
             for source in SOURCES
         ),
+    }
+
+
+def test_secrets_of_destinations_are_read_by_who_shows_and_who_signs() -> None:
+    table = "arn:${Partition}:dynamodb:${Region}:${Account}:table/eventline-${Stage}-destinations"
+    reading = {"dynamodb:GetItem", "dynamodb:BatchGetItem", "dynamodb:Query", "dynamodb:Scan"}
+    readers = {
+        function
+        for function in FUNCTIONS
+        for action, resource in grants(function)
+        if resource == table and action in reading
+    }
+    assert readers == {"api_handler", "deliver"}
+    projected = {
+        name
+        for index in stack.read_template()["Resources"]["DestinationsTable"]["Properties"][
+            "GlobalSecondaryIndexes"
+        ]
+        for name in index["Projection"]["NonKeyAttributes"]
+    }
+    assert not projected & {"secrets", "headers", "url"}
+    # The schedule moves the due times of deliveries, and reaches no destination.
+    (moving,) = [part for part in template("reconcile")["Statement"] if table in part["Resource"]]
+    assert moving["Action"] == ["dynamodb:UpdateItem"]
+    assert moving["Condition"] == {
+        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["DELIVERIES#*"]}
     }
 
 

@@ -48,6 +48,9 @@ def outputs(stage: str, account: str, region: str = "us-east-1") -> dict[str, st
         "CiEventsQueueArn": f"{queue}-ci-events-queue",
         "CiEventsDeadLetterQueueArn": f"{queue}-ci-events-dlq",
         "AlertsTableName": f"{name}-alerts",
+        "DestinationsTableName": f"{name}-destinations",
+        "DeliveriesQueueArn": f"{queue}-deliveries",
+        "DeliveriesDeadLetterQueueArn": f"{queue}-deliveries-dlq",
         "EventBusName": name,
         "SlackParameterName": f"/eventline/{stage}/slack/webhook_url",
     }

@@ -63,6 +63,7 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-S3ObjectEvents",
         "eventline-${Stage}-alerts",
         "eventline-${Stage}-schemas",
+        "eventline-${Stage}-destinations",
     }
     assert names(BUCKETS, "BucketName") == {
         f"eventline-${{Stage}}-${{AWS::AccountId}}-{zone}"
@@ -73,6 +74,8 @@ def test_names_are_those_of_the_contract() -> None:
         "eventline-${Stage}-events-dlq",
         "eventline-${Stage}-ci-events-queue",
         "eventline-${Stage}-ci-events-dlq",
+        "eventline-${Stage}-deliveries",
+        "eventline-${Stage}-deliveries-dlq",
         "eventline-${Stage}-uploads-dlq",
         "eventline-${Stage}-notifications-dlq",
         "eventline-${Stage}-bus-dlq",
@@ -98,6 +101,7 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
         "ObjectEventsTable": "objectId",
         "AlertsTable": "pk",
         "SchemasTable": "pk",
+        "DestinationsTable": "pk",
     }
     indexes = {
         (name, index["IndexName"]): [key["AttributeName"] for key in index["KeySchema"]]
@@ -113,6 +117,8 @@ def test_keys_indexes_streams_and_expiry_of_the_tables() -> None:
         ("ObjectEventsTable", "by-time"): ["allShard", "listKey"],
         ("AlertsTable", "by-time"): ["allShard", "listKey"],
         ("SchemasTable", "by-type"): ["listed", "eventType"],
+        ("DestinationsTable", "by-owner"): ["ownerShard", "listKey"],
+        ("DestinationsTable", "by-due"): ["dueShard", "dueAt"],
     }
     streams = {
         name: table["StreamSpecification"]["StreamViewType"]
@@ -337,6 +343,7 @@ def test_every_queue_has_a_dead_letter_queue_or_is_one() -> None:
     assert attempts == {
         "EventsQueue": {"Ref": "MaxAttempts"},
         "CiEventsQueue": {"Ref": "AlertMaxAttempts"},
+        "DeliveriesQueue": {"Ref": "MaxAttempts"},
     }
     for name in FED_BY_FUNCTIONS:
         assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 24 * 3600

@@ -116,6 +116,7 @@ def place(aws: FakeAws, api: FakeApi) -> Place:
         "environment_variables": {
             "EVENTS_QUEUE_ARN": f"{QUEUE}-events",
             "CI_QUEUE_ARN": f"{QUEUE}-ci-events-queue",
+            "DELIVERIES_QUEUE_ARN": f"{QUEUE}-deliveries",
             "EVENT_BUS": "eventline-dev",
             "EVENTS_CONCURRENCY": "7",
         },

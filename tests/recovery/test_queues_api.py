@@ -25,7 +25,8 @@ def test_every_queue_is_there_with_its_depth(platform: Platform) -> None:
     page = admin.get("/queues").json_body
     # Then each is there once, and the oldest event is none
     assert page["cursor"] is None
-    assert [one["name"] for one in page["items"]] == ["events", "ci-events-queue", *QUEUES]
+    ours = ["events", "ci-events-queue", "deliveries"]
+    assert [one["name"] for one in page["items"]] == [*ours, *QUEUES]
     found = {one.pop("name"): one for one in page["items"]}
     assert found["uploads-dlq"] == {**COUNTS, "waiting": 1, "oldestSeconds": None}
     assert found["events"] == {**COUNTS, "oldestSeconds": None}

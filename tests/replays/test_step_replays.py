@@ -123,7 +123,7 @@ def test_what_was_made_and_not_sent_is_sent_by_the_next_delivery(platform: Platf
     message = ReplayMessage(replay.replay_id, 0)
     delivery = make_delivery(message.encode())
     send = platform.queue.send_many
-    platform.queue.send_many = lambda bodies, delays=(): [  # type: ignore[method-assign]
+    platform.queue.send_many = lambda bodies, delays=(), groups=(): [  # type: ignore[method-assign]
         "ThrottlingException" for _ in bodies
     ]
     assert platform.operator.step(message, delivery, SECONDS)

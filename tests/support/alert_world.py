@@ -102,7 +102,12 @@ class FakeQueue(Queue):
         self.waits: list[int] = []
 
     def send(
-        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+        self,
+        body: str,
+        attributes: dict[str, str] | None = None,
+        *,
+        delay: int | None = None,
+        group: str | None = None,
     ) -> None:
         assert delay is None or 0 <= delay <= 900
         with self._lock:

@@ -33,6 +33,7 @@ NAMES = Names(
     uploads_table=STAGE_VARIABLES["UPLOADS_TABLE"],
     items_table=STAGE_VARIABLES["ITEMS_TABLE"],
     alerts_table=STAGE_VARIABLES["ALERTS_TABLE"],
+    destinations_table=STAGE_VARIABLES["DESTINATIONS_TABLE"],
 )
 ISSUED_AT = "2026-01-01T00:00:00.000Z"
 SAMPLES = Path(__file__).parent.parent / "samples"

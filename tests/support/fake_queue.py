@@ -51,11 +51,18 @@ class FakeQueue(Queue):
         """Bodies that are refused one by one when many are sent."""
 
     def send(
-        self, body: str, attributes: dict[str, str] | None = None, *, delay: int | None = None
+        self,
+        body: str,
+        attributes: dict[str, str] | None = None,
+        *,
+        delay: int | None = None,
+        group: str | None = None,
     ) -> None:
         self._aws.call("SendMessage", partial(self._take, body, attributes or {}, delay or 0))
 
-    def send_many(self, bodies: Sequence[str], delays: Sequence[int] = ()) -> list[str | None]:
+    def send_many(
+        self, bodies: Sequence[str], delays: Sequence[int] = (), groups: Sequence[str] = ()
+    ) -> list[str | None]:
         codes: list[str | None] = []
 
         def effect(some: Sequence[tuple[str, int]]) -> list[str | None]:

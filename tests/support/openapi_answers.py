@@ -7,9 +7,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from chalice.test import HTTPResponse
 
 import app
+from chalicelib.destinations import manage
+from chalicelib.destinations.store import DestinationStore
 from chalicelib.web.describe import CURSOR
 from tests.support.app_on_moto import sample
 from tests.support.factories import LambdaContext, make_id
@@ -80,6 +83,23 @@ def change(method: str, match: str | None = "", path: str | None = None, **more:
         return world.call(method, path or there, body, {**headers, **more.get("headers", {})})
 
     return run
+
+
+HOOK = {"url": "https://shop.example.com/", "eventTypes": ["order.*"]}
+
+
+def too_many(world: World) -> HTTPResponse:
+    """One destination more than an owner may have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manage, "MAX_DESTINATIONS", 0)
+        return world.call("POST", "/destinations", HOOK)
+
+
+def overtaken(world: World, method: str, path: str, body: Any) -> HTTPResponse:
+    """A change of a destination that somebody else changes at the same moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DestinationStore, "change", lambda *_, **__: None)
+        return world.call(method, path, body)
 
 
 def get_item(world: World) -> HTTPResponse:
@@ -362,6 +382,74 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ],
     ("DELETE", "/subscriptions/{subscription_id}", 404): [
         call("DELETE", f"/subscriptions/{NOWHERE}")
+    ],
+    ("POST", "/destinations", 201): [
+        call("POST", "/destinations", HOOK),
+        call("POST", "/destinations", {**HOOK, "filter": {"source": ["/a"]}, "description": "a"}),
+    ],
+    ("POST", "/destinations", 400): [call("POST", "/destinations", {**HOOK, "url": "http://a"})],
+    ("POST", "/destinations", 409): [too_many],
+    ("GET", "/destinations", 200): [
+        lambda w: after(
+            call("POST", "/destinations", HOOK)(w), lambda: w.call("GET", "/destinations?limit=1")
+        )
+    ],
+    ("GET", "/destinations", 400): [get("/destinations?cursor=x")],
+    ("GET", "/destinations/{destination_id}", 200): [
+        lambda w: w.call("GET", w.destination()),
+        lambda w: w.call("GET", w.delivered(410)[0]),
+    ],
+    ("GET", "/destinations/{destination_id}", 404): [get(f"/destinations/{NOWHERE}")],
+    ("PUT", "/destinations/{destination_id}", 200): [
+        lambda w: w.call("PUT", w.destination(), {**HOOK, "paused": True})
+    ],
+    ("PUT", "/destinations/{destination_id}", 400): [
+        lambda w: w.call("PUT", w.destination(), {"url": 7})
+    ],
+    ("PUT", "/destinations/{destination_id}", 404): [call("PUT", f"/destinations/{NOWHERE}", HOOK)],
+    ("PUT", "/destinations/{destination_id}", 409): [
+        lambda w: overtaken(w, "PUT", w.destination(), HOOK)
+    ],
+    ("DELETE", "/destinations/{destination_id}", 204): [
+        lambda w: w.call("DELETE", w.destination())
+    ],
+    ("DELETE", "/destinations/{destination_id}", 404): [call("DELETE", f"/destinations/{NOWHERE}")],
+    ("POST", "/destinations/{destination_id}/rotate", 200): [
+        lambda w: w.call("POST", f"{w.destination()}/rotate")
+    ],
+    ("POST", "/destinations/{destination_id}/rotate", 404): [
+        call("POST", f"/destinations/{NOWHERE}/rotate")
+    ],
+    ("POST", "/destinations/{destination_id}/rotate", 409): [
+        lambda w: overtaken(w, "POST", f"{w.destination()}/rotate", b"")
+    ],
+    ("GET", "/destinations/{destination_id}/attempts", 200): [
+        lambda w: w.call("GET", f"{w.delivered()[0]}/attempts"),
+        lambda w: w.call("GET", f"{w.delivered(503)[0]}/attempts?limit=1"),
+    ],
+    ("GET", "/destinations/{destination_id}/attempts", 404): [
+        get(f"/destinations/{NOWHERE}/attempts")
+    ],
+    ("GET", "/events/{event_id}/deliveries", 200): [
+        lambda w: w.call("GET", f"/events/{w.delivered()[1]}/deliveries"),
+        lambda w: w.call("GET", f"/events/{w.event()}/deliveries"),
+    ],
+    ("GET", "/events/{event_id}/deliveries", 404): [get(f"/events/{NOWHERE}/deliveries")],
+    ("POST", "/destinations/{destination_id}/retry", 202): [
+        lambda w: w.call("POST", f"{w.destination()}/retry", {"eventId": w.event()}),
+        lambda w: w.call("POST", f"{w.destination()}/retry", {"failedSince": "2026-01-01"}),
+    ],
+    ("POST", "/destinations/{destination_id}/retry", 400): [
+        lambda w: w.call("POST", f"{w.destination()}/retry", {})
+    ],
+    ("POST", "/destinations/{destination_id}/retry", 404): [
+        call("POST", f"/destinations/{NOWHERE}/retry", {"failedSince": "2026-01-01"}),
+        lambda w: w.call("POST", f"{w.destination()}/retry", {"eventId": NOWHERE}),
+    ],
+    ("POST", "/destinations/{destination_id}/retry", 409): [
+        lambda w: w.call(
+            "POST", f"{w.destination(paused=True)}/retry", {"failedSince": "2026-01-01"}
+        )
     ],
     ("POST", "/uploads", 201): [call("POST", "/uploads", PHOTO)],
     ("POST", "/uploads", 400): [call("POST", "/uploads", {"filename": "\x00"})],

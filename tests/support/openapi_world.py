@@ -6,13 +6,19 @@ import json
 from typing import Any
 
 from chalice.test import HTTPResponse
+from msgspec.structs import replace
 from standardwebhooks import Webhook
 
+from chalicelib import wiring
+from chalicelib.aws.sqs import read_deliveries
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url
+from chalicelib.destinations.deliver import deliver_batch
+from chalicelib.destinations.send import Answer
 from chalicelib.web.callers import SCOPES
 from tests.conftest import STAGE_VARIABLES
 from tests.support.app_on_moto import Platform, Sender, without_delay
+from tests.support.destination_world import FakeSender
 
 JSON = "application/json"
 SECRETS = {"github": "a-secret-for-tests", "standard": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
@@ -90,6 +96,24 @@ class World:
     def subscription(self, sender: Sender | None = None) -> HTTPResponse:
         order = {"protocol": "email", "endpoint": "shop@example.com"}
         return self.call("POST", "/subscriptions", order, sender=sender)
+
+    def destination(self, **order: Any) -> str:
+        """A destination; its path."""
+        order = {"url": "https://shop.example.com/", "eventTypes": ["order.*"], **order}
+        wiring.routes.cache_clear()
+        return str(self.call("POST", "/destinations", order).headers["Location"])
+
+    def delivered(self, status: int = 200) -> tuple[str, str]:
+        """An event that went to a destination: (the path of this, the event's id)."""
+        path = self.destination()
+        event_id = self.event()
+        sender = FakeSender()
+        code = "" if status < 300 else f"http-{status}"
+        sender.usual = Answer(status, code, "an answer", 12)
+        deps = replace(wiring.deliver(lambda: 90.0), make_sender=lambda: sender)
+        records = self.platform.receive("eventline-test-deliveries")
+        deliver_batch(read_deliveries(records), deps)
+        return path, event_id
 
     def schema(self, event_type: str, schema: Any) -> HTTPResponse:
         return self.call("PUT", f"/schemas/{event_type}", schema)

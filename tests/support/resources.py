@@ -27,6 +27,7 @@ class Names:
     items_table: str
     alerts_table: str
     schemas_table: str = "eventline-test-schemas"
+    destinations_table: str = "eventline-test-destinations"
 
     @classmethod
     def with_prefix(cls, prefix: str) -> "Names":
@@ -43,6 +44,7 @@ class Names:
             items_table=f"{prefix}-items",
             alerts_table=f"{prefix}-alerts",
             schemas_table=f"{prefix}-schemas",
+            destinations_table=f"{prefix}-destinations",
         )
 
     @property
@@ -53,8 +55,10 @@ class Names:
     def queues(self) -> list[str]:
         """The worker's, and all others."""
         prefix = self.queue.removesuffix("-events")
-        dead = [f"{prefix}-{name}-dlq" for name in ("ci-events", "uploads", "notifications")]
-        return [self.queue, self.dead_letter_queue, self.alert_queue, *dead]
+        fed = ("ci-events", "deliveries", "uploads", "notifications")
+        dead = [f"{prefix}-{name}-dlq" for name in fed]
+        deliveries = f"{prefix}-deliveries"
+        return [self.queue, self.dead_letter_queue, self.alert_queue, deliveries, *dead]
 
 
 def make_resources(clients: Clients, names: Names) -> str:
@@ -76,6 +80,7 @@ def make_tables(clients: Clients, names: Names) -> None:
         (names.items_table, "ItemsTable"),
         (names.alerts_table, "AlertsTable"),
         (names.schemas_table, "SchemasTable"),
+        (names.destinations_table, "DestinationsTable"),
     ):
         clients("dynamodb").create_table(TableName=table, **_schema(resource))
 

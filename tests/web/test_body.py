@@ -142,3 +142,11 @@ def test_schemas_that_come_and_go_are_not_taken_for_each_other() -> None:
         schema = order({"name": text("must fit", maxLength=size)}, [])
         assert faults_of({"name": "x" * size}, schema) == []
         assert len(faults_of({"name": "x" * (size + 1)}, schema)) == 1
+
+
+def test_a_member_that_is_called_description_is_no_description() -> None:
+    schema = order({"description": text("must be short", maxLength=3), "size": number()}, [])
+    (fault,) = faults_of({"size": -1}, schema)
+    assert fault.pointer == "/size"
+    (fault,) = faults_of({"description": "long"}, schema)
+    assert fault.detail == "must be short"

@@ -67,6 +67,14 @@ CASES: dict[tuple[str, str], Case] = {
     ("PUT", "/items/{item_id}"): the_id,
     ("DELETE", "/items/{item_id}"): the_id,
     ("DELETE", "/subscriptions/{subscription_id}"): the_id,
+    ("GET", "/events/{event_id}/deliveries"): the_id,
+    ("GET", "/destinations/{destination_id}"): the_id,
+    ("PUT", "/destinations/{destination_id}"): the_id,
+    ("DELETE", "/destinations/{destination_id}"): the_id,
+    ("POST", "/destinations/{destination_id}/rotate"): the_id,
+    ("GET", "/destinations/{destination_id}/attempts"): the_id,
+    ("POST", "/destinations/{destination_id}/retry"): the_id,
+    ("GET", "/destinations"): a_list,
     ("GET", "/events"): a_list,
     ("GET", "/replays"): a_list,
     ("GET", "/dead-letters"): a_list,
@@ -82,6 +90,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "/dead-letters/redrive"): Open("takes what the caller has; see test_dead_letters"),
     ("POST", "/items"): Open("what is made belongs to the caller"),
     ("POST", "/subscriptions"): Open("what is made belongs to the caller"),
+    ("POST", "/destinations"): Open("what is made belongs to the caller"),
     ("POST", "/uploads"): Open("what is made belongs to the caller"),
     ("GET", "/reconcile"): Open("counts of the stage; ids for admins, see test_reports"),
     ("GET", "/queues"): Open("counts of the stage's queues"),
@@ -102,6 +111,13 @@ CASES: dict[tuple[str, str], Case] = {
     ("HEAD", "/openapi.json"): Open("public"),
     ("GET", "/openapi.json"): Open("public"),
 }
+BODIES = {
+    ("PUT", "/destinations/{destination_id}"): {
+        "url": "https://shop.example.com/",
+        "eventTypes": ["order.*"],
+    },
+    ("POST", "/destinations/{destination_id}/retry"): {"failedSince": "2026-01-01"},
+}
 BY_ID = [route for route, case in CASES.items() if case is the_id]
 LISTS = [path for (_, path), case in CASES.items() if case is a_list]
 
@@ -116,6 +132,8 @@ def make_things(platform: Platform, alice: Sender) -> Has:
     platform.aws("sns").create_topic(Name="eventline-test-owner-notifications")
     order = {"protocol": "email", "endpoint": f"{alice.owner}@example.com"}
     subscription = alice.post("/subscriptions", order)
+    hook = {"url": "https://shop.example.com/", "eventTypes": ["order.*"]}
+    destination = alice.post("/destinations", hook)
     record = upload_of(alice.owner)
     wiring.record_uploads().store.add(record)
     groups = {owner: open_alert(owner) for owner in (alice.owner, None)}
@@ -124,6 +142,7 @@ def make_things(platform: Platform, alice: Sender) -> Has:
         "replay_id": replay.json_body["id"],
         "item_id": item.json_body["itemId"],
         "subscription_id": subscription.json_body["subscriptionId"],
+        "destination_id": destination.json_body["id"],
     }
     return Has(ids, groups, record.object_key)
 
@@ -163,7 +182,8 @@ def open_alert(owner: str | None) -> str:
 def ask(sender: Sender, method: str, path: str, has: Has) -> HTTPResponse:
     address = re.sub(r"\{(\w+)\}", lambda match: has.ids[match[1]], path)
     headers = {"Content-Type": "application/json", "If-Match": "*"}
-    return sender.call(method, address, b'{"changed":true}', headers)
+    body = BODIES.get((method, path), {"changed": True})
+    return sender.call(method, address, json.dumps(body).encode(), headers)
 
 
 def shown(sender: Sender, path: str) -> list[Any]:

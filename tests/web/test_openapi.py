@@ -14,6 +14,7 @@ from chalice.test import HTTPResponse
 
 import app
 from chalicelib import wiring
+from chalicelib.web.describe import EVENT_ID
 from tests.support.app_on_moto import BreakCall, Platform, sample
 from tests.support.factories import LambdaContext, unique
 from tests.support.faults import refusal
@@ -165,6 +166,9 @@ def test_every_example_of_a_request_is_accepted_as_documented(
         path, headers = operation.path, {"Content-Type": media_type}
         if "{item_id}" in path:
             path, headers["If-Match"] = world.item()
+        if "{destination_id}" in path:
+            path = path.replace("/destinations/{destination_id}", world.destination())
+            body = body.replace(EVENT_ID.encode(), world.event().encode())
         path = path.replace("{event_type}", unique("example"))
         response = world.call(operation.method, path, body, headers)
     # Then it gives a success of the operation's

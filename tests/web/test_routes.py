@@ -57,6 +57,15 @@ SCOPE_OF = {
     ("POST", "/subscriptions"): "items:write",
     ("GET", "/subscriptions"): "items:write",
     ("DELETE", "/subscriptions/{subscription_id}"): "items:write",
+    ("POST", "/destinations"): "destinations:write",
+    ("GET", "/destinations"): "destinations:read",
+    ("GET", "/destinations/{destination_id}"): "destinations:read",
+    ("PUT", "/destinations/{destination_id}"): "destinations:write",
+    ("DELETE", "/destinations/{destination_id}"): "destinations:write",
+    ("POST", "/destinations/{destination_id}/rotate"): "destinations:write",
+    ("GET", "/destinations/{destination_id}/attempts"): "destinations:read",
+    ("POST", "/destinations/{destination_id}/retry"): "destinations:write",
+    ("GET", "/events/{event_id}/deliveries"): "destinations:read",
     ("POST", "/uploads"): "uploads:write",
     ("GET", "/uploads"): "uploads:read",
     ("GET", "/alerts"): "events:read",
@@ -68,7 +77,7 @@ SCOPED = [route for route in GUARDED if SCOPE_OF.get(route) != ANY]
 
 def address(path: str) -> str:
     """The path with something in its places."""
-    with_ids = re.sub(r"\{(event|item|subscription|replay)_id\}", make_id(), path)
+    with_ids = re.sub(r"\{(event|item|subscription|replay|destination)_id\}", make_id(), path)
     return re.sub(r"\{(token_id|event_type|source)\}", "nosuch", with_ids)
 
 
@@ -106,7 +115,8 @@ def test_a_request_the_gateway_vouches_for_nobody_in_is_refused(
     # Given a request as if the authorizer had been taken off the route
     event = sample("api_gateway_post_event")
     event["requestContext"] |= {"resourcePath": path, "httpMethod": method}
-    names = {name: make_id() for name in ("event_id", "item_id", "subscription_id", "replay_id")}
+    ids = ("event_id", "item_id", "subscription_id", "replay_id", "destination_id")
+    names = {name: make_id() for name in ids}
     names |= dict.fromkeys(("token_id", "event_type", "source"), "nosuch")
     event["pathParameters"] = {k: v for k, v in names.items() if f"{{{k}}}" in path} or None
     del event["requestContext"]["authorizer"]

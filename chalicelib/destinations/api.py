@@ -1,0 +1,474 @@
+"""The routes of destinations: make, list, read, change, rotate, delete; attempts and retries."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+from chalicelib.core.errors import FieldError
+from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
+from chalicelib.destinations.address import MAX_URL, url_fault
+from chalicelib.destinations.manage import (
+    ManageDeps,
+    change,
+    create,
+    delete,
+    deliveries_of,
+    read,
+    retry_many,
+    retry_one,
+    rotate,
+)
+from chalicelib.destinations.match import ENVELOPE, filter_faults
+from chalicelib.destinations.model import MAX_DESTINATIONS, OVERLAP, Format, Outcome, State
+from chalicelib.events import api as events
+from chalicelib.web.body import check_body, refuse
+from chalicelib.web.describe import (
+    EVENT_ID,
+    LOCATION,
+    MOMENT,
+    OWNER,
+    PAGE,
+    Json,
+    Operation,
+    component,
+    content,
+    event_type,
+    moment,
+    nullable,
+    number,
+    order,
+    page_of,
+    path,
+    record,
+    response,
+    shared,
+    text,
+    uuid,
+)
+from chalicelib.web.request import Request, read_moment
+from chalicelib.web.responses import Response, answer, created, no_content, page
+
+_TAG = "Destinations"
+MAX_TYPES, MAX_HEADERS, MAX_HEADER = 50, 10, 1024
+_HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"
+_HEADER_VALUE = r"^[!-~]([ -~]*[!-~])?$"
+# Those that say whose a message is, how long it is, and where it goes; hop-by-hop ones (RFC 9110,
+# section 7.6.1); and those by which servers take a request for another or as if from elsewhere.
+_NOT_TO_SET = (
+    r"(?i)host|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect"
+    r"|proxy-.*|sec-.*|webhook-.*|ce-.*|x-amz.*|x-forwarded-.*|forwarded|via|date|cookie.*"
+    r"|accept-encoding|user-agent|http2-settings|x-real-ip|x-original-.*|x-rewrite-.*"
+    r"|x-http-method.*|range|if-.*"
+)
+_URL = "https://shop.example.com/hooks"
+_TYPE_WORDS = "an event type, a prefix such as `order.*`, or `*`"
+_ORDER = component(
+    "DestinationOrder",
+    order(
+        {
+            "url": text(
+                "Where events go: must be an https URL of a public host.",
+                maxLength=MAX_URL,
+                minLength=1,
+            ),
+            "eventTypes": {
+                "type": "array",
+                "description": f"What it gets; each {_TYPE_WORDS}: must be 1 to {MAX_TYPES} texts.",
+                "items": text(f"Must be {_TYPE_WORDS}.", minLength=1, maxLength=MAX_TYPE_BYTES),
+                "minItems": 1,
+                "maxItems": MAX_TYPES,
+            },
+            "filter": nullable(
+                {
+                    "type": "object",
+                    "description": "An EventBridge pattern over the envelope and the data; its"
+                    f" members are {', '.join(ENVELOPE)}: must be an object.",
+                    "minProperties": 1,
+                }
+            ),
+            "description": nullable(text("Must be text of up to 256 characters.", maxLength=256)),
+            "headers": {
+                "type": "object",
+                "description": "Headers of its own, such as Authorization. Their values are not"
+                " shown again. A change that leaves them out leaves them as they are: must be an"
+                f" object of up to {MAX_HEADERS} texts.",
+                "maxProperties": MAX_HEADERS,
+                "additionalProperties": text(
+                    f"Must be 1 to {MAX_HEADER} printable ASCII characters.",
+                    minLength=1,
+                    maxLength=MAX_HEADER,
+                    pattern=_HEADER_VALUE,
+                ),
+            },
+            "paused": {
+                "type": "boolean",
+                "default": False,
+                "description": "Deliver nothing for now: must be true or false.",
+            },
+            "format": {
+                "type": "string",
+                "enum": list(Format),
+                "default": Format.STANDARD,
+                "description": "The payload of Standard Webhooks, or a CloudEvent, structured or"
+                f" binary: must be one of {', '.join(Format)}.",
+            },
+        },
+        ["url", "eventTypes"],
+    ),
+)
+_EXAMPLE = {
+    "id": EVENT_ID,
+    "owner": "shop",
+    "url": _URL,
+    "eventTypes": ["order.*"],
+    "filter": {"data": {"total": [{"numeric": [">=", 100]}]}},
+    "description": "the warehouse",
+    "headerNames": ["Authorization"],
+    "format": "standard",
+    "paused": False,
+    "state": "active",
+    "failingSince": None,
+    "disabledAt": None,
+    "disabledReason": None,
+    "previousSecretUntil": None,
+    "createdAt": MOMENT,
+    "updatedAt": MOMENT,
+}
+_MEMBERS: Json = {
+    "id": uuid(),
+    "owner": text(),
+    "url": text(),
+    "eventTypes": {"type": "array", "items": text()},
+    "filter": nullable({"type": "object"}),
+    "description": nullable(text()),
+    "headerNames": {"type": "array", "items": text()},
+    "format": {"type": "string", "enum": list(Format)},
+    "paused": {"type": "boolean"},
+    "state": {"type": "string", "enum": list(State)},
+    "failingSince": nullable(moment("Since when no attempt has succeeded.")),
+    "disabledAt": nullable(moment()),
+    "disabledReason": nullable(text("gone (it answered 410), or failing (for five days).")),
+    "previousSecretUntil": nullable(moment("How long the secret before is signed with.")),
+    "createdAt": moment(),
+    "updatedAt": moment(),
+}
+_DESTINATION = component("Destination", record(_MEMBERS))
+_WITH_SECRET = component(
+    "DestinationWithSecret",
+    record(
+        {**_MEMBERS, "secret": text("What signatures are made with. Shown now, and never again.")}
+    ),
+)
+_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo="  # noqa: S105 - an example
+_SHOWN = content(_DESTINATION, destination=_EXAMPLE)
+_SECRET_SHOWN = content(_WITH_SECRET, destination={**_EXAMPLE, "secret": _SECRET})
+_ATTEMPT = component(
+    "DeliveryAttempt",
+    record(
+        {
+            "at": moment(),
+            "millis": number("How long it took."),
+            "status": nullable(number("The HTTP status; null for no answer.")),
+            "code": text("Why it failed; empty for a success."),
+            "answer": text("The beginning of the answer."),
+        }
+    ),
+)
+_DELIVERY = component(
+    "Delivery",
+    record(
+        {
+            "destinationId": uuid(),
+            "eventId": uuid(),
+            "receivedAt": moment("When the event was received."),
+            "eventType": event_type(),
+            "state": {"type": "string", "enum": list(Outcome)},
+            "attempts": {"type": "array", "items": _ATTEMPT},
+            "nextAt": nullable(moment("When the next attempt is planned.")),
+            "code": nullable(text("Why it was given up, where no attempt says so.")),
+        }
+    ),
+)
+_DELIVERY_EXAMPLE = {
+    "destinationId": EVENT_ID,
+    "eventId": EVENT_ID,
+    "receivedAt": MOMENT,
+    "eventType": "order.paid",
+    "state": "waiting",
+    "attempts": [
+        {"at": MOMENT, "millis": 31, "status": 503, "code": "http-503", "answer": "try later"}
+    ],
+    "nextAt": MOMENT,
+    "code": None,
+}
+_DELIVERIES = content(page_of(_DELIVERY), page={"items": [_DELIVERY_EXAMPLE], "cursor": None})
+_WHEN = "must be an ISO 8601 date or time."
+_RETRY = component(
+    "DeliveryRetry",
+    order(
+        {
+            "eventId": uuid(
+                "The one event to send again, also if it was delivered: must be a UUID"
+            ),
+            "failedSince": text(
+                f"Send again what failed, of events received then or later: {_WHEN}",
+                format="date-time",
+            ),
+            "from": text(
+                "Send all that match and were not delivered, of events received then or later:"
+                f" {_WHEN}",
+                format="date-time",
+            ),
+            "to": text(
+                f"Only with from: of events received before then; {_WHEN}", format="date-time"
+            ),
+        },
+        [],
+        description="A retry must have one of eventId, failedSince and from.",
+        oneOf=[{"required": [name]} for name in ("eventId", "failedSince", "from")],
+        dependentSchemas={"to": {"required": ["from"]}},
+    ),
+)
+_ACCEPTED = component("RetryAccepted", record({"status": text("accepted")}))
+_ID = shared(path("destination_id", "The destination's id.", uuid()))
+_LINKS = {
+    view: {"destination_id": "$response.body#/id"}
+    for view in ("get_destination", "put_destination", "delete_destination", "rotate_secret")
+}
+
+POST_DESTINATION = Operation(
+    _TAG,
+    "Make a destination",
+    {
+        201: response(
+            "The destination, with its secret.", _SECRET_SHOWN, {"Location": LOCATION}, _LINKS
+        )
+    },
+    (409,),
+    description="Each event of its owner that matches is sent there by POST from then on, signed as"
+    " Standard Webhooks has it, at least once and in no order. It may miss events of its first"
+    f" seconds. 409 when there are {MAX_DESTINATIONS}.",
+    body=content(
+        _ORDER,
+        destination={
+            "url": _URL,
+            "eventTypes": ["order.*"],
+            "filter": {"data": {"total": [{"numeric": [">=", 100]}]}},
+            "description": "the warehouse",
+        },
+    ),
+)
+LIST_DESTINATIONS = Operation(
+    _TAG,
+    "A page of the destinations of an owner, newest first",
+    {
+        200: response(
+            "The page.",
+            content(page_of(_DESTINATION), page={"items": [_EXAMPLE], "cursor": None}),
+        )
+    },
+    parameters=[*PAGE, OWNER],
+)
+GET_DESTINATION = Operation(
+    _TAG,
+    "A destination",
+    {200: response("The destination; never its secret.", _SHOWN)},
+    (404,),
+    parameters=[_ID],
+)
+PUT_DESTINATION = Operation(
+    _TAG,
+    "Change a destination, and enable it",
+    {200: response("The destination as it is now.", _SHOWN)},
+    (404, 409),
+    description="What is left out gets its default, but for headers, which stay. A destination that"
+    " was disabled is enabled. 409 when somebody else has changed it at the same time.",
+    parameters=[_ID],
+    body=content(_ORDER, destination={"url": _URL, "eventTypes": ["order.*"], "paused": True}),
+)
+DELETE_DESTINATION = Operation(
+    _TAG,
+    "Delete a destination",
+    {204: response("It is gone, and gets nothing more.")},
+    (404,),
+    parameters=[_ID],
+)
+ROTATE_SECRET = Operation(
+    _TAG,
+    "Give a destination a new secret",
+    {200: response("The destination, with its new secret.", _SECRET_SHOWN)},
+    (404, 409),
+    description=f"For {OVERLAP.days * 24} hours messages are signed with the secret before too. To"
+    " end that one at once, rotate twice.",
+    parameters=[_ID],
+)
+LIST_ATTEMPTS = Operation(
+    _TAG,
+    "A page of the deliveries to a destination with their attempts, newest event first",
+    {200: response("The page.", _DELIVERIES)},
+    (404,),
+    description="Kept for 30 days after the last attempt.",
+    parameters=[_ID, *PAGE],
+)
+LIST_DELIVERIES = Operation(
+    events.TAG,
+    "The deliveries of an event to destinations",
+    {
+        200: response(
+            "One for each destination that it was tried at.",
+            content(
+                component(
+                    "DeliveriesOfEvent",
+                    record({"items": {"type": "array", "items": _DELIVERY}}),
+                ),
+                deliveries={"items": [_DELIVERY_EXAMPLE]},
+            ),
+        )
+    },
+    (404,),
+    parameters=[events.EVENT_ID_PARAMETER],
+)
+POST_RETRY = Operation(
+    _TAG,
+    "Send events to a destination again",
+    {202: response("They are being sent.", content(_ACCEPTED, accepted={"status": "accepted"}))},
+    (404, 409),
+    description="One event, all that failed since, or all of a window that match and were not"
+    " delivered, such as those of the time when the destination was disabled. 409 while it is"
+    " paused or disabled.",
+    parameters=[_ID],
+    body=content(
+        _RETRY,
+        one={"eventId": EVENT_ID},
+        failed={"failedSince": "2026-01-01T00:00:00Z"},
+        window={"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"},
+    ),
+)
+
+
+def post_destination(request: Request, deps: ManageDeps) -> Response:
+    """`POST /destinations`."""
+    order = _read_order(request, deps)
+    made, secret = create(request.caller.owner, order, deps)
+    return created({**made.to_dict(), "secret": secret}, f"/destinations/{made.destination_id}")
+
+
+def list_destinations(request: Request, deps: ManageDeps) -> Response:
+    """`GET /destinations`."""
+    owner, asked = request.owned_page()
+    return page(*deps.destinations.page(owner, asked.limit, asked.below))
+
+
+def get_destination(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`GET /destinations/{destination_id}`."""
+    request.parameters()
+    return answer(read(destination_id, request.caller, deps).to_dict())
+
+
+def put_destination(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`PUT /destinations/{destination_id}`."""
+    seen = read(destination_id, request.caller, deps)
+    return answer(change(seen, _read_order(request, deps), deps).to_dict())
+
+
+def delete_destination(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`DELETE /destinations/{destination_id}`."""
+    request.parameters()
+    delete(destination_id, request.caller, deps)
+    return no_content()
+
+
+def rotate_secret(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`POST /destinations/{destination_id}/rotate`."""
+    request.parameters()
+    rotated, secret = rotate(destination_id, request.caller, deps)
+    return answer({**rotated.to_dict(), "secret": secret})
+
+
+def list_attempts(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`GET /destinations/{destination_id}/attempts`; two calls."""
+    asked = request.page()
+    read(destination_id, request.caller, deps)
+    return page(*deps.deliveries.page(destination_id, asked.limit, asked.below))
+
+
+def list_deliveries(request: Request, event_id: str, deps: ManageDeps) -> Response:
+    """`GET /events/{event_id}/deliveries`."""
+    request.parameters()
+    found = deliveries_of(event_id, request.caller, deps)
+    return answer({"items": [one.to_dict() for one in found]})
+
+
+def post_retry(request: Request, destination_id: str, deps: ManageDeps) -> Response:
+    """`POST /destinations/{destination_id}/retry`."""
+    request.parameters()
+    destination = read(destination_id, request.caller, deps)
+    body, faults = check_body(request, _RETRY.value)
+    now = deps.now()
+    start = read_moment(body.get("failedSince", body.get("from")))
+    end = read_moment(body.get("to")) or now
+    if start is not None and start >= end:
+        name = "failedSince" if "failedSince" in body else "from"
+        faults.append(FieldError(f"/{name}", "must be before now, and before /to"))
+    refuse("the retry cannot be begun", faults)
+    if "eventId" in body:
+        retry_one(destination, body["eventId"], deps)
+    else:
+        first = start or datetime.fromtimestamp(0, UTC)
+        retry_many(destination, first, end, every="from" in body, deps=deps)
+    return answer({"status": "accepted"}, 202)
+
+
+def _read_order(request: Request, deps: ManageDeps) -> dict[str, Any]:
+    request.parameters()
+    checks = {"url": partial(_url_fault, loopback=deps.loopback)}
+    body, faults = check_body(request, _ORDER.value, checks)
+    if isinstance(body.get("filter"), dict):
+        faults += filter_faults(body["filter"])
+    faults += _type_faults(body.get("eventTypes"))
+    faults += _header_faults(body.get("headers"))
+    refuse("the destination cannot be made", faults)
+    return body
+
+
+def _url_fault(url: Any, *, loopback: bool) -> str | None:
+    return url_fault(url, loopback=loopback) if isinstance(url, str) else "must be text"
+
+
+def _type_faults(types: Any) -> list[FieldError]:
+    """What is wrong with event types, beside what the schema says."""
+    if not isinstance(types, list):
+        return []
+    found = ((number, _type_fault(one)) for number, one in enumerate(types) if _is_text(one))
+    return [FieldError(f"/eventTypes/{number}", words) for number, words in found if words]
+
+
+def _type_fault(pattern: str) -> str | None:
+    bare = pattern.removesuffix("*")
+    if "*" in bare:
+        return "must have a star at its end only"
+    return name_fault(bare, MAX_TYPE_BYTES) if bare else None
+
+
+def _header_faults(headers: Any) -> list[FieldError]:
+    """Headers that an owner may not set, or that are no headers."""
+    if not isinstance(headers, Mapping):
+        return []
+    faults: list[FieldError] = []
+    seen: set[str] = set()
+    for name in headers:
+        pointer = f"/headers/{name[:64].replace('~', '~0').replace('/', '~1')}"
+        if not re.fullmatch(_HEADER_NAME, name):
+            faults.append(FieldError(pointer, "must be the name of a header"))
+        elif re.fullmatch(_NOT_TO_SET, name):
+            faults.append(FieldError(pointer, "must be a header that you may set"))
+        elif name.lower() in seen:
+            faults.append(FieldError(pointer, "must come once, in whichever case"))
+        seen.add(name.lower())
+    return faults
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= MAX_TYPE_BYTES

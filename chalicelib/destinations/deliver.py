@@ -1,0 +1,388 @@
+"""Deliver: the function that makes attempts.
+
+A message ends in one of three ways: it is done (delivered, given up, or waiting elsewhere for its
+next attempt), it comes again because AWS failed, or it is set aside as foreign. What an endpoint
+does never fails a batch, so no endpoint holds up another's messages:
+
+- All messages of a batch go out at the same time, at most `AT_ONCE` to one destination. After one
+  that finds the endpoint down, the others of the run are put off without an attempt.
+- A destination in trouble (a failure of its server, or a slow answer, within the last minute) gets
+  at most `SLOTS` calls in all; what gets no slot is put off.
+- Waits of up to 15 minutes are a new, delayed message. Longer ones are a note in the table that the
+  schedule takes up (`due`), so that nothing waits in flight.
+
+The next message is sent before the note is written. A death between the two makes an attempt too
+many, in the other order the delivery would end there.
+"""
+
+import json
+import random
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from chalicelib.aws.sns import Message, Topic
+from chalicelib.aws.sqs import Delivery as Received
+from chalicelib.aws.sqs import Queue, back_off
+from chalicelib.aws.threads import Each, in_threads
+from chalicelib.core import clock, metrics
+from chalicelib.core.errors import (
+    BatchIncompleteError,
+    ForeignMessageError,
+    NotFoundError,
+    aws_code,
+)
+from chalicelib.core.log import log, log_context, where
+from chalicelib.core.strict_json import dump_json
+from chalicelib.destinations.match import filter_matches
+from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
+from chalicelib.destinations.model import (
+    PATIENCE,
+    SLOW_MILLIS,
+    TROUBLE,
+    Attempt,
+    Delivery,
+    Destination,
+    Outcome,
+    list_key,
+    wait_after,
+)
+from chalicelib.destinations.render import render
+from chalicelib.destinations.send import Answer, Sender
+from chalicelib.destinations.sign import signature_headers
+from chalicelib.destinations.store import SLOTS, DeliveryStore, DestinationStore, with_next
+from chalicelib.events.lake import Lake
+
+AT_ONCE = 4
+"""Calls in flight to one destination in a run."""
+LONGEST_DELAY = 900
+"""The longest that SQS delays a message (Amazon SQS Developer Guide, "Message timers")."""
+CALL_SECONDS = 30.0
+"""Time that must be left to begin a call: 20 s for it, and the notes around it."""
+_NO_SLOT_NEEDED = -1
+_RETRY_BASE, _LONGEST_RETRY = 5, 900
+_GONE, _FAILING = "gone", "failing"
+
+
+class Destinations:
+    """Destinations by id, each read once and used for `seconds`; keep one for the life of the
+    process. What this process learns of an endpoint counts at once."""
+
+    def __init__(
+        self, store: DestinationStore, seconds: float, now: Callable[[], datetime] = clock.utc_now
+    ) -> None:
+        self.store = store
+        self._age = timedelta(seconds=seconds)
+        self._now = now
+        self._known: dict[str, tuple[Destination | None, datetime]] = {}
+        self._lock = threading.Lock()
+
+    def get(self, destination_id: str) -> Destination | None:
+        """A destination; one call, none while it is known."""
+        with self._lock:
+            known = self._known.get(destination_id)
+        if known is not None and self._now() - known[1] < self._age:
+            return known[0]
+        return self.learn(destination_id, self.store.get(destination_id))
+
+    def learn(self, destination_id: str, destination: Destination | None) -> Destination | None:
+        """Use this from now on."""
+        with self._lock:
+            self._known[destination_id] = destination, self._now()
+        return destination
+
+
+class DeliverDeps(Struct, frozen=True):
+    """The collaborators of `deliver_batch`. `make_sender` makes the connections of a run, `sweep`
+    takes a step of a sweep."""
+
+    destinations: Destinations
+    deliveries: DeliveryStore
+    lake: Lake
+    queue: Queue
+    dead_letters: Queue
+    alerts: Queue
+    owner_topic: Topic
+    make_sender: Callable[[], Sender]
+    sweep: Callable[[Sweep], None]
+    seconds_left: Callable[[], float]
+    now: Callable[[], datetime] = clock.utc_now
+    jitter: Callable[[], float] = random.random
+    each: Each = in_threads
+
+
+class _Run(Struct):
+    """What a run has learned: the destinations that are down, and how many calls each may have."""
+
+    sender: Sender
+    down: set[str] = field(default_factory=set)
+    gates: dict[str, threading.Semaphore] = field(default_factory=dict)
+
+
+class _Known(Struct, frozen=True):
+    """What an attempt works with: the delivery as the message has it, as it was read (None: it was
+    not, being new), its destination and document."""
+
+    delivery: Delivery
+    record: Delivery | None
+    destination: Destination
+    document: Mapping[str, Any]
+
+
+def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
+    """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
+    more for one that may be a repeat or waited (the note is read, the next message sent); one to
+    silver for a large document; two for a slot of a destination in trouble; one for each
+    destination and `DESTINATION_CACHE_SECONDS`.
+
+    Raises `BatchIncompleteError` when AWS failed for some, which SQS then delivers again.
+    """
+    metrics.sample("BatchSize", len(received))
+    with deps.make_sender() as sender:
+        run = _Run(sender)
+        waits = deps.each(lambda one: _handle(one, run, deps), received)
+    done = [one.receipt_handle for one, wait in zip(received, waits, strict=True) if wait is None]
+    again = [
+        (one.receipt_handle, wait)
+        for one, wait in zip(received, waits, strict=True)
+        if wait is not None
+    ]
+    if again:
+        deps.queue.delete(done)
+        deps.queue.put_off(again)
+        raise BatchIncompleteError(f"{len(again)} of {len(received)} messages to retry")
+
+
+def _handle(received: Received, run: _Run, deps: DeliverDeps) -> int | None:
+    """Take a message to its end: None, or the seconds after which it comes again."""
+    try:
+        message = decode(received.body)
+    except ForeignMessageError as error:
+        log.warning("foreign message", extra={"messageId": received.message_id})
+        reason = {"reason": error.detail, "code": error.code, "messageId": received.message_id}
+        return _settle(received, lambda: deps.dead_letters.send(received.body, reason), deps)
+    if isinstance(message, Sweep):
+        return _settle(received, lambda: deps.sweep(message), deps)
+    fields = {"eventId": message.delivery.event_id, "destinationId": message.destination_id}
+    with log_context(**fields):
+        is_repeat = received.attempt > 1
+        return _settle(received, lambda: _deliver(message, run, deps, is_repeat=is_repeat), deps)
+
+
+def _settle(received: Received, work: Callable[[], None], deps: DeliverDeps) -> int | None:
+    try:
+        work()
+    except Exception as error:  # noqa: BLE001 - SQS delivers it again
+        extra = {"code": aws_code(error), "where": where(error), "attempt": received.attempt}
+        log.warning("delivery not handled", extra=extra)
+        return back_off(received.attempt, _RETRY_BASE, _LONGEST_RETRY, deps.jitter())
+    return None
+
+
+def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repeat: bool) -> None:
+    delivery = message.delivery
+    record = None
+    if is_repeat or message.again or delivery.tries > 0:
+        key = list_key(delivery.received_at, delivery.event_id)
+        record = deps.deliveries.get(delivery.destination_id, key)
+        if record is not None and _is_superseded(record, delivery):
+            log.info("delivery was made before")
+            return
+    destination = deps.destinations.get(delivery.destination_id)
+    if destination is None or destination.is_off:
+        _give_up(delivery, destination, deps)
+        return
+    document = _document(message, deps)
+    if document is None:
+        deps.deliveries.give_up(delivery, "document-missing", deps.now())
+        log.error("delivery given up", extra={"code": "document-missing"})
+    elif not message.match or _wants(destination, document):
+        _send(_Known(delivery, record, destination, document), message, run, deps)
+
+
+def _give_up(delivery: Delivery, destination: Destination | None, deps: DeliverDeps) -> None:
+    """End a delivery whose destination is gone or off; one call."""
+    code = "deleted" if destination is None else str(destination.state)
+    deps.deliveries.give_up(delivery, code, deps.now())
+    log.info("delivery given up", extra={"code": code})
+
+
+def _is_superseded(record: Delivery, delivery: Delivery) -> bool:
+    """Whether another message has gone further with it."""
+    return record.outcome is not Outcome.WAITING or record.tries > delivery.tries
+
+
+def _document(message: DeliveryMessage, deps: DeliverDeps) -> Mapping[str, Any] | None:
+    """The document; one call unless the message brought it. None if silver has it no more."""
+    if message.document is not None:
+        text: str | bytes = message.document
+    else:
+        try:
+            text = deps.lake.get_silver(message.delivery.silver_key, message.delivery.silver_range)
+        except NotFoundError:
+            return None
+    try:
+        document: Mapping[str, Any] = json.loads(text)
+    except ValueError:
+        return None
+    return document
+
+
+def _wants(destination: Destination, document: Mapping[str, Any]) -> bool:
+    return destination.filter is None or filter_matches(destination.filter, document)
+
+
+def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> None:
+    """Make an attempt, if it is the destination's turn; else put it off."""
+    destination_id = known.destination.destination_id
+    with run.gates.setdefault(destination_id, threading.Semaphore(AT_ONCE)):
+        if deps.seconds_left() < CALL_SECONDS:
+            _wait(known.delivery, message, 0, deps)
+            return
+        # What others of this run have learned meanwhile.
+        destination = deps.destinations.get(destination_id)
+        if destination is None or destination.is_off:
+            _give_up(known.delivery, destination, deps)
+            return
+        known = replace(known, destination=destination)
+        slot: int | None = _NO_SLOT_NEEDED
+        if destination_id in run.down or destination.is_in_trouble(deps.now()):
+            slot = None if destination_id in run.down else _take_slot(destination_id, deps)
+        if slot is None:
+            pause = destination.pause_seconds(deps.now(), deps.jitter())
+            _wait(known.delivery, message, pause, deps)
+            log.info("delivery put off", extra={"seconds": pause})
+            return
+        answer = _attempt(known, run, deps)
+        if slot != _NO_SLOT_NEEDED:
+            deps.destinations.store.free_slot(destination_id, slot)
+        if answer.is_down:
+            run.down.add(destination_id)
+        _conclude(known, message, answer, deps)
+
+
+def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
+    destination, now = known.destination, deps.now()
+    body, headers = render(destination.format, known.document)
+    secrets = destination.signing_secrets(now)
+    event_id = known.delivery.event_id
+    signed = signature_headers(secrets, event_id, int(now.timestamp()), body)
+    return run.sender.post(destination.url, body, {**destination.headers, **headers, **signed})
+
+
+def _take_slot(destination_id: str, deps: DeliverDeps) -> int | None:
+    """A slot, None if two that were tried are taken; a call for each."""
+    first = int(deps.jitter() * SLOTS) % SLOTS
+    for number in (first, (first + SLOTS // 2) % SLOTS):
+        if deps.destinations.store.take_slot(destination_id, number, deps.now()):
+            return number
+    return None
+
+
+def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: DeliverDeps) -> None:
+    """Note an attempt and what follows from it."""
+    now = deps.now()
+    at = clock.to_text(now - timedelta(milliseconds=answer.millis))
+    attempt = Attempt(at, answer.millis, answer.status, answer.code, answer.text)
+    delivery = replace(known.delivery, tries=known.delivery.tries + 1)
+    extra = {"status": answer.status, "ms": answer.millis, "attempt": delivery.tries}
+    metrics.sample("DestinationLatency", answer.millis)
+    if answer.is_success:
+        done = replace(delivery, outcome=Outcome.DELIVERED)
+        deps.deliveries.note(done, attempt, known.record, now)
+        metrics.add("Delivered")
+        log.info("event delivered", extra=extra)
+        _note_success(known.destination, answer, deps)
+        return
+    metrics.add("AttemptFailed")
+    log.warning("event not delivered", extra={**extra, "code": answer.code})
+    wait = None if answer.is_gone else wait_after(delivery.tries, answer.retry_after, deps.jitter())
+    if wait is None:
+        deps.deliveries.note(replace(delivery, outcome=Outcome.FAILED), attempt, known.record, now)
+    else:
+        _note_retry(
+            with_next(delivery, now + timedelta(seconds=wait)), wait, attempt, known, message, deps
+        )
+    _note_failure(known.destination, answer, deps)
+
+
+def _note_retry(
+    delivery: Delivery,
+    wait: int,
+    attempt: Attempt,
+    known: _Known,
+    message: DeliveryMessage,
+    deps: DeliverDeps,
+) -> None:
+    is_long = wait > LONGEST_DELAY
+    if not is_long:
+        deps.queue.send(
+            replace(message, delivery=delivery, again=True).encode(),
+            delay=wait,
+            group=delivery.destination_id,
+        )
+    deps.deliveries.note(delivery, attempt, known.record, deps.now(), due=is_long)
+
+
+def _wait(delivery: Delivery, message: DeliveryMessage, seconds: int, deps: DeliverDeps) -> None:
+    """Let a delivery wait without an attempt: one call."""
+    if seconds > LONGEST_DELAY:
+        waiting = with_next(delivery, deps.now() + timedelta(seconds=seconds))
+        deps.deliveries.put_off(waiting, deps.now())
+        return
+    body = replace(message, again=True).encode()
+    deps.queue.send(body, delay=seconds, group=delivery.destination_id)
+
+
+def _note_success(destination: Destination, answer: Answer, deps: DeliverDeps) -> None:
+    """Note that a destination is well again, or slow; no call where that is known."""
+    store, id_, now = deps.destinations.store, destination.destination_id, deps.now()
+    is_slow, is_failing = answer.millis > SLOW_MILLIS, destination.failing_since is not None
+    if is_failing or (destination.trouble_since is not None and not is_slow):
+        store.mark_healthy(id_)
+        healthy = replace(destination, failing_since=None, trouble_since=None, trouble_until=None)
+        deps.destinations.learn(id_, healthy)
+    # Not at each of many slow answers.
+    if is_slow and (is_failing or not destination.is_in_trouble(now + TROUBLE / 2)):
+        deps.destinations.learn(id_, store.mark_slow(id_, now))
+
+
+def _note_failure(destination: Destination, answer: Answer, deps: DeliverDeps) -> None:
+    """Note that a destination fails; disable one that is gone, or has failed for too long."""
+    store, id_, now = deps.destinations.store, destination.destination_id, deps.now()
+    marked = store.mark_failed(id_, now, is_trouble=answer.is_down)
+    deps.destinations.learn(id_, marked)
+    if marked is None or marked.disabled_at is not None:
+        return
+    since = clock.from_text(marked.failing_since or clock.to_text(now))
+    reason = _GONE if answer.is_gone else _FAILING if now - since >= PATIENCE else None
+    if reason is None:
+        return
+    # Told first: a death between the two tells it twice, which is one alert.
+    _tell(marked, reason, deps)
+    store.disable(id_, now, reason)
+    deps.destinations.learn(id_, store.get(id_))
+    log.warning("destination disabled", extra={"code": reason})
+
+
+def _tell(destination: Destination, reason: str, deps: DeliverDeps) -> None:
+    """Tell operators by an alert, and the owner by their subscriptions; two calls."""
+    fields = {
+        "kind": "destination-disabled",
+        "destinationId": destination.destination_id,
+        "owner": destination.owner,
+        "reason": reason,
+        "at": clock.to_text(deps.now()),
+    }
+    deps.alerts.send(dump_json({"eventline": fields}))
+    why = "it answered 410 Gone" if reason == _GONE else "it has failed for five days"
+    text = (
+        f"The destination {destination.destination_id} was disabled: {why}.\n"
+        "Change it (PUT) to enable it again, and send what it missed with its retry.\n"
+    )
+    subject = "Eventline: a destination was disabled"
+    deps.owner_topic.publish(Message(subject, text, {"owner": destination.owner}))

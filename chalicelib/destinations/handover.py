@@ -1,0 +1,121 @@
+"""The hand-over in the worker: a message for each destination that gets an event.
+
+It is beside the bus, so the unit's journal entry stays open until the queue of deliveries has all
+messages: whoever finishes a dead run's unit hands over again, and says so in the message.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from chalicelib.aws.sqs import Queue
+from chalicelib.core import metrics
+from chalicelib.core.errors import aws_code, is_aws_fault
+from chalicelib.core.log import log
+from chalicelib.destinations.match import filter_matches, needs_data, type_matches
+from chalicelib.destinations.message import DeliveryMessage
+from chalicelib.destinations.model import Delivery, Route
+from chalicelib.destinations.store import DestinationStore
+from chalicelib.events.finish import Handed
+
+_MOST_OWNERS = 10_000
+
+
+class Routes:
+    """The routes of owners, each used for `seconds`; keep one for the life of the process. That an
+    owner has none is remembered too."""
+
+    def __init__(
+        self,
+        store: DestinationStore,
+        seconds: float,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._known: dict[str, tuple[list[Route], float]] = {}
+
+    def of(self, owner: str) -> list[Route]:
+        """An owner's routes; one call, none while they are known."""
+        now = self._monotonic()
+        known = self._known.get(owner)
+        if known is not None and now - known[1] < self._seconds:
+            return known[0]
+        if len(self._known) >= _MOST_OWNERS:
+            self._known.clear()
+        routes = self._store.routes(owner)
+        self._known[owner] = routes, now
+        return routes
+
+
+class HandOverDeps(Struct, frozen=True):
+    """The collaborators of `hand_over`."""
+
+    routes: Routes
+    queue: Queue
+
+
+def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | None]:
+    """Send a message for each destination that gets one of `documents`; for each document None when
+    that is done, else the code of what AWS refused.
+
+    AWS calls: for an event that nobody subscribed to none, but one for each owner and
+    `DESTINATION_CACHE_SECONDS`; else one to the queue for ten messages.
+    """
+    codes: list[str | None] = [None] * len(documents)
+    bodies: list[str] = []
+    groups: list[str] = []
+    places: list[int] = []
+    for place, document in enumerate(documents):
+        try:
+            routes = routes_of(document.head, document.text, deps.routes.of(document.head["owner"]))
+        except Exception as error:
+            if not is_aws_fault(error):
+                raise
+            codes[place] = aws_code(error)
+            continue
+        for route in routes:
+            bodies.append(_message(document, route).encode())
+            groups.append(route.destination_id)
+            places.append(place)
+    if bodies:
+        for place, code in zip(places, _send(bodies, groups, deps), strict=True):
+            codes[place] = codes[place] or code
+        metrics.add("HandedOver", len(bodies))
+        log.info("deliveries handed over", extra={"number": len(bodies)})
+    return codes
+
+
+def routes_of(head: Mapping[str, Any], text: str, routes: Sequence[Route]) -> list[Route]:
+    """Those that an event goes to. The document's `text` is read only if a filter asks for data."""
+    found = [one for one in routes if type_matches(one.event_types, head["eventType"])]
+    event: Mapping[str, Any] = head
+    if any(needs_data(one.filter) for one in found):
+        event = {**head, "data": json.loads(text).get("data")}
+    return [one for one in found if one.filter is None or filter_matches(one.filter, event)]
+
+
+def _message(document: Handed, route: Route) -> DeliveryMessage:
+    head = document.head
+    delivery = Delivery(
+        destination_id=route.destination_id,
+        event_id=head["eventId"],
+        received_at=head["receivedAt"],
+        event_type=head["eventType"],
+        silver_key=document.key,
+        silver_range=document.byte_range,
+    )
+    return DeliveryMessage(delivery, document.text, again=document.again)
+
+
+def _send(bodies: Sequence[str], groups: Sequence[str], deps: HandOverDeps) -> Sequence[str | None]:
+    try:
+        return deps.queue.send_many(bodies, groups=groups)
+    except Exception as error:
+        if not is_aws_fault(error):
+            raise
+        return [aws_code(error)] * len(bodies)
