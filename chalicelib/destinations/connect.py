@@ -26,6 +26,8 @@ from urllib3.poolmanager import PoolManager
 from chalicelib.destinations.address import is_public
 
 CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
+MOST_ADDRESSES = 3
+"""Of a name, that a connection is tried at."""
 Resolve = Callable[[str, int], list[tuple[Any, ...]]]
 """The addresses of a host and port, as `socket.getaddrinfo` gives them."""
 _mine = threading.local()
@@ -113,7 +115,7 @@ class _Connect:
             if not is_public(str(place[0]), loopback=self._loopback):
                 raise RefusedAddressError("an address of the host is not public")
         last: OSError = OSError("no address")
-        for family, kind, protocol, _, place in found:
+        for family, kind, protocol, _, place in found[:MOST_ADDRESSES]:
             made = socket.socket(family, kind, protocol)
             try:
                 made.settimeout(CONNECT_SECONDS)

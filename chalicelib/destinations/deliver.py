@@ -168,6 +168,8 @@ def _handle(received: Received, run: _Run, deps: DeliverDeps) -> int | None:
     if isinstance(message, Sweep):
         return _settle(received, lambda: deps.sweep(message), deps)
     fields = {"eventId": message.delivery.event_id, "destinationId": message.destination_id}
+    if message.request_id:
+        fields["requestId"] = message.request_id
     with log_context(**fields):
         is_repeat = received.attempt > 1
         return _settle(received, lambda: _deliver(message, run, deps, is_repeat=is_repeat), deps)

@@ -109,7 +109,9 @@ def _message(document: Handed, route: Route) -> DeliveryMessage:
         silver_key=document.key,
         silver_range=document.byte_range,
     )
-    return DeliveryMessage(delivery, document.text, again=document.again)
+    return DeliveryMessage(
+        delivery, document.text, again=document.again, request_id=document.request_id
+    )
 
 
 def _send(bodies: Sequence[str], groups: Sequence[str], deps: HandOverDeps) -> Sequence[str | None]:

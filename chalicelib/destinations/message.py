@@ -3,7 +3,7 @@
 `{"v":1,"delivery":{...},"document":"...","again":true}`: one event to one destination. A document
 of up to `INLINE_BYTES` is sent along, since SQS counts ten such messages as one request; another is
 read from silver. `again` says that the delivery may have been made: it is read first.
-`match` says that the destination's filter is still to be asked.
+`match` says that the destination's filter is still to be asked. `requestId` is for the log.
 
 `{"v":1,"sweep":{...}}`: the order to send many deliveries again, from a point in time.
 """
@@ -11,7 +11,7 @@ read from silver. `again` says that the delivery may have been made: it is read 
 import json
 from typing import Any
 
-from msgspec import Struct, convert, to_builtins
+from msgspec import Struct, convert, field, to_builtins
 
 from chalicelib.core.errors import ForeignMessageError
 from chalicelib.core.ids import is_event_id
@@ -29,6 +29,7 @@ class DeliveryMessage(Struct, frozen=True):
     document: str | None = None
     again: bool = False
     match: bool = False
+    request_id: str = field(default="", name="requestId")
 
     def encode(self) -> str:
         """The message's body."""
@@ -49,6 +50,8 @@ class DeliveryMessage(Struct, frozen=True):
             body["again"] = True
         if self.match:
             body["match"] = True
+        if self.request_id:
+            body["requestId"] = self.request_id
         return dump_json(body)
 
     @property

@@ -164,8 +164,8 @@ class Attempt(Struct, frozen=True, rename="camel"):
 
     at: str
     millis: int
-    status: int | None
-    code: str
+    status: int | None = None
+    code: str = ""
     answer: str = ""
 
 

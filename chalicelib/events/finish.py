@@ -53,13 +53,15 @@ def put_off_step(_message: ReplayMessage, _delivery: Delivery, _seconds: float) 
 
 class Handed(Struct, frozen=True):
     """A document that is handed over to whoever subscribed to it: its head, its JSON text, and
-    where it is in silver. `again`: a run that died may have handed it over."""
+    where it is in silver. `again`: a run that died may have handed it over. `request_id` is that of
+    the request that brought the event, "" if it is not known."""
 
     head: Mapping[str, Any]
     text: str
     key: str
     byte_range: str | None
     again: bool
+    request_id: str = ""
 
 
 HandOver = Callable[[Sequence[Handed]], list[str | None]]

@@ -385,7 +385,10 @@ def _publish(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
         ]
         codes = deps.bus.put(entries)
     handed = deps.hand_over(
-        [Handed(one.head, one.text, one.key, one.byte_range, one.event is None) for one in lines]
+        [
+            Handed(one.head, one.text, one.key, one.byte_range, one.event is None, one.request_id)
+            for one in lines
+        ]
     )
     ends: dict[str, End] = {}
     for line, *refusals in zip(lines, codes, handed, strict=True):

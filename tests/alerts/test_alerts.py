@@ -344,3 +344,20 @@ def test_the_list_of_leaders_does_not_grow_for_ever() -> None:
 
     assert group.leaders[-1] == "n99"
     assert len(group.leaders) <= 20
+
+
+def test_a_disabled_destination_is_its_owners_alert() -> None:
+    def told(**fields: str) -> Alert:
+        named = {"kind": "destination-disabled", "destinationId": "d1", "owner": "shop"}
+        alert = read_message(json.dumps({"eventline": {**named, **fields}}))
+        assert isinstance(alert, Alert)
+        return alert
+
+    gone, failing = told(reason="gone"), told(reason="failing")
+    assert (gone.kind, gone.owner) == ("destination-disabled", "shop")
+    assert "410" in gone.text
+    assert "five days" in failing.text
+    # One alert for a destination and a reason, whenever it was.
+    assert gone.group_key == told(reason="gone", at="2026-01-31T00:00:00.000Z").group_key
+    assert gone.group_key != failing.group_key
+    assert gone.group_key != told(reason="gone", destinationId="d2").group_key

@@ -1,6 +1,7 @@
 """From an event to a delivery: who gets it, what is noted, and when it is tried again."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from standardwebhooks.webhooks import Webhook
 
 from chalicelib import wiring
 from chalicelib.core import clock
+from chalicelib.core.log import correlation
 from chalicelib.destinations import deliver
 from chalicelib.destinations.model import RETRY_SECONDS, Delivery
 from chalicelib.destinations.send import Answer
@@ -81,6 +83,24 @@ def test_a_delivery_that_is_answered_at_once_costs_one_note(world: World) -> Non
     world.deliver(records)
 
     assert world.platform.calls == ["UpdateItem"]
+
+
+def test_the_request_that_brought_an_event_is_known_to_its_delivery(world: World) -> None:
+    world.make()
+    answer = world.somebody.post("/events", {"eventType": "order.paid"})
+    world.platform.work()
+    logged_under: list[dict[str, str]] = []
+
+    def post(_url: str, _body: bytes, _headers: Any) -> Answer:
+        logged_under.append(correlation())
+        return DOWN
+
+    world.sender.post = post  # type: ignore[method-assign]
+    for _ in range(2):
+        world.wake()
+        world.deliver()
+    ids = {"requestId": answer.headers["X-Request-Id"], "eventId": answer.json_body["eventId"]}
+    assert logged_under == [ids] * 2
 
 
 def test_a_large_document_is_read_from_silver(world: World) -> None:
@@ -214,6 +234,19 @@ def test_what_a_receiver_asks_for_is_honoured_where_it_is_longer(
     assert (planned - world.clock()).total_seconds() == wait
 
 
+def test_an_attempt_without_an_answer_is_tried_again(world: World) -> None:
+    made = world.make()
+    event_id = world.event()
+    world.sender.answers = [TIME_OUT, TIME_OUT]
+    for _ in range(3):
+        assert world.deliver()
+        world.wake()
+    found = world.delivery(made, event_id)
+    assert found["state"] == "delivered"
+    assert [one["status"] for one in found["attempts"]] == [None, None, 200]
+    assert found["attempts"][0]["code"] == "time-out"
+
+
 def test_a_later_success_ends_it(world: World) -> None:
     made = world.make()
     event_id = world.event()
@@ -247,10 +280,24 @@ def test_410_disables_at_once_and_tells(world: World) -> None:
         made["id"],
         world.somebody.owner,
     )
+    (mail,) = world.told_owner()
+    assert made["id"] in mail
+    assert "410" in mail
     # It gets nothing more.
     wiring.routes.cache_clear()
     world.event()
     assert world.messages() == []
+
+
+def test_only_its_owner_is_told(world: World) -> None:
+    other = world.platform.sender("destinations:write", "events:write")
+    made = world.make(other)
+    other.event_id({"eventType": "order.paid"})
+    world.platform.work()
+    world.sender.answers = [GONE]
+    world.deliver()
+    assert world.stored(made).disabled_reason == "gone"
+    assert world.told_owner() == []
 
 
 def test_after_five_days_of_failing_it_is_disabled(world: World) -> None:
@@ -508,6 +555,26 @@ def test_the_longer_the_trouble_the_longer_the_pause(world: World) -> None:
     assert (found["state"], found["attempts"]) == ("waiting", [])
     planned = clock.from_text(found["nextAt"])
     assert (planned - world.clock()).total_seconds() == 2 * 3600
+
+
+def test_a_tenth_of_endpoints_dead_delays_no_other(world: World) -> None:
+    # Given ten destinations, of which one does not answer, and six events
+    world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
+    urls = [f"https://shop{number}.example.com/" for number in range(10)]
+    for url in urls:
+        world.make(url=url)
+    dead = set(urls[::10])
+    world.sender.post = _by_url(dict.fromkeys(dead, TIME_OUT), world)  # type: ignore[method-assign]
+    events_of(world, 6)
+    # When what is on the queue is worked off once, without any wait
+    while records := world.messages():
+        assert world.deliver(records)
+    # Then every living endpoint has all of its events, each once
+    got = Counter((url, body["id"]) for url, body, _ in world.sender.sent if url not in dead)
+    assert len(got) == 9 * 6
+    assert set(got.values()) == {1}
+    # And what was for the dead ones waits elsewhere, none lost
+    assert len(world.delays()) == 6
 
 
 def test_a_slow_success_is_trouble_and_a_quick_one_ends_it(world: World) -> None:

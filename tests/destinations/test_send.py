@@ -242,6 +242,23 @@ def test_a_name_is_looked_up_once_for_a_connection(
     assert asked == [NAME]
 
 
+def test_a_name_of_many_dead_addresses_takes_no_longer_than_some(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[Any] = []
+
+    class Dead(socket.socket):
+        def connect(self, place: Any) -> None:
+            tried.append(place)
+            raise TimeoutError
+
+    monkeypatch.setattr("chalicelib.destinations.connect.socket.socket", Dead)
+    receiver = Receiver(authority.context(NAME), port=9)
+    got = post(receiver, authority, look_up=lambda _, port: [addresses("127.0.0.1", port)] * 50)
+    assert got.code == "time-out"
+    assert len(tried) == connect.MOST_ADDRESSES
+
+
 def test_a_redirect_inside_is_not_followed(receiver: Receiver, authority: Authority) -> None:
     with Receiver().listening() as inside:
         receiver.then(answer(307, Location=inside.url))

@@ -116,7 +116,7 @@ def calm(story: list[Together | Wait]) -> list[Together | Wait]:
 
 def check_end(world: World, *, in_turn: bool, is_calm: bool) -> None:
     """What holds when nothing is open any more. Where nothing went wrong (`is_calm`), the bus was
-    told once of each event, however often its message came."""
+    told once of each event, and each was handed over once, however often its message came."""
     for send, receipt in world.receipts:
         record = world.aws.records[receipt.event_id]
         body = (
@@ -147,6 +147,12 @@ def check_end(world: World, *, in_turn: bool, is_calm: bool) -> None:
     told = Counter(json.loads(entry.detail)["eventId"] for entry in world.bus.entries)
     assert set(told) == set(ids)
     assert not is_calm or set(told.values()) <= {1}, told
+    sent = [json.loads(body) for body in world.deliveries.sent]
+    handed = Counter(one["delivery"]["eventId"] for one in sent)
+    assert set(handed) == set(ids)
+    assert not is_calm or set(handed.values()) <= {1}, handed
+    # Of what is handed over again all but the first say so, unless the queue's answer was lost.
+    assert not is_calm or not any(one.get("again") for one in sent)
 
 
 def payload_of(world: World, record: Record) -> bytes:

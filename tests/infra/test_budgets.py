@@ -12,6 +12,9 @@ from chalicelib.aws import clients
 from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
 from chalicelib.aws.threads import THREADS
 from chalicelib.core.config import TABLE
+from chalicelib.destinations import deliver
+from chalicelib.destinations import send as delivery
+from chalicelib.destinations.store import SLOT_SECONDS
 from chalicelib.events import worker
 from chalicelib.events.ingest_batch import PATIENCE
 from chalicelib.items import notify
@@ -67,6 +70,17 @@ def test_what_is_kept_for_the_end_of_a_run_is_enough_to_begin_it(stage: str, fun
 @pytest.mark.parametrize("function", ["record_upload", "relay_alarm", "alert_ci_event"])
 def test_a_function_has_time_for_two_calls_that_hang(stage: str, function: str) -> None:
     assert timeout(stage, function) >= 2 * CALL_SECONDS
+
+
+@every_stage
+def test_a_batch_of_deliveries_to_one_hanging_endpoint_ends_in_time(stage: str) -> None:
+    # Ten messages, some at a time, each until it is cut; then the notes.
+    rounds = -(-10 // deliver.AT_ONCE)
+    hanging = rounds * delivery.TOTAL_SECONDS
+    assert hanging + CALL_SECONDS <= timeout(stage, "deliver")
+    # Who begins a call at the last moment has time for it and its note.
+    assert delivery.TOTAL_SECONDS + ATTEMPT_SECONDS <= deliver.CALL_SECONDS
+    assert delivery.TOTAL_SECONDS < SLOT_SECONDS
 
 
 @every_stage

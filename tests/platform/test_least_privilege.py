@@ -26,6 +26,7 @@ FUNCTIONS = (
     "record_upload",
     "notify_owners",
     "alert_ci_event",
+    "deliver",
     "relay_alarm",
 )
 WITHOUT_RESOURCE = {"sns:Unsubscribe", "sns:GetSubscriptionAttributes"}
@@ -166,6 +167,15 @@ REFUSED |= {
     ]
     for function in ("record_upload", "notify_owners", "alert_ci_event", "relay_alarm")
 }
+REFUSED["deliver"] = [
+    item("get_item", "{stage}-tokens"),
+    item("get_item", "{stage}-events"),
+    item("put_item", "{stage}-items"),
+    thing("get_object", "{stage}-bronze"),
+    thing("put_object", "{stage}-silver", Body="x"),
+    queue("receive_message", "{stage}-events"),
+    queue("send_message", "{stage}-events", MessageBody="probe"),
+]
 for function in FUNCTIONS:
     if function != "api_handler":
         # Nobody but the API, for dead letters, may look into them.
@@ -179,6 +189,11 @@ GRANTED = {
     "alert_ci_event": queue(
         "get_queue_attributes",
         "{stage}-ci-events-queue",
+        AttributeNames=["ApproximateNumberOfMessages"],
+    ),
+    "deliver": queue(
+        "get_queue_attributes",
+        "{stage}-deliveries",
         AttributeNames=["ApproximateNumberOfMessages"],
     ),
     "relay_alarm": queue("send_message", "{stage}-ci-events-queue", MessageBody="probe"),

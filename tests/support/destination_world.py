@@ -55,6 +55,7 @@ class World:
         self.seconds = 90.0
         self.jitter = 0.0
         platform.aws("sns").create_topic(Name="eventline-test-owner-notifications")
+        self._subscribe()
         self.known = Destinations(wiring.destination_store(), 0)
 
     def make(self, sender: Client | None = None, **order: Any) -> dict[str, Any]:
@@ -116,6 +117,18 @@ class World:
         """What the schedule does."""
         deps = replace(wiring.due_deliveries(lambda: 60.0), now=self.clock)
         return take_up_due(deps)
+
+    def _subscribe(self) -> None:
+        """Let an SQS queue hear of what concerns somebody, as their subscription does."""
+        url = client("sqs").create_queue(QueueName="owner-mail")["QueueUrl"]
+        arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:owner-mail"
+        wiring.subscriptions().topic.subscribe("sqs", arn, self.somebody.owner)
+        self._mail = url
+
+    def told_owner(self) -> list[str]:
+        """What somebody was told by their subscription."""
+        answer = client("sqs").receive_message(QueueUrl=self._mail, MaxNumberOfMessages=10)
+        return [json.loads(one["Body"])["Message"] for one in answer.get("Messages", [])]
 
     def delivery(self, destination: dict[str, Any], event_id: str) -> Any:
         """A delivery as its owner sees it."""

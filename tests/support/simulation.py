@@ -16,8 +16,10 @@ from msgspec.structs import replace
 from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
+from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.model import Route
 from chalicelib.events.batch import Form
-from chalicelib.events.finish import WorkerDeps
+from chalicelib.events.finish import Handed, WorkerDeps
 from chalicelib.events.ingest import IngestDeps, Receipt, ingest
 from chalicelib.events.ingest_batch import Batch, Outcome, ingest_batch
 from chalicelib.events.keys import parse_bronze_key
@@ -28,7 +30,7 @@ from chalicelib.events.processors import PROCESSORS
 from chalicelib.events.unit import read_unit, unpack
 from chalicelib.events.worker import process_batch
 from chalicelib.recovery.reconcile import ReconcileDeps, reconcile
-from tests.support.factories import Clock, make_submission, no_schema
+from tests.support.factories import Clock, make_id, make_submission, no_schema
 from tests.support.fake_bus import FakeBus
 from tests.support.fake_lake import FakeLake
 from tests.support.fake_queue import FakeQueue
@@ -108,6 +110,16 @@ class Wait:
     seconds: int
 
 
+class ToOne(Routes):
+    """Everybody has one destination, for all events."""
+
+    def __init__(self) -> None:
+        """It reads nothing."""
+
+    def of(self, owner: str) -> list[Route]:
+        return [Route(make_id(), ("*",))]
+
+
 @dataclass
 class World:
     """The platform and what was seen of it."""
@@ -126,6 +138,7 @@ class World:
         self.dead_letters = FakeQueue(self.aws)
         self.alerts = FakeQueue(self.aws)
         self.bus = FakeBus(self.aws)
+        self.deliveries = FakeQueue(self.aws)
         self.queue = FakeQueue(
             self.aws,
             visibility=VISIBILITY,
@@ -304,7 +317,12 @@ class World:
             random=self._random,
             each=in_turn,
             step_replay=self.operator.step,
+            hand_over=self._hand_over,
         )
+
+    def _hand_over(self, documents: Sequence[Handed]) -> list[str | None]:
+        """One destination of everybody's gets everything."""
+        return hand_over(documents, HandOverDeps(ToOne(), self.deliveries))
 
     def _reconcile(self) -> None:
         deps = ReconcileDeps(

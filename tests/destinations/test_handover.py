@@ -1,0 +1,122 @@
+"""The hand-over: many destinations, and what is remembered of who subscribed."""
+
+import json
+from typing import Any
+
+import pytest
+
+from chalicelib import wiring
+from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.message import INLINE_BYTES, DeliveryMessage, decode
+from chalicelib.destinations.model import Destination, Route, Secret
+from chalicelib.events.finish import Handed
+from tests.support.app_on_moto import Platform
+from tests.support.factories import make_id, unique
+from tests.support.fake_queue import FakeQueue
+from tests.support.fake_stores import FakeAws
+
+AT = "2026-03-14T12:00:00.000Z"
+
+
+class Known(Routes):
+    """Routes by owner; `asked` counts the reads."""
+
+    def __init__(self, seconds: float, **routes: list[Route]) -> None:
+        super().__init__(self, seconds, lambda: self.time)  # type: ignore[arg-type]
+        self.time = 0.0
+        self.asked: list[str] = []
+        self.mine = routes
+
+    def routes(self, owner: str) -> list[Route]:
+        self.asked.append(owner)
+        return self.mine.get(owner, [])
+
+
+def handed(owner: str = "shop", data: Any = None, **more: Any) -> Handed:
+    head = {
+        "eventId": make_id(),
+        "eventType": "order.paid",
+        "source": "/a",
+        "subject": None,
+        "owner": owner,
+        "time": AT,
+        "receivedAt": AT,
+        **more,
+    }
+    return Handed(head, json.dumps({**head, "data": data}), "silver/k", None, again=False)
+
+
+def sent(queue: FakeQueue) -> list[DeliveryMessage]:
+    found = [decode(body) for body in queue.sent]
+    assert all(isinstance(one, DeliveryMessage) for one in found)
+    return [one for one in found if isinstance(one, DeliveryMessage)]
+
+
+def test_each_owner_is_looked_up_once_in_the_time_of_the_cache() -> None:
+    routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
+    deps = HandOverDeps(routes, queue)
+    for _ in range(3):
+        assert hand_over([handed(), handed("nobody")], deps) == [None, None]
+    assert routes.asked == ["shop", "nobody"]
+    assert len(queue.sent) == 3
+    routes.time = 10
+    hand_over([handed()], deps)
+    assert routes.asked == ["shop", "nobody", "shop"]
+
+
+def test_a_document_is_sent_along_while_it_is_small() -> None:
+    routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
+    hand_over([handed(data="x"), handed(data="x" * INLINE_BYTES)], HandOverDeps(routes, queue))
+    small, large = sent(queue)
+    assert json.loads(small.document or "")["data"] == "x"
+    assert large.document is None
+    assert large.delivery.silver_key == "silver/k"
+
+
+def test_data_is_read_only_if_a_filter_asks_for_it() -> None:
+    by_data = Route(make_id(), ("*",), {"data": {"n": [1]}})
+    by_source = Route(make_id(), ("*",), {"source": ["/a"]})
+    queue = FakeQueue(FakeAws())
+    broken = Handed(handed().head, "no JSON", "silver/k", None, again=False)
+    assert hand_over([broken], HandOverDeps(Known(10, shop=[by_source]), queue)) == [None]
+    with pytest.raises(ValueError, match="Expecting value"):
+        hand_over([broken], HandOverDeps(Known(10, shop=[by_data]), queue))
+
+
+def test_what_the_queue_refuses_fails_its_event_alone() -> None:
+    first, second = handed(), handed()
+    routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
+    hand_over([second], HandOverDeps(routes, queue))
+    queue.refused = {queue.sent[0]}
+    codes = hand_over([first, second], HandOverDeps(routes, queue))
+    assert codes == [None, "ThrottlingException"]
+
+
+def test_a_thousand_destinations_get_one_event() -> None:
+    ids = {make_id() for _ in range(1000)}
+    queue = FakeQueue(FakeAws())
+    routes = Known(10, shop=[Route(one, ("order.*",)) for one in ids])
+    assert hand_over([handed()], HandOverDeps(routes, queue)) == [None]
+    assert {message.destination_id for message in sent(queue)} == ids
+    assert queue._aws.calls.count("SendMessageBatch") == 100
+
+
+def test_all_destinations_of_an_owner_are_one_read(platform: Platform) -> None:
+    owner, store = unique("owner"), wiring.destination_store()
+    for _ in range(60):
+        store.add(
+            Destination(
+                destination_id=make_id(),
+                owner=owner,
+                url="https://shop.example.com/",
+                event_types=("order.*",),
+                secrets=(Secret("whsec_a"),),
+                created_at=AT,
+                updated_at=AT,
+            )
+        )
+    queue = FakeQueue(FakeAws())
+    platform.calls.clear()
+    hand_over([handed(owner)], HandOverDeps(Routes(store, 10), queue))
+    assert len(queue.sent) == 60
+    assert platform.calls == ["Query"]
