@@ -91,7 +91,7 @@ def test_the_request_that_brought_an_event_is_known_to_its_delivery(world: World
     world.platform.work()
     logged_under: list[dict[str, str]] = []
 
-    def post(_url: str, _body: bytes, _headers: Any) -> Answer:
+    def post(url: str, body: bytes, headers: Any) -> Answer:
         logged_under.append(correlation())
         return DOWN
 
