@@ -105,7 +105,8 @@ def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dic
     """Process events together within `seconds`; how each ended, by id.
 
     AWS calls for a unit: one to begin and one to end it (journal), one for all payloads that are
-    not in bronze, one for each type (silver), one for each event (ledger), one for ten (bus).
+    not in bronze, one for each type (silver), one for each event (ledger), one for ten (bus), and
+    those of the hand-over.
     Payloads that are not JSON in one line take a call each. Payloads that are in bronze and not in
     the message are read, one call for each file.
     """

@@ -40,9 +40,10 @@ def test_processing_is_a_call_an_event_and_five_a_run(platform: Platform, count:
         sender.event_id(DEMO)
     platform.work()
     counters = ["UpdateItem"] * 2
+    # Who subscribed is asked once in DESTINATION_CACHE_SECONDS for each owner.
     assert platform.calls == [
         "PutObject", "PutItem", "PutObject",
-        *["UpdateItem"] * count, "PutEvents", "UpdateItem", *counters,
+        *["UpdateItem"] * count, "PutEvents", "Query", "UpdateItem", *counters,
     ]  # fmt: skip
 
 

@@ -150,6 +150,8 @@ def platform(moto: None) -> Iterator[Platform]:
     for all tests."""
     wiring.schema_check.cache_clear()
     wiring.secrets.cache_clear()
+    wiring.routes.cache_clear()
+    wiring.known_destinations.cache_clear()
     make_at_once(NAMES)
     platform = Platform(client("sqs"))
 
