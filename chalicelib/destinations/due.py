@@ -13,13 +13,11 @@ from msgspec import Struct
 from chalicelib.aws.sqs import Queue
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
+from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
 from chalicelib.destinations.deliver import LONGEST_DELAY
 from chalicelib.destinations.message import DeliveryMessage
 from chalicelib.destinations.store import DUE_SHARDS, DeliveryStore
-
-MARGIN_SECONDS = 20.0
-"""Time that is left to the rest of the schedule."""
 
 
 class DueDeps(Struct, frozen=True):
@@ -38,20 +36,29 @@ def take_up_due(deps: DueDeps) -> int:
     `DUE_SHARDS`; for a hundred that are due one more, one for each, and one for ten to the queue.
 
     Each is taken up before it is sent, so that two runs never send the same. Should it not be sent
-    then, it is due again in half an hour.
+    then, it is due again in half an hour. Half of the run's time is left to the rest of the
+    schedule, which goes on whatever AWS refuses here.
     """
-    sent = sum(_take_up(shard, deps) for shard in range(DUE_SHARDS))
+    until, sent = deps.seconds_left() / 2, 0
+    try:
+        for shard in range(DUE_SHARDS):
+            sent += _take_up(shard, until, deps)
+    except Exception as error:
+        if not is_aws_fault(error):
+            raise
+        log.error("deliveries not taken up", extra={"code": aws_code(error)})
     if sent:
         log.info("deliveries taken up", extra={"number": sent})
     return sent
 
 
-def _take_up(shard: int, deps: DueDeps) -> int:
+def _take_up(shard: int, seconds: float, deps: DueDeps) -> int:
+    """Take up what is due of a shard, until so many seconds are left of the run."""
     sent = 0
-    while deps.seconds_left() > MARGIN_SECONDS:
+    while deps.seconds_left() > seconds:
         now = deps.now()
-        until = now + timedelta(seconds=min(deps.ahead, LONGEST_DELAY))
-        due = deps.deliveries.due(shard, until)
+        latest = now + timedelta(seconds=min(deps.ahead, LONGEST_DELAY))
+        due = deps.deliveries.due(shard, latest)
         made = deps.each(lambda pair: deps.deliveries.take_up(*pair, deps.now()), due)
         taken = [pair for pair, is_mine in zip(due, made, strict=True) if is_mine]
         if not taken:

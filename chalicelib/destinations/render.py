@@ -46,11 +46,16 @@ def _standard(document: Mapping[str, Any]) -> dict[str, Any]:
 def _binary(document: Mapping[str, Any]) -> tuple[bytes, dict[str, str]]:
     context = _context(document)
     content_type = str(context.pop("datacontenttype"))
-    headers = {f"ce-{name}": quote(str(value), safe=_PLAIN) for name, value in context.items()}
+    headers = {f"ce-{name}": quote(_text(value), safe=_PLAIN) for name, value in context.items()}
     body = dump_json(document.get("data")).encode()
     if _is_base64(document):
         body = base64.b64decode(document["data"])
     return body, {"Content-Type": content_type, **headers}
+
+
+def _text(value: Any) -> str:
+    """The canonical form of an attribute (CloudEvents 1.0.2, "Type System")."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _context(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from msgspec.structs import replace
 from standardwebhooks.webhooks import Webhook
 
 from chalicelib import wiring
 from chalicelib.core import clock
 from chalicelib.core.log import correlation
 from chalicelib.destinations import deliver
+from chalicelib.destinations.due import take_up_due
 from chalicelib.destinations.model import RETRY_SECONDS, Delivery
 from chalicelib.destinations.send import Answer
 from chalicelib.destinations.store import SLOTS, with_next
@@ -193,6 +195,27 @@ def test_a_schedule_that_was_away_sends_each_once(world: World) -> None:
     assert world.take_up() == 1
     assert world.take_up() == 0
     assert store.get(made["id"], f"{key}#{event_id}") == waiting
+
+
+def test_a_schedule_goes_on_though_deliveries_cannot_be_taken_up(
+    world: World, break_call: BreakCall
+) -> None:
+    made = world.make()
+    store_due(world, made["id"], world.event(), "2026-03-14T12:00:00.000Z")
+    with break_call("dynamodb", "Query", REFUSED, table="eventline-test-destinations"):
+        assert world.take_up() == 0
+        assert world.platform.reconcile() is not None
+    with break_call("dynamodb", "UpdateItem", REFUSED, table="eventline-test-destinations"):
+        assert world.take_up() == 0
+    assert world.take_up() == 1
+
+
+def test_half_of_a_run_is_left_to_the_rest_of_the_schedule(world: World) -> None:
+    made = world.make()
+    store_due(world, made["id"], world.event(), "2026-03-14T12:00:00.000Z")
+    left = iter((60.0, 30.0, *(29.0,) * 100))
+    deps = replace(wiring.due_deliveries(lambda: next(left)), now=world.clock)
+    assert take_up_due(deps) == 0
 
 
 def store_due(world: World, destination_id: str, event_id: str, received_at: str) -> Delivery:
