@@ -1,10 +1,11 @@
 """Gets a checkout ready for Chalice's packager, which ships what lies in `chalicelib` and `vendor`.
 
 Lambda cannot write bytecode, so at each cold start it would compile again what importing `app`
-runs. That part is shipped compiled. What only some functions import is not: it would make the
-archive a sixth larger. The bytecode holds the hash of its source, and Python uses it for no other
-source (PEP 552, "checked hash-based pycs"). Of `app.py` and of Chalice's own modules the packager
-takes nothing but the source, so their bytecode goes to `vendor`, whose contents end up beside them.
+runs, and the urllib3 that takes the place of the runtime's. That part is shipped compiled. What
+only some functions import is not: it would make the archive a sixth larger. The bytecode holds the
+hash of its source, and Python uses it for no other source (PEP 552, "checked hash-based pycs"). Of
+`app.py` and of Chalice's own modules the packager takes nothing but the source, so their bytecode
+goes to `vendor`, whose contents end up beside them.
 """
 
 import hashlib
@@ -19,13 +20,15 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-# Prints the file of each module that importing `app` runs. A lazy module is loaded, but not run.
+# Prints the file of each module that importing `app` runs, and of urllib3, which botocore imports
+# in every function. A lazy module is loaded, but not run.
 _RUN_BY_APP = """
 import json, sys
 ran = set()
 sys.addaudithook(lambda event, given: event == "exec" and ran.add(given[0].co_filename))
 sys.path.append("vendor")
 import app
+import urllib3
 print(json.dumps([sys.path, sorted(ran)]))
 """
 # In a process of its own, for what else a process has loaded shows in the bytes.

@@ -61,6 +61,14 @@ def test_what_importing_the_app_runs_is_compiled_and_nothing_else(checkout: Path
     assert others == {"chalice", "click"}
 
 
+def test_what_botocore_imports_of_the_archive_is_compiled(checkout: Path) -> None:
+    with (checkout / "requirements.txt").open("a", encoding="utf-8") as required:
+        required.write("urllib3==2.0\n")
+    found = compiled(checkout)
+    for name in ("__init__", "connectionpool", "response", "util/ssl_"):
+        assert cache_from_source(f"vendor/urllib3/{name}.py") in found
+
+
 def test_it_is_for_its_source_alone(checkout: Path) -> None:
     for name, content in compiled(checkout).items():
         assert content[:4] == MAGIC_NUMBER

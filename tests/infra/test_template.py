@@ -343,7 +343,7 @@ def test_every_queue_has_a_dead_letter_queue_or_is_one() -> None:
     assert attempts == {
         "EventsQueue": {"Ref": "MaxAttempts"},
         "CiEventsQueue": {"Ref": "AlertMaxAttempts"},
-        "DeliveriesQueue": {"Ref": "MaxAttempts"},
+        "DeliveriesQueue": 50,
     }
     for name in FED_BY_FUNCTIONS:
         assert QUEUES[name]["MessageRetentionPeriod"] == 14 * 24 * 3600
