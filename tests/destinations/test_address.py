@@ -1,6 +1,11 @@
 """Which URLs and addresses may be called: a list of those that a hostile customer would try."""
 
+import ipaddress
+from urllib.parse import urlsplit
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chalicelib.destinations.address import is_public, url_fault
 
@@ -157,3 +162,32 @@ def test_the_local_stage_refuses_everything_else_too(url: str) -> None:
 
 def test_the_list_is_long_enough() -> None:
     assert len(set(REFUSED_ADDRESSES)) + len(set(REFUSED_URLS)) >= 120
+
+
+parts = st.sampled_from(
+    ["https", "http", ":", "//", "/", "@", "#", "?", "[", "]", "%", "::1", "127.0.0.1", "0x7f", ".",
+     "1", "localhost", "example.com", ":443", ":0", "\\", " ", "\u2460", "a" * 64, "\n"]
+)  # fmt: skip
+
+
+@given(st.lists(parts, max_size=9).map("".join))
+def test_any_text_is_judged_without_a_fault_of_ours(text: str) -> None:
+    fault = url_fault(text)
+    assert fault is None or fault.startswith("must ")
+    assert isinstance(is_public(text), bool)
+    if fault is None:
+        host = urlsplit(text).hostname or ""
+        assert text.lower().startswith("https://")
+        assert host not in ("localhost", "127.0.0.1", "::1", "1", "0x7f")
+
+
+@given(st.integers(0, 2**128 - 1))
+def test_an_ipv6_address_is_public_only_if_python_says_so_too(number: int) -> None:
+    address = ipaddress.IPv6Address(number)
+    assert address.is_global or not is_public(str(address))
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_an_ipv4_address_is_public_only_if_python_says_so_too(number: int) -> None:
+    address = ipaddress.IPv4Address(number)
+    assert (address.is_global and not address.is_multicast) or not is_public(str(address))

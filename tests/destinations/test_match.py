@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from chalicelib.destinations.match import (
     filter_faults,
@@ -172,3 +174,39 @@ def test_only_a_filter_on_data_needs_it() -> None:
 @pytest.mark.parametrize("value", [None, "text", 7, [1, [2]], [{"country": 1}]])
 def test_data_of_any_form_is_matched_without_a_fault(value: Any) -> None:
     assert not filter_matches(data("country", "DE"), {**EVENT, "data": value})
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 5) | st.floats(-2, 2) | st.sampled_from("abc"),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+entries = (
+    json_values
+    | st.fixed_dictionaries({"prefix": json_values})
+    | st.fixed_dictionaries({"anything-but": json_values})
+    | st.fixed_dictionaries({"numeric": st.lists(st.sampled_from([">", "=", 1, "a"]), max_size=4)})
+    | st.fixed_dictionaries({"exists": st.booleans() | json_values})
+)
+patterns = st.recursive(
+    st.lists(entries, max_size=3) | json_values,
+    lambda inner: st.dictionaries(st.sampled_from("abcd"), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(patterns, json_values)
+def test_a_pattern_is_refused_or_works(pattern: Any, value: Any) -> None:
+    filters = {"data": pattern}
+    if filter_faults(filters) == []:
+        assert filter_matches(filters, {**EVENT, "data": value}) in (True, False)
+
+
+@given(json_values)
+def test_anything_but_is_the_opposite_of_a_value_that_is_there(value: Any) -> None:
+    if isinstance(value, (str, int, float)) and not isinstance(value, bool):
+        event = {"data": {"a": value}}
+        assert filter_matches({"data": {"a": [value]}}, event)
+        assert not filter_matches({"data": {"a": [{"anything-but": [value]}]}}, event)

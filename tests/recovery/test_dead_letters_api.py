@@ -312,3 +312,13 @@ def test_a_bad_order_is_refused_by_field(platform: Platform, name: str) -> None:
 def test_a_bad_query_is_refused_by_field(platform: Platform, query: str, pointer: str) -> None:
     response = platform.sender(*SCOPES).get(f"/dead-letters?{query}")
     check_problem(response, 400, "invalid-request", pointer)
+
+
+def test_deliveries_go_back_to_their_queue(platform: Platform) -> None:
+    admin = platform.sender("admin")
+    lay(platform, "deliveries-dlq", '{"v":1}', code="x")
+    done = admin.post(REDRIVE, {"queue": "deliveries-dlq"}).json_body
+    assert done["redriven"] == 1
+    (message,) = platform.receive("eventline-test-deliveries")
+    assert message["body"] == '{"v":1}'
+    assert platform.receive("eventline-test-deliveries-dlq") == []
