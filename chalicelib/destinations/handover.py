@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from chalicelib.aws.sqs import Queue
+from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import metrics
 from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
@@ -22,6 +23,8 @@ from chalicelib.destinations.store import DestinationStore
 from chalicelib.events.finish import Handed
 
 _MOST_OWNERS = 10_000
+_AT_ONCE = 10
+"""Messages of a call to the queue."""
 
 
 class Routes:
@@ -57,6 +60,7 @@ class HandOverDeps(Struct, frozen=True):
 
     routes: Routes
     queue: Queue
+    each: Each = in_threads
 
 
 def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | None]:
@@ -114,10 +118,17 @@ def _message(document: Handed, route: Route) -> DeliveryMessage:
     )
 
 
-def _send(bodies: Sequence[str], groups: Sequence[str], deps: HandOverDeps) -> Sequence[str | None]:
-    try:
-        return deps.queue.send_many(bodies, groups=groups)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
-        return [aws_code(error)] * len(bodies)
+def _send(bodies: Sequence[str], groups: Sequence[str], deps: HandOverDeps) -> list[str | None]:
+    """Send messages, some at the same time: an event may have a thousand destinations."""
+
+    def send(start: int) -> list[str | None]:
+        some = bodies[start : start + _AT_ONCE]
+        try:
+            return deps.queue.send_many(some, groups=groups[start : start + _AT_ONCE])
+        except Exception as error:
+            if not is_aws_fault(error):
+                raise
+            return [aws_code(error)] * len(some)
+
+    answers = deps.each(send, range(0, len(bodies), _AT_ONCE))
+    return [code for answer in answers for code in answer]

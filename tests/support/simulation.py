@@ -322,7 +322,7 @@ class World:
 
     def _hand_over(self, documents: Sequence[Handed]) -> list[str | None]:
         """One destination of everybody's gets everything."""
-        return hand_over(documents, HandOverDeps(ToOne(), self.deliveries))
+        return hand_over(documents, HandOverDeps(ToOne(), self.deliveries, in_turn))
 
     def _reconcile(self) -> None:
         deps = ReconcileDeps(
