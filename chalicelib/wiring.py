@@ -46,13 +46,7 @@ from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
-from chalicelib.recovery.model import (
-    ALERTS_QUEUE,
-    DELIVERIES_QUEUE,
-    EVENTS_QUEUE,
-    NOTIFICATIONS_QUEUE,
-    UPLOADS_QUEUE,
-)
+from chalicelib.recovery.model import ALERTS_QUEUE, DELIVERIES_QUEUE, EVENTS_QUEUE, QUEUES
 from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
 from chalicelib.recovery.reports import ReportDeps
@@ -247,23 +241,17 @@ def event_window() -> EventWindow:
 
 def dead_letter_queues() -> dict[str, DeadLetterQueue]:
     config = settings()
-    arns = {
-        EVENTS_QUEUE: config.events_dlq_arn,
-        ALERTS_QUEUE: config.ci_dlq_arn,
-        UPLOADS_QUEUE: config.uploads_dlq_arn,
-        NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
-        DELIVERIES_QUEUE: config.deliveries_dlq_arn,
-    }
-    return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
+    arns = (
+        *(config.events_dlq_arn, config.ci_dlq_arn, config.uploads_dlq_arn),
+        *(config.notifications_dlq_arn, config.deliveries_dlq_arn),
+    )
+    made = (DeadLetterQueue(aws("sqs"), queue_url(arn)) for arn in arns)
+    return dict(zip(QUEUES, made, strict=True))
 
 
 def queues() -> QueueDeps:
-    ours = {
-        EVENTS: events_queue(),
-        "ci-events-queue": alert_queue(),
-        "deliveries": deliveries_queue(),
-        **dead_letter_queues(),
-    }
+    fed = {EVENTS: events_queue(), "ci-events-queue": alert_queue()}
+    ours = {**fed, "deliveries": deliveries_queue(), **dead_letter_queues()}
     return QueueDeps(ours, event_window(), settings().ledger_shards)
 
 
