@@ -220,7 +220,8 @@ def test_generated_requests_are_answered_as_documented(local: Stage, tmp_path: P
     for operation in operations():
         answers = answers_of(operation, sent)
         assert any(200 <= status < 300 for status in answers), (str(operation), answers)
-        if operation.content["x-required-scope"] is not None:
+        takes = operation.content.get("parameters"), operation.content.get("requestBody")
+        if operation.content["x-required-scope"] is not None and any(takes):
             assert answers.keys() & {400, 404, 428}, (str(operation), answers)
     assert runs["binary"].sent["POST", "/events", 202] >= 5
     assert local.call("GET", "/events", token).status_code == 200
