@@ -22,6 +22,7 @@ from benchmarks.prices import (
 )
 
 LEDGER_INDEXES = 2
+SINGLE, BATCH = "one event a request", "100 in a batch"
 _WRITES = ("PutItem", "UpdateItem")
 _ENTRY_WRITES = 2
 
@@ -69,7 +70,7 @@ class Way:
 def ways() -> list[Way]:
     """The ways in that the document compares; the last is the plain design without units."""
     count = counted()
-    ten, alone = count["a batch of 10"], count["a batch of one"]
+    ten, fifty, alone = (count[f"a batch of {n}"] for n in ("10", "50", "one"))
     whole = {
         kind: {**count[f"processing of 100 {kind}"], "GetObject": 0.01}
         for kind in ("without keys", "with keys")
@@ -78,14 +79,20 @@ def ways() -> list[Way]:
     keyed = count["with an idempotency key"]
     series = {"PutItem": 1.0, "PutObject": 1.0, "SendMessage": 1.0}
     return [
-        Way("one event a request", count["without a key"], ten, 1, 10, 1, together=True),
+        Way(SINGLE, count["without a key"], ten, 1, 10, 1, together=True),
         Way("the same, with a key", keyed, ten, 1, 10, 1),
         Way("a webhook", keyed, ten, 1, 10, 1, has_token=False),
+        Way("one a request, 50 a second", count["without a key"], fifty, 1, 50, 1, together=True),
         Way("one a request, one a run", count["without a key"], alone, 1, 1, 1, together=True),
-        _batch("100 in a batch", count["ingest of 100 without keys"], whole["without keys"]),
+        _batch(BATCH, count["ingest of 100 without keys"], whole["without keys"]),
         _batch("the same, with keys", count["ingest of 100 with keys"], whole["with keys"]),
         Way("plain design", series, plain, 1, 1, 1, indexes=0),
     ]
+
+
+def way(name: str) -> Way:
+    """The way in of that name."""
+    return next(one for one in ways() if one.name == name)
 
 
 def _batch(name: str, ingest: Counts, processing: Counts) -> Way:
@@ -129,7 +136,9 @@ def writes(way: Way) -> float:
     written = sum(way.counts.get(name, 0) for name in _WRITES)
     # Of many at once, each entry counts by itself.
     written += "BatchWriteItem" in way.counts
-    return _ENTRY_WRITES * (1 + way.indexes) + max(written - _ENTRY_WRITES, 0) * 2
+    shared = max(written - _ENTRY_WRITES, 0)
+    # Two of four are the journal's, and in its index; the others are the counters of a run.
+    return _ENTRY_WRITES * (1 + way.indexes) + shared * 1.5
 
 
 def reads(way: Way) -> float:
@@ -166,9 +175,8 @@ def idle() -> dict[str, float]:
     seconds = ASSUMED["seconds of `reconcile` with nothing to do"]
     # An index is read for half a unit; the longest wait for a message is 20 seconds.
     each = (
-        run["ListObjectsV2"] * price("s3.put")
-        + (run["Query"] / 2 + run["GetItem"]) * price("dynamodb.read")
-        + run["PutItem"] * price("dynamodb.write")
+        (run["Query"] / 2 + run["GetItem"]) * price("dynamodb.read")
+        + run["GetQueueAttributes"] * price("sqs.request")
         + price("lambda.request")
         + seconds * memory("reconcile") * price("lambda.gb-second")
     )
@@ -194,7 +202,7 @@ def load(way: Way, rate: float) -> dict[str, float]:
         "dynamodb.table-write": rate * 3,
         "dynamodb.partition-write": by_status / setting("LEDGER_SHARDS"),
         "sqs.in-flight": rate * way.messages * way.worker_ms / 1000,
-        "s3.prefix-put": rate * way.ingest["PutObject"],
+        "s3.prefix-put": rate * way.counts["PutObject"] / 2,
         "eventbridge.put": rate * way.processing["PutEvents"],
     }
 
