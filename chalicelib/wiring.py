@@ -33,8 +33,10 @@ from chalicelib.events.model import Event
 from chalicelib.events.process_unit import finish_open_units
 from chalicelib.events.read import ReadDeps
 from chalicelib.events.stats import StatStore, counting
+from chalicelib.items.endpoints import EndpointDeps, EndpointStore
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
+from chalicelib.items.proofs import ProofStore
 from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
@@ -342,8 +344,12 @@ def subscriptions() -> SubscriptionDeps:
     config = settings()
     return SubscriptionDeps(
         subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
+        endpoints=EndpointDeps(
+            EndpointStore(aws("dynamodb"), config.items_table),
+            Topic(aws("sns"), config.owner_topic_arn),
+        ),
+        proofs=ProofStore(aws("dynamodb"), config.items_table),
         index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
-        topic=Topic(aws("sns"), config.owner_topic_arn),
         own_queues=config.events_queue_arn.removesuffix("events"),
     )
 

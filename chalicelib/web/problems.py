@@ -68,6 +68,7 @@ PROBLEMS: Mapping[int, Problem] = {
         "The thing is not in a state that allows this.",
         (
             "conflict",
+            "limit-reached",
             "not-processed",
         ),
         {"code": "not-processed", "detail": "the event is ENQUEUED, so it has no result"},

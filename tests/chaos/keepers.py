@@ -16,7 +16,7 @@ import requests
 
 from tests.chaos.clients import AGAIN, PATIENCE_SECONDS, TRIES
 from tests.support.deployed_stage import Stage
-from tests.support.mailbox import Mailbox, open_mailbox
+from tests.support.mailbox import Mailbox, confirm, open_mailbox
 
 _SCOPES = ("items:write", "items:read")
 _PAUSE_SECONDS = (0.1, 1.0)
@@ -145,9 +145,7 @@ def employ(stage: Stage, doors: tuple[str, ...], number: int, seed: int) -> list
     for name in (f"keeper-{index}" for index in range(number)):
         mailbox = open_mailbox(stage, "sns.amazonaws.com")
         token = stage.token(name, *_SCOPES)
-        order = {"protocol": "sqs", "endpoint": mailbox.arn}
-        answer = stage.call("POST", "/subscriptions", token, json=order)
-        assert answer.status_code == 201, answer.text
+        confirm(stage, mailbox, token)
         shelf.mailboxes.append(mailbox)
         keepers.append(Keeper(token, doors, random.Random(f"{seed}/{name}"), shelf))
     return keepers

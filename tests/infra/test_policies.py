@@ -25,7 +25,11 @@ def template(function: str) -> dict[str, Any]:
 
 # SNS knows no resource for these actions ("Actions, resources, and condition keys for Amazon SNS",
 # Service Authorization Reference), so they are the only ones that a template gives on everything.
-WITHOUT_RESOURCE = {"sns:GetSubscriptionAttributes", "sns:Unsubscribe"}
+WITHOUT_RESOURCE = {
+    "sns:GetSubscriptionAttributes",
+    "sns:SetSubscriptionAttributes",
+    "sns:Unsubscribe",
+}
 
 
 def grants(function: str) -> list[tuple[str, str]]:
@@ -238,7 +242,7 @@ def test_tracing_is_given_where_the_stage_traces_and_is_the_only_star(tmp_path: 
             if "*" in statement["Resource"]
         }
 
-    own = {"EndSubscriptions"}
+    own = {"ChangeSubscriptions"}
     assert stars == {"local": own, "dev": own, "prod": own | {"SendTraces"}}
 
 
@@ -265,4 +269,4 @@ def test_one_statement_alone_is_on_everything() -> None:
         for statement in template(function)["Statement"]
         if "*" in statement["Resource"]
     ]
-    assert starred == [("api_handler", "EndSubscriptions")]
+    assert starred == [("api_handler", "ChangeSubscriptions")]

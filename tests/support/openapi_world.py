@@ -6,10 +6,13 @@ import json
 from typing import Any
 
 from chalice.test import HTTPResponse
+from msgspec.structs import replace
 from standardwebhooks import Webhook
 
+from chalicelib import wiring
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url
+from chalicelib.items.endpoints import MAX_OWNERS, endpoint_id_of
 from chalicelib.web.callers import SCOPES
 from tests.conftest import STAGE_VARIABLES
 from tests.support.app_on_moto import Platform, Sender, without_delay
@@ -87,9 +90,24 @@ class World:
         made = self.call("POST", "/items", {"name": "desk"})
         return made.headers["Location"], made.headers["ETag"]
 
-    def subscription(self, sender: Sender | None = None) -> HTTPResponse:
+    def subscription(self) -> HTTPResponse:
         order = {"protocol": "email", "endpoint": "shop@example.com"}
-        return self.call("POST", "/subscriptions", order, sender=sender)
+        return self.call("POST", "/subscriptions", order)
+
+    def full_endpoint(self) -> HTTPResponse:
+        """One owner more than an endpoint can have."""
+        sqs = self.platform.aws("sqs")
+        url = sqs.create_queue(QueueName="full")["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        order = {"protocol": "sqs", "endpoint": attributes["Attributes"]["QueueArn"]}
+        self.call("POST", "/subscriptions", order)
+        (question,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        order["token"] = json.loads(question["Body"])["MessageAttributes"]["token"]["Value"]
+        store = wiring.subscriptions().endpoints.store
+        shared = store.get(endpoint_id_of("sqs", order["endpoint"]))
+        many = tuple(f"owner-{number}" for number in range(MAX_OWNERS))
+        store.change(shared, lambda present: replace(present, owners=many))
+        return self.call("POST", "/subscriptions", order)
 
     def schema(self, event_type: str, schema: Any) -> HTTPResponse:
         return self.call("PUT", f"/schemas/{event_type}", schema)
