@@ -10,6 +10,7 @@ from benchmarks.prices import (
     ASSUMED,
     GB,
     HOURS,
+    KB,
     LATENCY_MS,
     MILLION,
     Counts,
@@ -25,6 +26,9 @@ LEDGER_INDEXES = 2
 SINGLE, BATCH = "one event a request", "100 in a batch"
 _WRITES = ("PutItem", "UpdateItem")
 _ENTRY_WRITES = 2
+_LATER = ("PutObject", "UpdateItem", "UpdateItem")
+"""Calls of a unit that wait for others of their kind: silver for bronze, the journal's end and the
+counters for the ledger."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,9 @@ class Way:
     @property
     def worker_ms(self) -> float:
         """Milliseconds of one run of the worker."""
-        return self._own_ms(self.worked_at_once) + _waiting_ms(self.processing, self.worked_at_once)
+        later = sum(LATENCY_MS[name] for name in _LATER) if self.indexes else 0
+        waiting = _waiting_ms(self.processing, self.worked_at_once) + later
+        return self._own_ms(self.worked_at_once) + waiting
 
     @staticmethod
     def _own_ms(events: int) -> float:
@@ -114,6 +120,19 @@ def dollars(way: Way) -> dict[str, float]:
         "Logs": _log_bytes(way) / GB * price("logs.gb"),
     }
     return {name: value * MILLION for name, value in per_event.items()}
+
+
+def waiting(size: int) -> tuple[float, float]:
+    """Dollars for a million payloads of `size` bytes, compressed, until they are in bronze: in the
+    ledger's entry, and in an object of their own from the first.
+
+    An entry is billed by its larger size at both writes (Amazon DynamoDB Developer Guide, "DynamoDB
+    read and write operations"); ten payloads share an object afterwards.
+    """
+    entry = ASSUMED["ledger entry, bytes"]
+    units = math.ceil((entry + size) / KB) - math.ceil(entry / KB)
+    in_ledger = _ENTRY_WRITES * units * price("dynamodb.write") + price("s3.put") / 10
+    return in_ledger * MILLION, (price("s3.put") + price("s3.get")) * MILLION
 
 
 def kept(way: Way) -> float:

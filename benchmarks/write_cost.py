@@ -10,6 +10,7 @@ from benchmarks.cost import (
     load,
     reconciling,
     shards,
+    waiting,
     way,
     ways,
 )
@@ -28,6 +29,7 @@ from infra.generated import replaced, table
 COPY = HERE.parent / "docs" / "cost.md"
 RATES = (10, 1_000, 100_000)
 HOURLY = 60
+SIZES = (300, 1_000, 2_000, 4_000, 8_000, 16_000)
 _PARTS = ("API Gateway", "Lambda", "S3", "DynamoDB", "SQS", "EventBridge", "Logs")
 
 
@@ -35,6 +37,7 @@ def as_text() -> str:
     """docs/cost.md with its tables as they come out now."""
     parts = {
         "dollars": dollars_table(),
+        "waiting": waiting_table(),
         "reconcile": reconcile_table(),
         "idle": idle_table(),
         "load": load_table(),
@@ -56,6 +59,12 @@ def dollars_table() -> str:
         )
     heading = ["way in", "requests an event", *_PARTS, "total", "kept, a month"]
     return table(heading, rows, "-" + "r" * (len(heading) - 1))
+
+
+def waiting_table() -> str:
+    """What it costs that payloads wait for the worker, by their size."""
+    rows = [[f"{size:,}", *(f"{usd:.2f}" for usd in waiting(size))] for size in SIZES]
+    return table(["bytes, compressed", "in the ledger", "in bronze first"], rows, "rrr")
 
 
 def reconcile_table() -> str:
