@@ -2,8 +2,8 @@
 
     python -m infra.deploy --stage dev
 
-Against AWS it is `chalice deploy --stage dev` followed by the gateway responses and by what becomes
-of events that fail. When AWS_ENDPOINT_URL names an emulator, the same deployment runs with
+Against AWS it is `chalice deploy --stage dev` followed by what becomes of events that fail, and by
+the access log of the API. When AWS_ENDPOINT_URL names an emulator, the same deployment runs with
 `infra.emulator`.
 """
 
@@ -30,6 +30,7 @@ from chalice.utils import UI, OSUtils
 
 from chalicelib.core.config import TABLE
 from infra import (
+    access_log,
     account,
     archive,
     boundary,
@@ -89,6 +90,9 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     lambdas = project.client(session, "lambda")
     event_sources.apply(lambdas, stage, part, deployed_resources(stage, project_dir))
     account.warn_of_quota(lambdas)
+    if project.emulator_endpoint() is None:
+        gateways = project.client(session, "apigateway")
+        access_log.apply(gateways, stage, part, rest_api(stage, project_dir))
     return deployed_api_url(stage, project_dir)
 
 
@@ -101,8 +105,7 @@ def deployed_api_url(stage: str, project_dir: Path = project.ROOT) -> str:
     endpoint = project.emulator_endpoint()
     if endpoint is None:
         return str(api["rest_api_url"]).rstrip("/")
-    api_stage = str(api["rest_api_url"]).rstrip("/").rsplit("/", 1)[-1]
-    return f"{endpoint}/_aws/execute-api/{api['rest_api_id']}/{api_stage}"
+    return f"{endpoint}/_aws/execute-api/{api['rest_api_id']}/{access_log.api_stage(api)}"
 
 
 def deployed_resources(stage: str, project_dir: Path) -> list[Json]:

@@ -88,7 +88,7 @@ _ORDER = component(
         },
         [],
         description=f"An order must have at least one of {', '.join(_FILTERS)}.",
-        anyOf=[{"required": [name]} for name in _FILTERS],
+        allOf=[{"anyOf": [{"required": [name]} for name in _FILTERS]}],
     ),
 )
 _CHECKS = {"eventType": partial(name_fault, max_bytes=MAX_TYPE_BYTES)}

@@ -115,7 +115,11 @@ def without_binary_mode() -> Any:
     post = described["paths"]["/events"]["post"]
     del post["requestBody"]["content"]["application/cloudevents-batch+json"]["schema"]["maxItems"]
     post["parameters"] = [one for one in post["parameters"] if "/ce-" not in one["$ref"]]
-    del post["requestBody"]["content"]["*/*"]
+    bodies = post["requestBody"]["content"]
+    del bodies["*/*"]
+    # The generator of values knows no `unevaluatedItems`.
+    batch = bodies["application/cloudevents-batch+json"]["schema"]
+    batch["items"] = batch.pop("unevaluatedItems")
     return described
 
 
@@ -134,6 +138,8 @@ def binary_mode_alone() -> Any:
     for name in ("id", "type", "subject"):
         named = {"type": "string", "pattern": "^[!#$&-~][ !#$&-~]*[!#$&-~]$", "maxLength": 99}
         described["components"]["parameters"][f"ce-{name}"]["schema"] = named
+    time = described["components"]["parameters"]["ce-time"]
+    time["schema"] = {"type": "string", "format": "date-time"}
     anything = {"schema": {"type": "string", "format": "binary"}}
     post["requestBody"]["content"] = {"image/png": anything, "application/json": {"schema": {}}}
     return described

@@ -114,12 +114,12 @@ class World:
 
     def webhook(self, source: str, body: bytes, key: str = "1", **more: str) -> HTTPResponse:
         """A delivery that is signed as its source does."""
-        headers = {"Content-Type": JSON, **_signature(source, body, key), **more}
+        headers = {"Content-Type": JSON, **signature(source, body, key), **more}
         http = self.platform.client.http
         return http.request("POST", f"/webhooks/{source}", headers=headers, body=body)
 
 
-def _signature(source: str, body: bytes, key: str) -> dict[str, str]:
+def signature(source: str, body: bytes, key: str) -> dict[str, str]:
     if source == "github":
         digest = hmac.new(SECRETS["github"].encode(), body, hashlib.sha256).hexdigest()
         return {
