@@ -21,6 +21,7 @@ from tests.support.emulator import Emulator, answers, deploy_stage, free_port
 
 pytestmark = [
     pytest.mark.emulator,
+    pytest.mark.one_stage,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
 ]
 
