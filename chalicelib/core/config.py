@@ -204,7 +204,7 @@ class Settings(Struct, frozen=True):
         8,
         1,
         256,
-        "Index partitions an owner: 8 up to 3,500 events a second, 32 for 10,000; raise, never lower.",
+        "Index partitions an owner: 8 for 3,500 events a second, 32 for 10,000; never lower it.",
     )
     upload_ttl: int = number(
         "UPLOAD_TTL_SECONDS", 86400, 60, 366 * 86400, "How long the record of an upload is kept."
