@@ -34,7 +34,7 @@ ASSUMED = {
     "objects that `reconcile` looks at in a second": 2500,
     "hours that an event is in its window": 36,
     "pollers of an idle queue": 5,
-    "custom metrics": 24,
+    "custom metrics": 27,
 }
 LATENCY_MS = {
     "PutObject": 30,
