@@ -41,7 +41,13 @@ from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
-from chalicelib.recovery.model import ALERTS_QUEUE, EVENTS_QUEUE, NOTIFICATIONS_QUEUE, UPLOADS_QUEUE
+from chalicelib.recovery.model import (
+    ALERTS_QUEUE,
+    BUS_QUEUE,
+    EVENTS_QUEUE,
+    NOTIFICATIONS_QUEUE,
+    UPLOADS_QUEUE,
+)
 from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
 from chalicelib.recovery.reports import ReportDeps
@@ -238,6 +244,7 @@ def dead_letter_queues() -> dict[str, DeadLetterQueue]:
         ALERTS_QUEUE: config.ci_dlq_arn,
         UPLOADS_QUEUE: config.uploads_dlq_arn,
         NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
+        BUS_QUEUE: config.bus_dlq_arn,
     }
     return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chalice.awsclient import TypedAWSClient
 from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
 from chalice.deploy.deployer import (
     ChaliceDeploymentError,
@@ -39,6 +40,7 @@ from infra import (
     gateway,
     policies,
     project,
+    wheels,
 )
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
@@ -76,14 +78,14 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
     with chalice_process(project_dir):
         factory = boundary.Factory(str(project_dir), environ=os.environ)
-        config = factory.create_config_obj(chalice_stage_name=stage)
+        config = factory.create_config_obj(stage, user_provided_params=wheels.here())
         ui = UI()
         variables = config.environment_variables
         gateway.extend_swagger(variables.get("AUTH_MODE", ""), variables.get("CORS_ORIGIN", ""))
-        make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
+        deployer = _deployer(factory.create_botocore_session(), config, ui)
         try:
-            with archive.ready(project_dir, config.environment_variables):
-                deployed = make(factory, config, ui).deploy(config, chalice_stage_name=stage)
+            with archive.ready(project_dir, variables), wheels.locked(project_dir):
+                deployed = deployer.deploy(config, chalice_stage_name=stage)
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
@@ -158,20 +160,18 @@ def _is_application(module: str) -> bool:
     return module.split(".", 1)[0] in {"app", "chalicelib"}
 
 
-def _aws_deployer(factory: Any, config: Any, ui: Any) -> Any:
-    session = factory.create_botocore_session()
-    return factory.create_default_deployer(session=session, config=config, ui=ui)
-
-
-def _emulator_deployer(factory: Any, config: Any, ui: Any) -> Any:
-    """Return Chalice's default deployer with the client for emulators in it."""
-    client = EmulatorClient(factory.create_botocore_session())
+def _deployer(session: Any, config: Any, ui: Any) -> Any:
+    """Return Chalice's default deployer, with the client for emulators where there is one, and a
+    look at what it is about to deploy."""
+    client = EmulatorClient(session) if project.emulator_endpoint() else TypedAWSClient(session)
     osutils = OSUtils()
     state = RemoteState(client, config.deployed_resources(config.chalice_stage))
     return Deployer(
         application_builder=ApplicationGraphBuilder(),
         deps_builder=DependencyBuilder(),
-        build_stage=create_build_stage(osutils, ui, TemplatedSwaggerGenerator(), config),
+        build_stage=wheels.CheckedBuild(
+            create_build_stage(osutils, ui, TemplatedSwaggerGenerator(), config)
+        ),
         plan_stage=PlanStage(osutils=osutils, remote_state=state),
         sweeper=ResourceSweeper(),
         executor=Executor(client, ui),

@@ -36,6 +36,7 @@ ENVIRONMENT = {
     "CI_DLQ_ARN": "CiEventsDeadLetterQueueArn",
     "ALERTS_TABLE": "AlertsTableName",
     "EVENT_BUS": "EventBusName",
+    "BUS_DLQ_ARN": "BusDeadLetterQueueArn",
     "SLACK_PARAMETER": "SlackParameterName",
 }
 # Function -> stack parameter with the visibility time-out of the queue it reads.

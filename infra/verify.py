@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import access_log, account, deploy, event_sources, gateway, project
+from infra import access_log, account, deploy, event_sources, gateway, project, wheels
 from infra.project import InfraError, Json, say
 
 _POLL_SECONDS = 1.0
@@ -108,7 +108,8 @@ def health(place: Place) -> str:
 
 
 def runtimes(place: Place) -> str:
-    """Every function has a runtime that Eventline takes."""
+    """Every function has a runtime that Eventline takes, on the architecture that is configured."""
+    wanted = wheels.of(place.part)
     found = set()
     for function in place.part["lambda_functions"]:
         name = project.lambda_name(place.stage, function)
@@ -117,7 +118,10 @@ def runtimes(place: Place) -> str:
         minor = int(runtime.rpartition(".")[2])
         if not account.OLDEST <= (3, minor) <= account.NEWEST:
             raise WrongError(f"{name} has {runtime}")
-        found.add(f"{runtime} on {'/'.join(told.get('Architectures', ['x86_64']))}")
+        (architecture,) = told.get("Architectures", [wheels.X86_64])
+        if architecture != wanted:
+            raise WrongError(f"{name} is on {architecture}, lambda_architecture says {wanted}")
+        found.add(f"{runtime} on {architecture}")
     return ", ".join(sorted(found))
 
 

@@ -44,6 +44,7 @@ STAGE_VARIABLES = {
     "CI_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-ci-events-dlq",
     "ALERTS_TABLE": "eventline-test-alerts",
     "EVENT_BUS": "eventline-test",
+    "BUS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-bus-dlq",
     "SLACK_PARAMETER": "/eventline/test/slack/webhook_url",
 }
 _MADE_UP_KEYS = {

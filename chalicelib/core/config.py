@@ -133,6 +133,7 @@ class Settings(Struct, frozen=True):
     ci_dlq_arn: str = provisioned("CI_DLQ_ARN", "Its dead-letter queue.")
     alerts_table: str = provisioned("ALERTS_TABLE", "Table of alert groups.")
     event_bus: str = provisioned("EVENT_BUS", "EventBridge bus.")
+    bus_dlq_arn: str = provisioned("BUS_DLQ_ARN", "What the bus could not deliver.")
     slack_parameter: str = row(
         "SLACK_PARAMETER", None, "SSM SecureString that holds Slack's webhook URL."
     )

@@ -49,6 +49,7 @@ def outputs(stage: str, account: str, region: str = "us-east-1") -> dict[str, st
         "CiEventsDeadLetterQueueArn": f"{queue}-ci-events-dlq",
         "AlertsTableName": f"{name}-alerts",
         "EventBusName": name,
+        "BusDeadLetterQueueArn": f"{queue}-bus-dlq",
         "SlackParameterName": f"/eventline/{stage}/slack/webhook_url",
     }
 

@@ -23,6 +23,7 @@ PART: dict[str, Any] = {
         "EVENT_BUS": "eventline-dev",
         "EVENTS_CONCURRENCY": "7",
     },
+    "lambda_architecture": "arm64",
     "lambda_functions": {"api_handler": {}, "process_events": {}},
 }
 API = {"rest_api_id": "api1", "rest_api_url": "https://api1.example.com/api/"}
@@ -147,6 +148,12 @@ def test_a_stage_that_is_as_it_should_be_passes(
     [
         ("get_gateway_responses", {"items": []}, "gateway responses", "is not ours"),
         ("get_function_configuration", {"Runtime": "python3.9"}, "runtimes", "python3.9"),
+        (
+            "get_function_configuration",
+            {"Runtime": "python3.13"},
+            "runtimes",
+            "is on x86_64, lambda_architecture says arm64",
+        ),
         (
             "get_account_settings",
             {"AccountLimit": {"ConcurrentExecutions": 10}},

@@ -53,7 +53,7 @@ class Names:
     def queues(self) -> list[str]:
         """The worker's, and all others."""
         prefix = self.queue.removesuffix("-events")
-        dead = [f"{prefix}-{name}-dlq" for name in ("ci-events", "uploads", "notifications")]
+        dead = [f"{prefix}-{name}-dlq" for name in ("ci-events", "uploads", "notifications", "bus")]
         return [self.queue, self.dead_letter_queue, self.alert_queue, *dead]
 
 
