@@ -60,13 +60,14 @@ _TESTS = Path(__file__).parent
 _PLATFORM = _TESTS / "platform"
 _LONGEST = (
     "platform/test_schemathesis.py",
+    "platform/test_console.py",
+    "platform/test_releases.py",
     "platform/test_alerts.py",
     "platform/test_hanging_aws.py",
     "platform/test_recovery.py",
     "platform/test_compare_stores.py",
     "chaos/test_chaos.py",
     "platform/test_local_platform.py",
-    "platform/test_releases.py",
     "platform/test_reconcile.py",
     "platform/test_deploy_role.py",
 )

@@ -17,7 +17,7 @@ from chalicelib.core.ids import is_event_id
 from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 PAYLOAD = '{"body":"{\\"eventType\\":\\"demo\\",\\"message\\":\\"hello\\"}"}'
 SENT = b'{"eventType":"demo","message":"hello"}'
