@@ -109,14 +109,15 @@ def test_no_function_can_lose_data_or_change_rights(function: str) -> None:
             assert "/index/by-" in resource or resource.endswith("-schemas")
 
 
-def test_the_authorizer_only_reads_tokens() -> None:
+def test_the_authorizer_reads_tokens_and_notes_their_use_and_no_more() -> None:
+    # "Using IAM policy conditions for fine-grained access control", DynamoDB Developer Guide
+    table = "arn:${Partition}:dynamodb:${Region}:${Account}:table/eventline-${Stage}-tokens"
     others = [pair for pair in grants("authorize") if not pair[0].startswith(("logs:", "kms:"))]
-    assert others == [
-        (
-            "dynamodb:GetItem",
-            "arn:${Partition}:dynamodb:${Region}:${Account}:table/eventline-${Stage}-tokens",
-        )
-    ]
+    assert others == [("dynamodb:GetItem", table), ("dynamodb:UpdateItem", table)]
+    (noting,) = (one for one in template("authorize")["Statement"] if one["Sid"] == "NoteUse")
+    assert noting["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "lastUsedAt"]}
+    }
 
 
 def test_only_the_api_reaches_tokens_for_writing() -> None:
@@ -125,6 +126,7 @@ def test_only_the_api_reaches_tokens_for_writing() -> None:
         for function in FUNCTIONS
         for action, resource in grants(function)
         if resource.endswith("-tokens") and action != "dynamodb:GetItem"
+        if (function, action) != ("authorize", "dynamodb:UpdateItem")
     }
     assert writers == {"api_handler"}
 

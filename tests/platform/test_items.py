@@ -11,7 +11,7 @@ import pytest
 from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.mailbox import Mailbox, confirm, mailbox_of, open_mailbox, reason_of
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 _SCOPES = ("items:write", "items:read")
 

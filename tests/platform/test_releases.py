@@ -28,7 +28,7 @@ from tests.support.emulator import (
 from tests.support.emulator import running_emulator as emulator_below
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
-_SENDERS = 3
+_SENDERS, _PAUSE_SECONDS = 2, 0.2
 _TRIES = 20
 """The emulator swaps a function's code by killing its workers and taking their files away, and
 answers 502 meanwhile, or 500 when it was the authorizer, where Lambda lets a run come to its end
@@ -83,7 +83,7 @@ class Traffic:
     def _send(self, stop: threading.Event) -> None:
         with requests.Session() as session:
             session.trust_env = False
-            while not stop.is_set():
+            while not stop.wait(_PAUSE_SECONDS):
                 mark = str(uuid.uuid4())
                 answer = answered(partial(self._post, session, mark))
                 if answer.status_code == HTTPStatus.ACCEPTED:
@@ -162,10 +162,15 @@ def deployed(emulator: Emulator, stage: str) -> str:
     return json.dumps(without_times(found), default=str, sort_keys=True, indent=1)
 
 
+def name_release(checkout: Path, version: str) -> None:
+    """Let the checkout be another version."""
+    source = checkout / "chalicelib" / "__init__.py"
+    source.write_text(f'"""Eventline."""\n\n__version__ = "{version}"\n')
+
+
 def release(stage: Stage, version: str) -> None:
     """Deploy the checkout as another version."""
-    source = stage.project / "chalicelib" / "__init__.py"
-    source.write_text(f'"""Eventline."""\n\n__version__ = "{version}"\n')
+    name_release(stage.project, version)
     run_python(stage.emulator, stage.project, "-m", "infra.provision", "--stage", stage.name)
     run_python(stage.emulator, stage.project, "-m", "infra.deploy", "--stage", stage.name)
 
@@ -183,8 +188,8 @@ def test_a_stage_is_released_upgraded_rolled_back_and_removed(
     # Given dev, with a release of its own
     checkout = tmp_path / "eventline"
     copy_checkout(checkout)
+    name_release(checkout, "1.0.0")
     dev = Stage("dev", emulator, checkout, deploy_stage(emulator, checkout, "dev", {}))
-    release(dev, "1.0.0")
     url, before = dev.url, deployed(emulator, "dev")
 
     # When it is deployed again, nothing changes

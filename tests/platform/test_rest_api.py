@@ -9,7 +9,7 @@ import requests
 from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "code", "requestId"}
 

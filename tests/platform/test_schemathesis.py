@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,6 +72,7 @@ def generate(
     folder.mkdir(exist_ok=True)
     source, har = folder / "openapi.json", folder / "requests.har"
     source.write_text(json.dumps(described))
+    begun = time.monotonic()
     done = subprocess.run(
         [
             Path(sys.executable).with_name("st"),
@@ -101,7 +103,8 @@ def generate(
         path = urlsplit(entry["request"]["url"]).path.removeprefix(urlsplit(stage.url).path)
         sent[entry["request"]["method"], path, entry["response"]["status"]] += 1
     run = Run(done.returncode, report, sent)
-    print(f"seed {SEED}, {folder.name}: {run.sent.total()} requests")
+    took = time.monotonic() - begun
+    print(f"seed {SEED}, {folder.name}: {run.sent.total()} requests in {took:.0f} s")
     return run
 
 
