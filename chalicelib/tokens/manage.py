@@ -72,7 +72,7 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
 
 def _note_use(store: TokenStore, token: Token, hour: str) -> None:
     """A caller is let in whether or not that can be noted."""
-    if token.last_used_at == hour:
+    if (token.last_used_at or "") >= hour:
         return
     try:
         store.note_use(token.token_id, hour)
