@@ -10,6 +10,7 @@ from benchmarks.prices import (
     ASSUMED,
     GB,
     HOURS,
+    KB,
     LATENCY_MS,
     MILLION,
     Counts,
@@ -22,8 +23,12 @@ from benchmarks.prices import (
 )
 
 LEDGER_INDEXES = 2
+SINGLE, BATCH = "one event a request", "100 in a batch"
 _WRITES = ("PutItem", "UpdateItem")
 _ENTRY_WRITES = 2
+_LATER = ("PutObject", "UpdateItem", "UpdateItem")
+"""Calls of a unit that wait for others of their kind: silver for bronze, the journal's end and the
+counters for the ledger."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,9 @@ class Way:
     @property
     def worker_ms(self) -> float:
         """Milliseconds of one run of the worker."""
-        return self._own_ms(self.worked_at_once) + _waiting_ms(self.processing, self.worked_at_once)
+        later = sum(LATENCY_MS[name] for name in _LATER) if self.indexes else 0
+        waiting = _waiting_ms(self.processing, self.worked_at_once) + later
+        return self._own_ms(self.worked_at_once) + waiting
 
     @staticmethod
     def _own_ms(events: int) -> float:
@@ -69,7 +76,7 @@ class Way:
 def ways() -> list[Way]:
     """The ways in that the document compares; the last is the plain design without units."""
     count = counted()
-    ten, alone = count["a batch of 10"], count["a batch of one"]
+    ten, fifty, alone = (count[f"a batch of {n}"] for n in ("10", "50", "one"))
     whole = {
         kind: {**count[f"processing of 100 {kind}"], "GetObject": 0.01}
         for kind in ("without keys", "with keys")
@@ -78,14 +85,20 @@ def ways() -> list[Way]:
     keyed = count["with an idempotency key"]
     series = {"PutItem": 1.0, "PutObject": 1.0, "SendMessage": 1.0}
     return [
-        Way("one event a request", count["without a key"], ten, 1, 10, 1, together=True),
+        Way(SINGLE, count["without a key"], ten, 1, 10, 1, together=True),
         Way("the same, with a key", keyed, ten, 1, 10, 1),
         Way("a webhook", keyed, ten, 1, 10, 1, has_token=False),
+        Way("one a request, 50 a second", count["without a key"], fifty, 1, 50, 1, together=True),
         Way("one a request, one a run", count["without a key"], alone, 1, 1, 1, together=True),
-        _batch("100 in a batch", count["ingest of 100 without keys"], whole["without keys"]),
+        _batch(BATCH, count["ingest of 100 without keys"], whole["without keys"]),
         _batch("the same, with keys", count["ingest of 100 with keys"], whole["with keys"]),
         Way("plain design", series, plain, 1, 1, 1, indexes=0),
     ]
+
+
+def way(name: str) -> Way:
+    """The way in of that name."""
+    return next(one for one in ways() if one.name == name)
 
 
 def _batch(name: str, ingest: Counts, processing: Counts) -> Way:
@@ -109,6 +122,19 @@ def dollars(way: Way) -> dict[str, float]:
     return {name: value * MILLION for name, value in per_event.items()}
 
 
+def waiting(size: int) -> tuple[float, float]:
+    """Dollars for a million payloads of `size` bytes, compressed, until they are in bronze: in the
+    ledger's entry, and in an object of their own from the first.
+
+    An entry is billed by its larger size at both writes (Amazon DynamoDB Developer Guide, "DynamoDB
+    read and write operations"); ten payloads share an object afterwards.
+    """
+    entry = ASSUMED["ledger entry, bytes"]
+    units = math.ceil((entry + size) / KB) - math.ceil(entry / KB)
+    in_ledger = _ENTRY_WRITES * units * price("dynamodb.write") + price("s3.put") / 10
+    return in_ledger * MILLION, (price("s3.put") + price("s3.get")) * MILLION
+
+
 def kept(way: Way) -> float:
     """Dollars a month for keeping a million events that were sent in that way."""
     payload = ASSUMED["payload bytes"]
@@ -129,7 +155,9 @@ def writes(way: Way) -> float:
     written = sum(way.counts.get(name, 0) for name in _WRITES)
     # Of many at once, each entry counts by itself.
     written += "BatchWriteItem" in way.counts
-    return _ENTRY_WRITES * (1 + way.indexes) + max(written - _ENTRY_WRITES, 0) * 2
+    shared = max(written - _ENTRY_WRITES, 0)
+    # Two of four are the journal's, and in its index; the others are the counters of a run.
+    return _ENTRY_WRITES * (1 + way.indexes) + shared * 1.5
 
 
 def reads(way: Way) -> float:
@@ -166,9 +194,8 @@ def idle() -> dict[str, float]:
     seconds = ASSUMED["seconds of `reconcile` with nothing to do"]
     # An index is read for half a unit; the longest wait for a message is 20 seconds.
     each = (
-        run["ListObjectsV2"] * price("s3.put")
-        + (run["Query"] / 2 + run["GetItem"]) * price("dynamodb.read")
-        + run["PutItem"] * price("dynamodb.write")
+        (run["Query"] / 2 + run["GetItem"]) * price("dynamodb.read")
+        + run["GetQueueAttributes"] * price("sqs.request")
         + price("lambda.request")
         + seconds * memory("reconcile") * price("lambda.gb-second")
     )
@@ -194,7 +221,7 @@ def load(way: Way, rate: float) -> dict[str, float]:
         "dynamodb.table-write": rate * 3,
         "dynamodb.partition-write": by_status / setting("LEDGER_SHARDS"),
         "sqs.in-flight": rate * way.messages * way.worker_ms / 1000,
-        "s3.prefix-put": rate * way.ingest["PutObject"],
+        "s3.prefix-put": rate * way.counts["PutObject"] / 2,
         "eventbridge.put": rate * way.processing["PutEvents"],
     }
 

@@ -14,7 +14,7 @@ from infra import project, stack
 
 HERE = Path(__file__).parent
 STAGE = "prod"
-MILLION, GB, HOURS = 1_000_000, 2**30, 730
+MILLION, KB, GB, HOURS = 1_000_000, 2**10, 2**30, 730
 
 Counts = Mapping[str, float]
 
@@ -25,7 +25,7 @@ ASSUMED = {
     "index entry, bytes": 160,
     "DynamoDB's own, bytes an entry": 100,
     "log of an API request or a run of the worker, bytes": 800,
-    "log of an event in the worker, bytes": 500,
+    "log of an event in the worker, bytes": 300,
     "share of requests that wake the authorizer": 0.1,
     "own milliseconds of a request": 10,
     "own milliseconds of an event in a batch or in the worker": 3,
@@ -34,7 +34,7 @@ ASSUMED = {
     "objects that `reconcile` looks at in a second": 2500,
     "hours that an event is in its window": 36,
     "pollers of an idle queue": 5,
-    "custom metrics": 24,
+    "custom metrics": 27,
 }
 LATENCY_MS = {
     "PutObject": 30,

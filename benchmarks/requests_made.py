@@ -24,7 +24,9 @@ UNIT, UNIT_AIM, UNIT_PROCESSING_AIM = 100, 0.06, 1.16
 """Ingest: bronze, queue, and the ledger 25 at a time. Processing: one silver file, ten calls to the
 bus, and the ledger for each event."""
 BATCH = 10
-"""Events a run, as a steady stream of some tens a second makes them."""
+"""Events a run at ten a second: five pollers share what comes in prod's window of five seconds."""
+STEADY = 50
+"""Events a run at fifty a second: as many as prod's batch has at most."""
 _INGEST_NOTES = (
     "The authorizer's request is not in it: API Gateway keeps its answer for ten seconds.",
     "Nor is the look for the type's schema: one request of each process in ten seconds.",
@@ -82,6 +84,13 @@ class RequestBench:
             ),
         ]
         self._driver.settle(small)
+        for _ in range(STEADY // BATCH):
+            self._send()
+        steady = self._driver.receive(STEADY)
+        name = f"a batch of {STEADY}"
+        figures.append(self._count(name, lambda: self._driver.process(steady), STEADY))
+        for first in range(0, STEADY, BATCH):
+            self._driver.settle(steady[first : first + BATCH])
         self._driver.ingest("bench.plain")
         alone = self._driver.receive(1)
         figures.append(self._count("a batch of one", lambda: self._driver.process(alone)))

@@ -1,6 +1,19 @@
 """Write the tables of docs/cost.md from counts and prices: `make cost`."""
 
-from benchmarks.cost import Way, dollars, idle, kept, load, reconciling, shards, ways
+from benchmarks.cost import (
+    BATCH,
+    SINGLE,
+    Way,
+    dollars,
+    idle,
+    kept,
+    load,
+    reconciling,
+    shards,
+    waiting,
+    way,
+    ways,
+)
 from benchmarks.prices import (
     ASSUMED,
     HERE,
@@ -16,6 +29,7 @@ from infra.generated import replaced, table
 COPY = HERE.parent / "docs" / "cost.md"
 RATES = (10, 1_000, 100_000)
 HOURLY = 60
+SIZES = (300, 1_000, 2_000, 4_000, 8_000, 16_000)
 _PARTS = ("API Gateway", "Lambda", "S3", "DynamoDB", "SQS", "EventBridge", "Logs")
 
 
@@ -23,6 +37,7 @@ def as_text() -> str:
     """docs/cost.md with its tables as they come out now."""
     parts = {
         "dollars": dollars_table(),
+        "waiting": waiting_table(),
         "reconcile": reconcile_table(),
         "idle": idle_table(),
         "load": load_table(),
@@ -35,24 +50,30 @@ def as_text() -> str:
 def dollars_table() -> str:
     """Dollars for a million events, by way in and service."""
     rows = []
-    for way in ways():
-        by_service = dollars(way)
+    for one in ways():
+        by_service = dollars(one)
         total = f"**{sum(by_service.values()):.2f}**"
         cells = [f"{by_service[part]:.2f}" for part in _PARTS]
         rows.append(
-            [way.name, f"{sum(way.counts.values()):.2f}", *cells, total, f"{kept(way):.2f}"]
+            [one.name, f"{sum(one.counts.values()):.2f}", *cells, total, f"{kept(one):.2f}"]
         )
     heading = ["way in", "requests an event", *_PARTS, "total", "kept, a month"]
     return table(heading, rows, "-" + "r" * (len(heading) - 1))
+
+
+def waiting_table() -> str:
+    """What it costs that payloads wait for the worker, by their size."""
+    rows = [[f"{size:,}", *(f"{usd:.2f}" for usd in waiting(size))] for size in SIZES]
+    return table(["bytes, compressed", "in the ledger", "in bronze first"], rows, "rrr")
 
 
 def reconcile_table() -> str:
     """What `reconcile` adds to a million events, as the stage is set and with an hourly sweep."""
     now = setting("FULL_SWEEP_MINUTES")
     rows = []
-    for way in (ways()[0], ways()[3]):
-        as_set, hourly = reconciling(way, now), reconciling(way, HOURLY)
-        rows.append([way.name, f"{_total(way):.2f}", f"{as_set:.2f}", f"{hourly:.2f}"])
+    for one in (way(SINGLE), way(BATCH)):
+        as_set, hourly = reconciling(one, now), reconciling(one, HOURLY)
+        rows.append([one.name, f"{_total(one):.2f}", f"{as_set:.2f}", f"{hourly:.2f}"])
     heading = ["way in", "without it", f"`FULL_SWEEP_MINUTES` {now}, as set", f"{HOURLY}"]
     return table(heading, rows, "-rrr")
 
@@ -68,9 +89,9 @@ def idle_table() -> str:
 
 def load_table() -> str:
     """What single events and batches ask of each quota at the three rates."""
-    single, batch = ways()[0], ways()[3]
+    single, batch = way(SINGLE), way(BATCH)
     columns = [(single, rate) for rate in RATES] + [(batch, RATES[-1])]
-    loads = [load(way, rate) for way, rate in columns]
+    loads = [load(one, rate) for one, rate in columns]
     rows = []
     for key in loads[0]:
         quota = quotas()[key]
@@ -87,7 +108,7 @@ def load_table() -> str:
             *(str(shards(rate)) for _, rate in columns),
         ]
     )
-    paid = [_total(way) * rate * HOURS * 3600 / MILLION for way, rate in columns]
+    paid = [_total(one) * rate * HOURS * 3600 / MILLION for one, rate in columns]
     rows.append(
         [
             "dollars a month, all day long, without `reconcile`",
@@ -120,8 +141,8 @@ def _plain(dollars_each: float) -> str:
     return f"{dollars_each:.10f}".rstrip("0").rstrip(".")
 
 
-def _total(way: Way) -> float:
-    return sum(dollars(way).values())
+def _total(one: Way) -> float:
+    return sum(dollars(one).values())
 
 
 def _bounded(asked: float, quota: float) -> str:

@@ -40,13 +40,22 @@ from chalicelib.events.model import Event
 from chalicelib.events.process_unit import finish_open_units
 from chalicelib.events.read import ReadDeps
 from chalicelib.events.stats import StatStore, counting
+from chalicelib.items.endpoints import EndpointDeps, EndpointStore
 from chalicelib.items.manage import ItemDeps
 from chalicelib.items.notify import NotifyDeps
+from chalicelib.items.proofs import ProofStore
 from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
-from chalicelib.recovery.model import ALERTS_QUEUE, DELIVERIES_QUEUE, EVENTS_QUEUE, QUEUES
+from chalicelib.recovery.model import (
+    ALERTS_QUEUE,
+    BUS_QUEUE,
+    DELIVERIES_QUEUE,
+    EVENTS_QUEUE,
+    NOTIFICATIONS_QUEUE,
+    UPLOADS_QUEUE,
+)
 from chalicelib.recovery.queues import EVENTS, QueueDeps
 from chalicelib.recovery.reconcile import ReconcileDeps
 from chalicelib.recovery.reports import ReportDeps
@@ -241,12 +250,15 @@ def event_window() -> EventWindow:
 
 def dead_letter_queues() -> dict[str, DeadLetterQueue]:
     config = settings()
-    arns = (
-        *(config.events_dlq_arn, config.ci_dlq_arn, config.uploads_dlq_arn),
-        *(config.notifications_dlq_arn, config.deliveries_dlq_arn),
-    )
-    made = (DeadLetterQueue(aws("sqs"), queue_url(arn)) for arn in arns)
-    return dict(zip(QUEUES, made, strict=True))
+    arns = {
+        EVENTS_QUEUE: config.events_dlq_arn,
+        ALERTS_QUEUE: config.ci_dlq_arn,
+        UPLOADS_QUEUE: config.uploads_dlq_arn,
+        NOTIFICATIONS_QUEUE: config.notifications_dlq_arn,
+        BUS_QUEUE: config.bus_dlq_arn,
+        DELIVERIES_QUEUE: config.deliveries_dlq_arn,
+    }
+    return {name: DeadLetterQueue(aws("sqs"), queue_url(arn)) for name, arn in arns.items()}
 
 
 def queues() -> QueueDeps:
@@ -356,8 +368,12 @@ def subscriptions() -> SubscriptionDeps:
     config = settings()
     return SubscriptionDeps(
         subscriptions=SubscriptionStore(aws("dynamodb"), config.items_table, config.ledger_shards),
+        endpoints=EndpointDeps(
+            EndpointStore(aws("dynamodb"), config.items_table),
+            Topic(aws("sns"), config.owner_topic_arn),
+        ),
+        proofs=ProofStore(aws("dynamodb"), config.items_table),
         index=ShardedIndex(aws("dynamodb"), config.items_table, config.ledger_shards),
-        topic=Topic(aws("sns"), config.owner_topic_arn),
         own_queues=config.events_queue_arn.removesuffix("events"),
     )
 

@@ -2,8 +2,8 @@
 
     python -m infra.deploy --stage dev
 
-Against AWS it is `chalice deploy --stage dev` followed by the gateway responses and by what becomes
-of events that fail. When AWS_ENDPOINT_URL names an emulator, the same deployment runs with
+Against AWS it is `chalice deploy --stage dev` followed by what becomes of events that fail, and by
+the access log of the API. When AWS_ENDPOINT_URL names an emulator, the same deployment runs with
 `infra.emulator`.
 """
 
@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chalice.awsclient import TypedAWSClient
 from chalice.deploy.appgraph import ApplicationGraphBuilder, DependencyBuilder
 from chalice.deploy.deployer import (
     ChaliceDeploymentError,
@@ -30,6 +31,7 @@ from chalice.utils import UI, OSUtils
 
 from chalicelib.core.config import TABLE
 from infra import (
+    access_log,
     account,
     archive,
     boundary,
@@ -38,6 +40,7 @@ from infra import (
     gateway,
     policies,
     project,
+    wheels,
 )
 from infra.emulator import EmulatorClient
 from infra.project import InfraError, Json, say
@@ -75,20 +78,23 @@ def deploy(stage: str, project_dir: Path = project.ROOT) -> str:
     boundary.apply(project.client(session, "iam"), stage, part["lambda_functions"])
     with chalice_process(project_dir):
         factory = boundary.Factory(str(project_dir), environ=os.environ)
-        config = factory.create_config_obj(chalice_stage_name=stage)
+        config = factory.create_config_obj(stage, user_provided_params=wheels.here())
         ui = UI()
         variables = config.environment_variables
         gateway.extend_swagger(variables.get("AUTH_MODE", ""), variables.get("CORS_ORIGIN", ""))
-        make = _emulator_deployer if project.emulator_endpoint() else _aws_deployer
+        deployer = _deployer(factory.create_botocore_session(), config, ui)
         try:
-            with archive.ready(project_dir, config.environment_variables):
-                deployed = make(factory, config, ui).deploy(config, chalice_stage_name=stage)
+            with archive.ready(project_dir, variables), wheels.locked(project_dir):
+                deployed = deployer.deploy(config, chalice_stage_name=stage)
         except ChaliceDeploymentError as error:
             raise DeployError(str(error)) from error
         factory.create_deployment_reporter(ui=ui).display_report(_reported(deployed))
     lambdas = project.client(session, "lambda")
     event_sources.apply(lambdas, stage, part, deployed_resources(stage, project_dir))
     account.warn_of_quota(lambdas)
+    if project.emulator_endpoint() is None:
+        gateways = project.client(session, "apigateway")
+        access_log.apply(gateways, stage, part, rest_api(stage, project_dir))
     return deployed_api_url(stage, project_dir)
 
 
@@ -101,8 +107,7 @@ def deployed_api_url(stage: str, project_dir: Path = project.ROOT) -> str:
     endpoint = project.emulator_endpoint()
     if endpoint is None:
         return str(api["rest_api_url"]).rstrip("/")
-    api_stage = str(api["rest_api_url"]).rstrip("/").rsplit("/", 1)[-1]
-    return f"{endpoint}/_aws/execute-api/{api['rest_api_id']}/{api_stage}"
+    return f"{endpoint}/_aws/execute-api/{api['rest_api_id']}/{access_log.api_stage(api)}"
 
 
 def deployed_resources(stage: str, project_dir: Path) -> list[Json]:
@@ -155,20 +160,18 @@ def _is_application(module: str) -> bool:
     return module.split(".", 1)[0] in {"app", "chalicelib"}
 
 
-def _aws_deployer(factory: Any, config: Any, ui: Any) -> Any:
-    session = factory.create_botocore_session()
-    return factory.create_default_deployer(session=session, config=config, ui=ui)
-
-
-def _emulator_deployer(factory: Any, config: Any, ui: Any) -> Any:
-    """Return Chalice's default deployer with the client for emulators in it."""
-    client = EmulatorClient(factory.create_botocore_session())
+def _deployer(session: Any, config: Any, ui: Any) -> Any:
+    """Return Chalice's default deployer, with the client for emulators where there is one, and a
+    look at what it is about to deploy."""
+    client = EmulatorClient(session) if project.emulator_endpoint() else TypedAWSClient(session)
     osutils = OSUtils()
     state = RemoteState(client, config.deployed_resources(config.chalice_stage))
     return Deployer(
         application_builder=ApplicationGraphBuilder(),
         deps_builder=DependencyBuilder(),
-        build_stage=create_build_stage(osutils, ui, TemplatedSwaggerGenerator(), config),
+        build_stage=wheels.CheckedBuild(
+            create_build_stage(osutils, ui, TemplatedSwaggerGenerator(), config)
+        ),
         plan_stage=PlanStage(osutils=osutils, remote_state=state),
         sweeper=ResourceSweeper(),
         executor=Executor(client, ui),

@@ -39,6 +39,7 @@ ENVIRONMENT = {
     "DELIVERIES_QUEUE_ARN": "DeliveriesQueueArn",
     "DELIVERIES_DLQ_ARN": "DeliveriesDeadLetterQueueArn",
     "EVENT_BUS": "EventBusName",
+    "BUS_DLQ_ARN": "BusDeadLetterQueueArn",
     "SLACK_PARAMETER": "SlackParameterName",
 }
 # Function -> stack parameter with the visibility time-out of the queue it reads.

@@ -23,7 +23,7 @@ from urllib.request import Request, urlopen
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from infra import account, deploy, event_sources, gateway, project
+from infra import access_log, account, deploy, event_sources, gateway, project, wheels
 from infra.project import InfraError, Json, say
 
 _POLL_SECONDS = 1.0
@@ -51,11 +51,12 @@ class Answer:
 @dataclass(frozen=True)
 class Place:
     """What the checks work with. `client` makes a boto3 client, `http` makes one request (method,
-    path, headers, body) of the API, `part` is the stage's configuration."""
+    path, headers, body) of the API, `part` is the stage's configuration, `api` Chalice's record of
+    its API."""
 
     stage: str
     part: Json
-    api_id: str
+    api: Json
     token: str
     client: Callable[[str], Any]
     http: Callable[[str, str, dict[str, str], bytes | None], Answer]
@@ -66,7 +67,9 @@ def gateway_responses(place: Place) -> str:
     """The gateway's own errors survived the newest deployment."""
     variables = place.part.get("environment_variables", {})
     wanted = gateway.extension(variables.get("AUTH_MODE", ""), variables.get("CORS_ORIGIN", ""))
-    items = place.client("apigateway").get_gateway_responses(restApiId=place.api_id, limit=500)
+    items = place.client("apigateway").get_gateway_responses(
+        restApiId=place.api["rest_api_id"], limit=500
+    )
     there = {item["responseType"]: item for item in items["items"]}
     for kind, told in wanted.items():
         for name, value in told.items():
@@ -105,7 +108,8 @@ def health(place: Place) -> str:
 
 
 def runtimes(place: Place) -> str:
-    """Every function has a runtime that Eventline takes."""
+    """Every function has a runtime that Eventline takes, on the architecture that is configured."""
+    wanted = wheels.of(place.part)
     found = set()
     for function in place.part["lambda_functions"]:
         name = project.lambda_name(place.stage, function)
@@ -114,7 +118,10 @@ def runtimes(place: Place) -> str:
         minor = int(runtime.rpartition(".")[2])
         if not account.OLDEST <= (3, minor) <= account.NEWEST:
             raise WrongError(f"{name} has {runtime}")
-        found.add(f"{runtime} on {'/'.join(told.get('Architectures', ['x86_64']))}")
+        (architecture,) = told.get("Architectures", [wheels.X86_64])
+        if architecture != wanted:
+            raise WrongError(f"{name} is on {architecture}, lambda_architecture says {wanted}")
+        found.add(f"{runtime} on {architecture}")
     return ", ".join(sorted(found))
 
 
@@ -143,6 +150,19 @@ def sqs_sources(place: Place) -> str:
         if wanted and there != wanted:
             raise WrongError(f"{name}: MaximumConcurrency is {there}, {limit} says {wanted}")
     return "limited where the settings say so"
+
+
+def access_logs(place: Place) -> str:
+    """Requests of the API are logged where and as they should be."""
+    client, wanted = place.client("apigateway"), access_log.settings(place.stage, place.part)
+    named = {"restApiId": place.api["rest_api_id"], "stageName": access_log.api_stage(place.api)}
+    there = client.get_stage(**named).get("accessLogSettings", {})
+    if not there and not access_log.has_role(client):
+        raise NotCheckedError(access_log.NO_ROLE)
+    for name, value in wanted.items():
+        if there.get(name) != value:
+            raise WrongError(f"{name} of the API's stage is not ours")
+    return str(wanted["destinationArn"].rsplit(":", 1)[-1])
 
 
 def bus(place: Place) -> str:
@@ -213,6 +233,7 @@ CHECKS: dict[str, Callable[[Place], str]] = {
     "runtimes": runtimes,
     "quota of the account": quota,
     "SQS event sources": sqs_sources,
+    "access log": access_logs,
     "bus": bus,
     "trust of GitHub": trust,
     "secrets and GitHub": secrets,
@@ -270,7 +291,7 @@ def place_of(stage: str, project_dir: Path) -> Place:
     return Place(
         stage,
         part,
-        deploy.rest_api(stage, project_dir)["rest_api_id"],
+        deploy.rest_api(stage, project_dir),
         os.environ.get("TOKEN", ""),
         lambda service: project.client(session, service),
         http_of(deploy.deployed_api_url(stage, project_dir)),

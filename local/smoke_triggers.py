@@ -93,10 +93,14 @@ class Triggers:
         return "created, changed, kept from a stale change, deleted"
 
     def _tell_owner(self, api: Api) -> str:
-        """Who subscribes is told of a change, once the subscription is made over the API."""
+        """Who subscribes a queue, and sends back the token that came to it, is told of a change."""
         with self._queue("sns.amazonaws.com") as (arn, receive):
             order = {"protocol": "sqs", "endpoint": arn}
+            api.call("POST", "/subscriptions", 201, json=order)
+            asked = until("the question", lambda: receive("Confirm the subscription"))
+            order["token"] = asked["MessageAttributes"]["token"]["Value"]
             made = api.call("POST", "/subscriptions", 201, json=order).json()
+            check(made["status"] == "confirmed", f"the subscription is {made}")
             item = api.call("POST", "/items", 201, json={"name": "chair"}).json()
             told = until("the notification", lambda: receive(item["itemId"]))
             api.call("DELETE", f"/items/{item['itemId']}", 204, headers={"If-Match": "*"})

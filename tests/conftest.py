@@ -47,6 +47,7 @@ STAGE_VARIABLES = {
     "DELIVERIES_QUEUE_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-deliveries",
     "DELIVERIES_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-deliveries-dlq",
     "EVENT_BUS": "eventline-test",
+    "BUS_DLQ_ARN": f"arn:aws:sqs:{REGION}:{ACCOUNT}:eventline-test-bus-dlq",
     "SLACK_PARAMETER": "/eventline/test/slack/webhook_url",
 }
 _MADE_UP_KEYS = {
@@ -62,13 +63,14 @@ _TESTS = Path(__file__).parent
 _PLATFORM = _TESTS / "platform"
 _LONGEST = (
     "platform/test_schemathesis.py",
+    "platform/test_console.py",
+    "platform/test_releases.py",
     "platform/test_alerts.py",
     "platform/test_hanging_aws.py",
     "platform/test_recovery.py",
     "platform/test_compare_stores.py",
     "chaos/test_chaos.py",
     "platform/test_local_platform.py",
-    "platform/test_releases.py",
     "platform/test_reconcile.py",
     "platform/test_deploy_role.py",
 )
@@ -81,7 +83,7 @@ for name in _NOT_SEEN:
 
 # The same examples in every run, so that a red build is somebody's change. To look further:
 # HYPOTHESIS_PROFILE=explore make test-fast
-for profile, examples in (("quick", 15), ("fixed", 100), ("night", 400)):
+for profile, examples in (("fixed", 30), ("night", 400)):
     settings.register_profile(
         profile, max_examples=examples, derandomize=True, database=None, deadline=None
     )

@@ -1,17 +1,18 @@
 """SNS: publishing, one message or in batches, and the subscriptions of a topic.
 
 Source: Amazon SNS API Reference, "PublishBatch" (an answer of 200 may hold `Failed` entries),
-"Subscribe", "Unsubscribe"; Amazon SNS Developer Guide, "Amazon SNS message filtering".
+"Subscribe", "Unsubscribe"; Amazon SNS Developer Guide, "Amazon SNS message filtering", "Filter
+policy constraints in Amazon SNS".
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from botocore.exceptions import ClientError
 from msgspec import Struct
 
-from chalicelib.core.errors import ConflictError, InvalidRequestError
+from chalicelib.core.errors import ConflictError, InvalidRequestError, LimitReachedError
 
 BATCH_LIMIT = 10
 _MARK = "eventline"
@@ -20,6 +21,8 @@ _BAD_CONTENT = frozenset(
     {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid", "ValidationError"}
 )
 """Codes of a batch refused whole for what is in it: then its messages are tried one by one."""
+_TOO_MANY = frozenset({"FilterPolicyLimitExceeded", "SubscriptionLimitExceeded"})
+_GONE = frozenset({"NotFound", "NotFoundException"})
 
 
 class Message(Struct, frozen=True):
@@ -36,6 +39,14 @@ class Refusal(Struct, frozen=True):
 
     code: str
     sender_fault: bool
+
+
+class Seen(Struct, frozen=True):
+    """A subscription as SNS has it: whether its endpoint has confirmed, and the values of `owner`
+    that its filter policy lets through."""
+
+    is_confirmed: bool
+    owners: frozenset[str]
 
 
 class Topic:
@@ -81,12 +92,14 @@ class Topic:
             outcomes.append(None if str(number) in published else refusal)
         return outcomes
 
-    def subscribe(self, protocol: str, endpoint: str, owner: str) -> str | None:
-        """Subscribe an endpoint to the messages whose attribute `owner` is `owner`; one call.
+    def subscribe(self, protocol: str, endpoint: str, owners: Iterable[str]) -> str | None:
+        """Subscribe an endpoint to messages whose attribute `owner` is among `owners`; one call.
 
         Returns the subscription's ARN; None when SNS keeps it to itself until the endpoint has
-        confirmed. Subscribing again changes nothing. Raises `InvalidRequestError` for an endpoint
-        that SNS refuses, `ConflictError` for one that is subscribed with another filter.
+        confirmed. Subscribing again changes nothing, but asks an endpoint again that has not
+        confirmed. Raises `InvalidRequestError` for an endpoint that SNS refuses, `ConflictError`
+        for one that is subscribed with another filter, `LimitReachedError` when the topic has as
+        many filter policies as SNS allows (200, unless the account's quota was raised).
 
         RawMessageDelivery is left off: raw, a queue gets the text alone, without its subject.
         """
@@ -95,43 +108,54 @@ class Topic:
                 TopicArn=self._arn,
                 Protocol=protocol,
                 Endpoint=endpoint,
-                Attributes={"FilterPolicy": json.dumps({"owner": [owner]})},
+                Attributes={"FilterPolicy": _filter(owners)},
                 ReturnSubscriptionArn=True,
             )
         except ClientError as error:
             fault = error.response["Error"]
             if "already exists" in fault.get("Message", ""):
                 raise ConflictError("the endpoint is subscribed already") from error
+            if fault["Code"] in _TOO_MANY:
+                raise LimitReachedError(
+                    "this stage has as many subscriptions as its SNS topic can hold"
+                ) from error
             if fault["Code"] in _BAD_CONTENT:
                 raise InvalidRequestError.at("/endpoint", "SNS refuses it") from error
             raise
         arn: str = answer.get("SubscriptionArn", "")
         return arn if arn.startswith("arn:") else None
 
-    def is_confirmed(self, subscription_arn: str) -> bool | None:
-        """Whether the endpoint has confirmed; None when SNS knows no such subscription (any more).
-        One call."""
+    def look(self, subscription_arn: str) -> Seen | None:
+        """A subscription as SNS has it; None when it has none of this ARN (any more). One call."""
         try:
             answer = self._client.get_subscription_attributes(SubscriptionArn=subscription_arn)
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("NotFound", "NotFoundException"):
+            if error.response["Error"]["Code"] in _GONE:
                 return None
             raise
-        return bool(answer["Attributes"].get("PendingConfirmation", "false") != "true")
+        attributes = answer["Attributes"]
+        policy = json.loads(attributes.get("FilterPolicy") or "{}")
+        return Seen(
+            is_confirmed=attributes.get("PendingConfirmation", "false") != "true",
+            owners=frozenset(map(str, policy.get("owner", ()))),
+        )
 
-    def unsubscribe(self, subscription_arn: str) -> bool:
-        """End a subscription; one call. False when SNS refuses because the endpoint has not
-        confirmed: SNS then forgets it by itself within days."""
+    def let_through(self, subscription_arn: str, owners: Iterable[str]) -> None:
+        """Replace the owners in a subscription's filter policy; one call. SNS takes up to 15
+        minutes until it filters so."""
+        self._client.set_subscription_attributes(
+            SubscriptionArn=subscription_arn,
+            AttributeName="FilterPolicy",
+            AttributeValue=_filter(owners),
+        )
+
+    def unsubscribe(self, subscription_arn: str) -> None:
+        """End a subscription that has confirmed, unless it is gone; one call."""
         try:
             self._client.unsubscribe(SubscriptionArn=subscription_arn)
         except ClientError as error:
-            fault = error.response["Error"]
-            if fault["Code"] in ("NotFound", "NotFoundException"):
-                return True
-            if fault["Code"] in _BAD_CONTENT and "pending" in fault.get("Message", "").lower():
-                return False
-            raise
-        return True
+            if error.response["Error"]["Code"] not in _GONE:
+                raise
 
 
 class AlarmTopic:
@@ -158,6 +182,10 @@ def is_own(notification: Mapping[str, Any]) -> bool:
     """Whether `publish` wrote this notification, as Lambda gets it (`Records[].Sns`)."""
     marked = _MARK in (notification.get("MessageAttributes") or {})
     return marked or str(notification.get("Message", "")).startswith(_OPENING)
+
+
+def _filter(owners: Iterable[str]) -> str:
+    return json.dumps({"owner": sorted(owners)})
 
 
 def _entry(message: Message) -> dict[str, Any]:

@@ -103,6 +103,15 @@ class ConflictError(EventlineError):
     title = "Conflict"
 
 
+class LimitReachedError(EventlineError):
+    """Raised when there are as many of a thing as there can be: trying again does not help, until
+    one of them goes or the limit is raised."""
+
+    status = 409
+    code = "limit-reached"
+    title = "Limit reached"
+
+
 class PreconditionFailedError(EventlineError):
     """Raised when a thing has changed since the caller read it."""
 

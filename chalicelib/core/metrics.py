@@ -15,6 +15,7 @@ dimension `Stage`, and `Class` beside it for `Failed`. Nothing that a sender cho
 | SlackLatency | a post to Slack, with the reading of its URL | Milliseconds |
 | StuckEvents, GivenUpEvents | what a run of `reconcile` found, and gave up | Count |
 | ComparedEvents, ComparedDocuments, UnrepairedDifferences | the stores compared | Count |
+| SubscriptionsMade, SubscriptionsEnded | those of owners in SNS, which holds 200 | Count |
 | a name for each kind of difference | the stores compared | Count |
 
 What it costs: the metrics are in the line that sums up a run, which is written for requests anyway.

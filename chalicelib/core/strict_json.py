@@ -28,7 +28,8 @@ BOM = b"\xef\xbb\xbf"
 
 class LongNumber(float):
     """A number that its double is not: one with a fraction or an exponent and more than about 16
-    digits. It counts as its double wherever one does not ask."""
+    digits. It counts as its double, and as text it is what was written: `Decimal(str(number))` is
+    exact for every number that `parse_json` gives."""
 
     def __new__(cls, text: str) -> Self:
         number = super().__new__(cls, text)
@@ -36,6 +37,9 @@ class LongNumber(float):
         return number
 
     text: str
+
+    def __str__(self) -> str:
+        return self.text
 
     def exactly(self) -> int | Decimal:
         """What was written; an integer if it is one. What is smaller than any `Decimal` is a very
@@ -68,9 +72,17 @@ def parse_json(payload: bytes, *, exact: bool = False) -> Any:
     return value
 
 
-def dump_json(value: Any) -> str:
-    """`value` as compact JSON; raises ValueError or TypeError for what JSON cannot hold."""
-    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+def dump_json(value: Any, *, exact: bool = False) -> str:
+    """`value` as compact JSON; raises ValueError or TypeError for what JSON cannot hold.
+
+    With `exact` a `LongNumber` is written as it was sent, and a finite `Decimal` as a number;
+    without, the one as its double, and the other is refused.
+    """
+    if not exact:
+        return _encoder.encode(value)
+    # First as doubles: that is quick, enough for most, and finds what cannot be written.
+    text = _exact_encoder.encode(value)
+    return _write_exactly(value) if _holds_exact(value) else text
 
 
 _TOO_LARGE = "a number is too large for a double"
@@ -98,6 +110,8 @@ def _finite(text: str) -> float:
 def _exact(text: str) -> float:
     number = _finite(text)
     if len(text) <= _SURE_DIGITS and abs(number) > _CLOSE_TO_ZERO:
+        return number
+    if repr(number) == text:
         return number
     try:
         is_double = Decimal(text) == Decimal(repr(number))
@@ -132,6 +146,45 @@ def _make_decoder(parse_float: Callable[[str], float]) -> json.JSONDecoder:
 
 
 _decoder, _exact_decoder = _make_decoder(_finite), _make_decoder(_exact)
+
+
+def _measured(value: object) -> int:
+    """What stands for a `Decimal` where only its size counts; `TypeError` for anything else."""
+    if isinstance(value, Decimal) and value.is_finite():
+        return 0
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+_exact_encoder = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_measured)
+_PLAIN = frozenset((str, int, float, bool, type(None)))
+
+
+def _holds_exact(value: Any) -> bool:
+    """Whether a value that can be written holds a `LongNumber` or a `Decimal`."""
+    found = [value]
+    for item in found:
+        if type(item) in _PLAIN:
+            continue
+        if isinstance(item, dict):
+            found.extend(item.values())
+        elif isinstance(item, list | tuple):
+            found.extend(item)
+        elif isinstance(item, LongNumber | Decimal):
+            return True
+    return False
+
+
+def _write_exactly(value: Any) -> str:
+    if isinstance(value, LongNumber | Decimal):
+        return str(value)
+    if isinstance(value, dict):
+        # The name as the encoder writes it, of whatever type: {"name":0}
+        members = [_encoder.encode({name: 0})[1:-2] + _write_exactly(value[name]) for name in value]
+        return "{" + ",".join(members) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_write_exactly, value)) + "]"
+    return _encoder.encode(value)
 
 
 def _check(value: Any) -> None:

@@ -135,7 +135,7 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
     is not what its content type says."""
     if media_type(content_type) != CLOUD_EVENT:
         return read_content(content_type, payload)
-    value = parse_json(payload)
+    value = parse_json(payload, exact=True)
     if not isinstance(value, dict):
         raise InvalidRequestError.at("", "must be a JSON object")
     data, faults = _structured_data(value)
@@ -143,15 +143,13 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
     return data
 
 
-def read_content(
-    content_type: str | None, content: bytes, *, exact: bool = False
-) -> tuple[Any, bool]:
+def read_content(content_type: str | None, content: bytes) -> tuple[Any, bool]:
     """`content` as data, and whether that is base64 text: a JSON value, text where it is text in
-    UTF-8, base64 of anything else. None for no content at all. `exact` is that of `parse_json`."""
+    UTF-8, base64 of anything else. None for no content at all."""
     if not content:
         return None, False
     if is_json(content_type):
-        return parse_json(content, exact=exact), False
+        return parse_json(content, exact=True), False
     text = _text(content_type, content)
     return (_base64(content), True) if text is None else (text, False)
 

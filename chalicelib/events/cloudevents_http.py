@@ -57,7 +57,7 @@ def read_binary(
     faults += [one for one in context_faults(attributes, _place) if one.pointer not in found]
     content_type = attributes.get("datacontenttype") or _guess(body)
     try:
-        data = read_content(content_type, body, exact=True)
+        data = read_content(content_type, body)
     except InvalidJsonError as error:
         if faults:
             refuse([*faults, *error.errors])

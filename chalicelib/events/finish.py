@@ -133,7 +133,7 @@ def run_processor(
     with time_limit(seconds):
         result = find_processor(event.event_type, deps.processors)(Incoming(event, data, attempt))
     try:
-        text = dump_json(result)
+        text = dump_json(result, exact=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise PermanentError("the processor's result is no JSON", code="result") from error
     is_webhook = event.owner == deps.webhook_owner

@@ -42,7 +42,7 @@ from chalicelib.events.journal import OpenUnit
 from chalicelib.events.keys import silver_key, unit_bronze_key, unit_silver_key
 from chalicelib.events.ledger import Done
 from chalicelib.events.message import Parcel
-from chalicelib.events.model import Dispatch, Event
+from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.unit import blank, gather, gathered_metadata, pack, part, read_documents
 
 
@@ -126,7 +126,9 @@ def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dic
         return ends | {one.event.event_id: error for one in made}
     lines, unwritten = _write(files, deps)
     # A document that another run wrote is not this unit's to finish.
-    own = tuple(key for key in files if unwritten.get(key) != BUSY_SECONDS)
+    own = tuple(
+        key for key in files if key not in unwritten or isinstance(unwritten[key], BaseException)
+    )
     for key, end in unwritten.items():
         ends |= {line.event_id: end for line in files[key][1]}
     ends |= _settle(lines, deps)
@@ -282,13 +284,15 @@ def _write(
 ) -> tuple[list[_Line], dict[str, End]]:
     """Write the silver files: (the lines that are there, how it ended for other files, by key)."""
 
-    def write(key: str) -> list[_Line] | BaseException:
+    def write(key: str) -> list[_Line] | End:
         body, lines = files[key]
         try:
             # The name of a file of many is new: one that is there was written by a repetition of
             # this call.
             is_there = deps.lake.put_silver(key, body) or len(lines) > 1
-            return lines if is_there else _take_over(lines[0], deps)
+            if is_there:
+                return lines
+            return _take_over(lines[0], deps) or _wait_for_other(lines[0], deps)
         except Exception as error:  # noqa: BLE001 - the other files go on
             return error
 
@@ -297,13 +301,18 @@ def _write(
     written: list[_Line] = []
     ends: dict[str, End] = {}
     for key, answer in answers.items():
-        if isinstance(answer, BaseException):
-            ends[key] = answer
-        elif answer:
+        if isinstance(answer, list):
             written += answer
         else:
-            ends[key] = BUSY_SECONDS
+            ends[key] = answer
     return written, ends
+
+
+def _wait_for_other(line: _Line, deps: WorkerDeps) -> int | None:
+    """How long a message waits whose document another run wrote: not at all once that run has made
+    the event PROCESSED. One call."""
+    record = deps.ledger.get(line.event_id)
+    return None if record is not None and record.status is Status.PROCESSED else BUSY_SECONDS
 
 
 def _take_over(line: _Line, deps: WorkerDeps) -> list[_Line]:

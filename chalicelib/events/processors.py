@@ -33,7 +33,9 @@ class Incoming(Struct, frozen=True):
 
     event: Event
     data: Any
-    """A JSON value; for a CloudEvent's data in another format its text, or base64 of its bytes."""
+    """A JSON value; for a CloudEvent's data in another format its text, or base64 of its bytes. A
+    number with a fraction or an exponent is a float; one with more digits than a double holds is a
+    `LongNumber`, which the result keeps as it was sent."""
     attempt: int
 
 
@@ -81,7 +83,7 @@ def find_processor(event_type: str, processors: Mapping[str, Processor]) -> Proc
 def read_data(event: Event, payload: bytes) -> tuple[Any, bool]:
     """(the data that a processor sees, whether it is base64)."""
     if event.content_type == JSON and event.cloud_event is None:
-        return parse_json(payload), False
+        return parse_json(payload, exact=True), False
     return cloudevents.read_data(event.content_type, payload)
 
 

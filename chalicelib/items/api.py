@@ -16,7 +16,7 @@ from chalicelib.items.model import (
     make_content,
     revisions_to_change,
 )
-from chalicelib.items.subscriptions import CONFIRMED, ENDPOINTS, PENDING, SubscriptionDeps
+from chalicelib.items.subscriptions import CONFIRMED, ENDED, ENDPOINTS, PENDING, SubscriptionDeps
 from chalicelib.web.body import check_body, faults_of, refuse
 from chalicelib.web.describe import (
     ETAG,
@@ -118,8 +118,14 @@ _ANY_ORDER = order(
     {
         "protocol": {**_PROTOCOLS, "description": f"must be one of {', '.join(ENDPOINTS)}"},
         "endpoint": {},
+        "token": {},
     },
     ["protocol"],
+)
+_TOKEN = text(
+    "What the message to the endpoint says; it must be the newest and not older than a day.",
+    minLength=1,
+    maxLength=128,
 )
 _ORDERS = {
     protocol: order(
@@ -130,6 +136,7 @@ _ORDERS = {
                 maxLength=endpoint.max_characters,
                 pattern=endpoint.pattern,
             ),
+            "token": _TOKEN,
         },
         ["protocol", "endpoint"],
     )
@@ -145,8 +152,9 @@ _SUBSCRIPTION = component(
             "endpoint": text(),
             "status": {
                 "type": "string",
-                "enum": [PENDING, CONFIRMED],
-                "description": "pending until somebody follows the link that the endpoint got.",
+                "enum": [PENDING, CONFIRMED, ENDED],
+                "description": "pending until the endpoint agrees, by the link or the token that it"
+                " got; ended once it does not want the messages any more.",
             },
             "createdAt": moment(),
         }
@@ -212,14 +220,18 @@ POST_SUBSCRIPTION = Operation(
     "Subscribe to changes of your own items",
     {
         201: response(
-            "The subscription; the same endpoint again is the same one.",
+            "The subscription; the same order again is the same one.",
             content(_SUBSCRIPTION, subscription=_SUBSCRIPTION_EXAMPLE),
             {"Location": LOCATION},
             {"delete_subscription": {"subscription_id": "$response.body#/subscriptionId"}},
         )
     },
     (409, 415),
-    description="409 for an endpoint that another owner has, 400 for one that SNS refuses.",
+    description="The endpoint must agree. A new e-mail or HTTPS endpoint gets a link from SNS; any"
+    " other one gets a message with a token, which is sent here with the same order. While it is"
+    " pending, the same order without a token asks the endpoint again, at most once a minute. It"
+    " can take SNS up to 15 minutes to begin and to end. 400 for an endpoint that SNS refuses; 409"
+    " (`limit-reached`) when SNS holds no more subscriptions, or an endpoint has 149 owners.",
     body=content(_ORDER, email={"protocol": "email", "endpoint": "shop@example.com"}),
 )
 LIST_SUBSCRIPTIONS = Operation(
@@ -289,7 +301,7 @@ def post_subscription(request: Request, deps: SubscriptionDeps) -> Response:
         faults = faults_of(body, _ORDERS[body["protocol"]])
     refuse("the subscription cannot be made", faults)
     owner, protocol, endpoint = request.caller.owner, body["protocol"], body["endpoint"]
-    made = subscriptions.subscribe(owner, protocol, endpoint, deps)
+    made = subscriptions.subscribe(owner, protocol, endpoint, deps, body.get("token"))
     return created(made.to_dict(), f"/subscriptions/{made.subscription_id}")
 
 

@@ -89,7 +89,7 @@ class Item(Struct, frozen=True, kw_only=True, rename="camel"):
 
     def to_dict(self) -> dict[str, Any]:
         """The item as the API shows it."""
-        # A `LongNumber` is shown as the double that it is everywhere else.
+        # A `LongNumber` is shown as the double that is stored.
         values = msgspec.to_builtins(self, enc_hook=float)
         return {name: value for name, value in values.items() if name not in _NOT_SHOWN}
 

@@ -85,7 +85,7 @@ _ORDER = component(
         },
         [],
         description=f"An order must have just one of {', '.join(_CHOICES)}.",
-        oneOf=[{"required": [name]} for name in _CHOICES],
+        allOf=[{"oneOf": [{"required": [name]} for name in _CHOICES]}],
         dependentSchemas={
             "messageId": {"required": ["queue"]},
             "cursor": {"not": {"anyOf": [{"required": ["eventId"]}, {"required": ["queue"]}]}},

@@ -17,11 +17,26 @@ from chalicelib.events.model import Status
 
 ERROR_CLASSES = ("permanent", "transient", "unknown", "stuck")
 """The classes of `lastError`: of failed attempts, and of events that reconcile gave up."""
-QUEUES = ("events-dlq", "ci-events-dlq", "uploads-dlq", "notifications-dlq", "deliveries-dlq")
-EVENTS_QUEUE, ALERTS_QUEUE, UPLOADS_QUEUE, NOTIFICATIONS_QUEUE, DELIVERIES_QUEUE = QUEUES
+QUEUES = (
+    "events-dlq",
+    "ci-events-dlq",
+    "uploads-dlq",
+    "notifications-dlq",
+    "bus-dlq",
+    "deliveries-dlq",
+)
+(
+    EVENTS_QUEUE,
+    ALERTS_QUEUE,
+    UPLOADS_QUEUE,
+    NOTIFICATIONS_QUEUE,
+    BUS_QUEUE,
+    DELIVERIES_QUEUE,
+) = QUEUES
 WHY_NOT: Mapping[str, str] = {
     UPLOADS_QUEUE: "no queue feeds record_upload: invoke it with the message, see the runbook",
     NOTIFICATIONS_QUEUE: "a stream takes no record back: see the runbook",
+    BUS_QUEUE: "the bus takes no entry back: replay the event, see the runbook",
 }
 """Why the messages of a queue cannot be redriven."""
 FOREIGN = "it is a foreign message, which no worker can read"

@@ -10,7 +10,14 @@ from chalicelib.core.errors import FieldError, ForbiddenError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.core.paging import encode_cursor
 from chalicelib.events import api as events
-from chalicelib.replays.model import DEFAULT_RATE, ENDS, MAX_RATE, ReplayStatus, Selection
+from chalicelib.replays.model import (
+    DEFAULT_RATE,
+    ENDS,
+    MAX_RATE,
+    STALLED_AFTER,
+    ReplayStatus,
+    Selection,
+)
 from chalicelib.replays.start import (
     MAX_RUNNING,
     BulkReplayDeps,
@@ -88,7 +95,7 @@ _ORDER = component(
         },
         [],
         description=f"An order must have at least one of {', '.join(_FILTERS)}.",
-        anyOf=[{"required": [name]} for name in _FILTERS],
+        allOf=[{"anyOf": [{"required": [name]} for name in _FILTERS]}],
     ),
 )
 _CHECKS = {"eventType": partial(name_fault, max_bytes=MAX_TYPE_BYTES)}
@@ -141,6 +148,12 @@ _REPLAY = component(
         {
             "id": uuid(),
             "status": {"type": "string", "enum": list(ReplayStatus)},
+            "stalled": {
+                "type": "boolean",
+                "description": "RUNNING, but without a step since `updatedAt`, which is"
+                f" {STALLED_AFTER.seconds // 60} minutes ago or more: its message waits behind a"
+                " backlog, or is lost. `reconcile` sends it again.",
+            },
             "filter": _FILTER,
             "rate": _RATE,
             "matched": number("Events that match, of those looked at so far."),
@@ -149,7 +162,7 @@ _REPLAY = component(
             "skipped": number("Events skipped: still open, or replays themselves."),
             "eventsPerSecond": {"type": "number", "minimum": 0},
             "progress": {"type": "number", "minimum": 0, "maximum": 1},
-            "estimatedSecondsLeft": nullable(number()),
+            "estimatedSecondsLeft": nullable(number("null: not known, or it does not run.")),
             "startedAt": moment(),
             "updatedAt": moment(),
             "finishedAt": nullable(moment()),
@@ -160,6 +173,7 @@ _REPLAY = component(
 _EXAMPLE = {
     "id": EVENT_ID,
     "status": "RUNNING",
+    "stalled": False,
     "filter": _FILTER_EXAMPLE,
     "rate": 50,
     "matched": 1200,

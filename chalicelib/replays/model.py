@@ -28,6 +28,9 @@ SCAN_LIMIT = 1_000
 """Entries of an index that one query looks at when it filters them."""
 LEASE = timedelta(seconds=90)
 """How long a step belongs to the message that took it: longer than any run of the worker."""
+STALLED_AFTER = timedelta(minutes=5)
+"""How long a running replay may be without a step before it is shown as stalled: some steps, and
+the wait of one that stands back for live traffic."""
 _CLOCK_TOLERANCE = timedelta(seconds=1)
 
 
@@ -156,6 +159,10 @@ class Replay(Struct, frozen=True):
         wait = clock.from_text(self.due_at) - now - _CLOCK_TOLERANCE
         return max(ceil(wait.total_seconds()), 0)
 
+    def is_stalled(self, now: datetime) -> bool:
+        """Whether it should be running, and has not taken a step for `STALLED_AFTER`."""
+        return self.is_running and clock.from_text(self.updated_at) <= now - STALLED_AFTER
+
     def ended(self, status: ReplayStatus, now: str) -> "Replay":
         """The replay at its end."""
         return replace(self, status=status, finished_at=now, updated_at=now)
@@ -187,12 +194,14 @@ class Replay(Struct, frozen=True):
         last = now if self.finished_at is None else clock.from_text(self.finished_at)
         seconds = max((last - clock.from_text(self.started_at)).total_seconds(), 0.001)
         progress = self.progress()
+        is_stalled = self.is_stalled(now)
         left = None
-        if self.is_running and progress > 0:
+        if self.is_running and not is_stalled and progress > 0:
             left = round(seconds * (1 - progress) / progress)
         return {
             "id": self.replay_id,
             "status": self.status,
+            "stalled": is_stalled,
             "filter": to_builtins(self.selection),
             "rate": self.rate,
             **asdict(self.tally),

@@ -57,7 +57,7 @@ _JSON_SCHEMA = component(
         " ECMA-262 without look-around and back references, its work is bounded.",
     },
 )
-_ASSERTED = {"const": True, "description": "There if `format` is checked, too."}
+_ASSERTED = {"type": "boolean", "const": True, "description": "There if `format` is checked, too."}
 _LISTED = component("ListedSchema", record(_MEMBERS, description="A version of a type's schema."))
 _SHOWN = content(
     component(

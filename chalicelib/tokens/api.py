@@ -38,6 +38,7 @@ _EXAMPLE = {
     "scopes": ["events:write", "events:read"],
     "createdAt": MOMENT,
     "expiresAt": None,
+    "lastUsedAt": None,
 }
 _SCOPE = {"type": "string", "enum": list(SCOPES)}
 _IN_THE_FUTURE = "must be an ISO 8601 time in the future"
@@ -47,6 +48,7 @@ _MEMBERS = {
     "scopes": {"type": "array", "items": _SCOPE},
     "createdAt": moment(),
     "expiresAt": nullable(moment()),
+    "lastUsedAt": nullable(moment("The hour of its last use; null: never.")),
 }
 _TOKEN = component("Token", record(_MEMBERS))
 _TEXT = text("The bearer token; shown only here.", pattern="^evl_[a-z0-9]+_[0-9a-f]+$")

@@ -3,10 +3,17 @@
 from collections.abc import Sequence
 from secrets import token_hex
 
-from chalicelib.core.errors import UnauthenticatedError
+from chalicelib.core.errors import TransientError, UnauthenticatedError
 from chalicelib.core.log import log
 from chalicelib.core.tracing import span
-from chalicelib.tokens.model import Token, format_token, hash_secret, is_valid, parse_token
+from chalicelib.tokens.model import (
+    Token,
+    format_token,
+    hash_secret,
+    hour_of,
+    is_valid,
+    parse_token,
+)
 from chalicelib.tokens.store import TokenStore
 from chalicelib.web.callers import Caller
 
@@ -43,7 +50,8 @@ def issue_token(
 def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
     """The caller that an `Authorization` header stands for, else `UnauthenticatedError`.
 
-    One call; none for a text that cannot be a token.
+    One call, and one more for a token's first use in an hour, which notes the hour; none for a text
+    that cannot be a token.
     """
     is_short = len(authorization) <= _LONGEST_HEADER
     scheme, _, text = authorization.partition(" ") if is_short else ("", "", "")
@@ -58,7 +66,18 @@ def authenticate(store: TokenStore, authorization: str, now: str) -> Caller:
         log.info("token refused", extra={"reason": _reason(token, secret), "tokenId": token_id})
         raise UnauthenticatedError("the token is not valid")
     log.info("token accepted", extra={"tokenId": token_id, "owner": token.owner})
+    _note_use(store, token, hour_of(now))
     return Caller(token.owner, frozenset(token.scopes), token.token_id, token.expires_at)
+
+
+def _note_use(store: TokenStore, token: Token, hour: str) -> None:
+    """A caller is let in whether or not that can be noted."""
+    if (token.last_used_at or "") >= hour:
+        return
+    try:
+        store.note_use(token.token_id, hour)
+    except TransientError as error:
+        log.warning("use not noted", extra={"tokenId": token.token_id, "code": error.code})
 
 
 def _reason(token: Token | None, secret: str) -> str:

@@ -23,6 +23,8 @@ class Token(Struct, frozen=True, rename="camel"):
     scopes: tuple[str, ...]
     created_at: str
     expires_at: str | None = None
+    last_used_at: str | None = None
+    """The hour of its last use."""
 
     def to_dict(self) -> dict[str, Any]:
         """What the API shows of a token: all but the hash."""
@@ -32,6 +34,7 @@ class Token(Struct, frozen=True, rename="camel"):
             "scopes": list(self.scopes),
             "createdAt": self.created_at,
             "expiresAt": self.expires_at,
+            "lastUsedAt": self.last_used_at,
         }
 
 
@@ -54,6 +57,11 @@ def hash_secret(secret: str) -> str:
 def is_token_id(text: str) -> bool:
     """Whether `text` can be a token's id."""
     return re.fullmatch(_TOKEN_ID, text) is not None
+
+
+def hour_of(moment: str) -> str:
+    """The hour that a moment (RFC 3339, UTC) is in."""
+    return f"{moment[:13]}:00:00.000Z"
 
 
 def is_valid(token: Token, secret: str, now: str) -> bool:

@@ -3,10 +3,11 @@
 from typing import Any
 
 import msgspec
+from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.dynamodb import Table, from_item, to_item
 from chalicelib.core import clock
-from chalicelib.core.errors import ConflictError
+from chalicelib.core.errors import ConflictError, TransientError, aws_code
 from chalicelib.tokens.model import Token
 
 
@@ -33,6 +34,22 @@ class TokenStore:
         """The token; read consistently, so that a revoked one is gone at once. One call."""
         item = self._table.get(to_item(_key(token_id)))
         return _to_token(item) if item else None
+
+    def note_use(self, token_id: str, hour: str) -> None:
+        """Note that a token was used in an hour, unless it has been revoked meanwhile. One call.
+
+        Raises `TransientError` with the code from AWS when the SDK's retries did not help.
+        """
+        try:
+            self._client.update_item(
+                TableName=self._table.name,
+                Key=to_item(_key(token_id)),
+                UpdateExpression="SET lastUsedAt = :hour",
+                ConditionExpression="attribute_exists(pk)",
+                ExpressionAttributeValues=to_item({":hour": hour}),
+            )
+        except (ClientError, BotoCoreError) as error:
+            raise TransientError("the use was not noted", code=aws_code(error)) from error
 
     def delete(self, token_id: str) -> bool:
         """Remove a token; False if there was none. One call."""

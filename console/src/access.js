@@ -29,8 +29,6 @@ const SCOPES = [
   "items:read",
   "uploads:write",
   "uploads:read",
-  "destinations:write",
-  "destinations:read",
   "admin",
 ];
 

@@ -1,5 +1,5 @@
 // The events: find some, watch them come, choose some, and do something with them.
-import { useCallback, useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { useCallback, useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { get, isMissing, may } from "./api.js";
 import { redriveSome, replaySome } from "./actions.js";
@@ -204,8 +204,9 @@ export function Events({ query }) {
     if (live && list.fresh.length && scrollY < 80) list.show();
   }, [list.fresh]);
 
-  // j and k go through the rows, Enter opens, x chooses.
-  useEffect(() => {
+  // j and k go through the rows, Enter opens, x chooses. In place before the next key arrives: an
+  // Enter right after j must know the row.
+  useLayoutEffect(() => {
     const press = (event) => {
       if (
         event.defaultPrevented ||

@@ -1,6 +1,6 @@
 // The frame: who is signed in, where we are, the keyboard, dark and light.
 import { render } from "preact";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { html } from "./html.js";
 import { begin, onSession, session, signOut, stage } from "./api.js";
 import { Dialog, Overlays, Plain, Skeleton } from "./parts.js";
@@ -117,7 +117,7 @@ function Frame() {
     last.current = route;
     setOpen(false);
   }, [path]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const press = (event) => {
       if (
         event.ctrlKey ||

@@ -29,6 +29,7 @@ const MARKS = {
   ABORTED: "warn",
   retrying: "warn",
   pending: "warn",
+  ended: "bad",
 };
 const SIGNS = { ok: "✓", bad: "✕", warn: "!", open: "…" };
 

@@ -112,7 +112,7 @@ function List() {
     ${(
       items,
     ) => html`<div class="scroll" tabindex="0" role="group" aria-label="Replays"><table><thead><tr><th scope="col">Started</th><th scope="col">Status</th><th scope="col">What</th><th scope="col" class="num">Matched</th><th scope="col" class="num">Done</th><th scope="col" class="num">Failed</th></tr></thead>
-      <tbody>${items.map((one) => html`<tr key=${one.id}><th scope="row"><a href=${href(["replays", one.id])}><${Time} at=${one.startedAt} /></a></th><td><${Status} of=${one.status} /></td><td class="long"><${Plain} text=${words(one.filter)} /></td><td class="num">${count(one.matched)}</td><td class="num">${count(one.done)}</td><td class="num">${count(one.failed)}</td></tr>`)}</tbody></table></div>`}
+      <tbody>${items.map((one) => html`<tr key=${one.id}><th scope="row"><a href=${href(["replays", one.id])}><${Time} at=${one.startedAt} /></a></th><td><${Status} of=${one.status} />${one.stalled && html` <span class="chip">no step for minutes</span>`}</td><td class="long"><${Plain} text=${words(one.filter)} /></td><td class="num">${count(one.matched)}</td><td class="num">${count(one.done)}</td><td class="num">${count(one.failed)}</td></tr>`)}</tbody></table></div>`}
   <//><${More} state=${state} /></section>`;
 }
 
@@ -153,6 +153,7 @@ function Replay({ id }) {
       <div class="row"><${Button} kind="danger" scope="events:admin" why=${one.status === "RUNNING" ? "" : "It is over."} onClick=${abort}>Abort<//><a class="button" href=${href(["replays"], again)}>Once more …</a></div></div>
     ${state.problem && !isMissing(state.problem) && html`<${Fault} problem=${state.problem} retry=${state.reload} />`}
     <section class="panel" aria-label="Progress"><label class="field"><span>Progress</span><progress max="100" value=${percent}>${percent} %</progress></label><p role="status">${percent} %: ${count(one.done)} handed to the worker of ${count(one.matched)} matched so far, ${count(one.failed)} failed, ${count(one.skipped)} skipped${one.status === "RUNNING" && one.estimatedSecondsLeft != null ? `, about ${duration(one.estimatedSecondsLeft * 1000)} left` : ""}.</p>
+      ${one.stalled && html`<p class="note">No step for five minutes: its message waits behind a backlog, or is lost. <code>reconcile</code> sends it again, and it goes on where it was.</p>`}
       ${one.lastFailure && html`<p class="bad long">Last failure: ${Object.entries(one.lastFailure).map(([name, value]) => html`${name} <${Plain} text=${value} /> `)}</p>`}
       <dl class="facts"><div><dt>What</dt><dd class="long"><${Plain} text=${words(one.filter)} /></dd></div><div><dt>From</dt><dd><${Time} at=${one.filter.from} /></dd></div><div><dt>To</dt><dd><${Time} at=${one.filter.to} /></dd></div><div><dt>Rate</dt><dd>at most ${one.rate} a second, now ${one.eventsPerSecond.toFixed(1)}</dd></div><div><dt>Started</dt><dd><${Time} at=${one.startedAt} /></dd></div><div><dt>Finished</dt><dd><${Time} at=${one.finishedAt} /></dd></div></dl>
       <p><a href=${href(["events"], { eventType: one.filter.eventType, from: one.startedAt })}>Events since it started</a></p></section>`;

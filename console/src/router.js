@@ -1,5 +1,5 @@
 // Addresses: #/events/<id>?view=text. They are in the fragment, which no server sees or logs.
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 
 /** @returns {{parts: string[], query: Record<string, string>}} */
 export function parse(hash) {
@@ -42,7 +42,7 @@ export function go(parts, query = {}, how = {}) {
 
 export function useRoute() {
   const [route, setRoute] = useState(() => parse(location.hash));
-  useEffect(() => {
+  useLayoutEffect(() => {
     const read = () => setRoute(parse(location.hash));
     addEventListener("hashchange", read);
     return () => removeEventListener("hashchange", read);

@@ -31,6 +31,7 @@ export function Subscriptions() {
   const allowed = may("items:write");
   const [protocol, setProtocol] = useState("email");
   const [endpoint, setEndpoint] = useState("");
+  const [token, setToken] = useState("");
   const [problem, setProblem] = useState(null);
   const state = usePages(
     (cursor, signal) =>
@@ -40,14 +41,23 @@ export function Subscriptions() {
   const make = async (event) => {
     event.preventDefault();
     setProblem(null);
+    const proof = token.trim() ? { token: token.trim() } : {};
     try {
-      await call("POST", "/subscriptions", { body: { protocol, endpoint: endpoint.trim() } });
-      tell(protocol === "sqs" ? "Subscribed." : "Made. The endpoint got a link that confirms it.");
-      setEndpoint("");
+      const made = await call("POST", "/subscriptions", { body: { protocol, endpoint: endpoint.trim(), ...proof } });
+      tell(made.status === "confirmed" ? "Confirmed." : "Made. The endpoint is asked: it gets a link, or a token to enter here.");
+      setToken("");
+      if (made.status === "confirmed") setEndpoint("");
       state.reload();
     } catch (fault) {
       setProblem(fault);
     }
+  };
+  // The same order asks the endpoint again; with the token that it got, it confirms.
+  const fill = (one) => {
+    setProtocol(one.protocol);
+    setEndpoint(one.endpoint);
+    setToken("");
+    document.getElementById("subscription-token")?.focus();
   };
   const end = async (one) => {
     if (
@@ -96,12 +106,12 @@ export function Subscriptions() {
     }
   };
   return html`<div class="page-head"><h1>Subscriptions</h1><${Button} scope="items:write" onClick=${test}>Test …<//></div>
-    <p class="muted">Who is told when an item of ${session.self.owner} changes.</p>
-    <form class="panel row wrap bottom" onSubmit=${make}><${Field} label="By"><select value=${protocol} onChange=${(event) => setProtocol(event.target.value)}><option value="email">E-mail</option><option value="https">HTTPS</option><option value="sqs">SQS queue</option></select><//><${Field} label="Endpoint"><input type="text" required value=${endpoint} placeholder=${EXAMPLES[protocol]} onInput=${(event) => setEndpoint(event.target.value)} /><//><${Button} type="submit" kind="primary" scope="items:write">Subscribe<//></form><${Fault} problem=${problem} />
+    <p class="muted">Who is told when an item of ${session.self.owner} changes. On AWS it can take 15 minutes to begin and to end.</p>
+    <form class="panel row wrap bottom" onSubmit=${make}><${Field} label="By"><select value=${protocol} onChange=${(event) => setProtocol(event.target.value)}><option value="email">E-mail</option><option value="https">HTTPS</option><option value="sqs">SQS queue</option></select><//><${Field} label="Endpoint"><input type="text" required value=${endpoint} placeholder=${EXAMPLES[protocol]} onInput=${(event) => setEndpoint(event.target.value)} /><//><${Field} label="Token" hint="If the endpoint got one. Leave it empty to have it asked."><input id="subscription-token" type="text" autocomplete="off" maxlength="128" value=${token} onInput=${(event) => setToken(event.target.value)} /><//><${Button} type="submit" kind="primary" scope="items:write">Subscribe<//></form><${Fault} problem=${problem} />
     ${
       !allowed
         ? html`<p class="note">The list needs a token with the scope items:write.</p>`
         : html`<${Loaded} state=${state} what="The list of subscriptions" empty=${html`<${Empty} title="Nobody is told">Subscribe an address above.<//>`}>
-      ${(items) => html`<${Table} label="Subscriptions" heads=${["Endpoint", "By", "Status", "Made", ACTIONS]}>${items.map((one) => html`<tr key=${one.subscriptionId}><th scope="row" class="long"><${Plain} text=${one.endpoint} /></th><td>${one.protocol}</td><td><${Status} of=${one.status} />${one.status === "pending" && html` <span class="muted small">waits for its link to be followed</span>`}</td><td><${Time} at=${one.createdAt} /></td><td><${Button} scope="items:write" aria-label=${`End the subscription of ${one.endpoint}`} onClick=${() => end(one)}>End<//></td></tr>`)}<//>`}<//><${More} state=${state} />`
+      ${(items) => html`<${Table} label="Subscriptions" heads=${["Endpoint", "By", "Status", "Made", ACTIONS]}>${items.map((one) => html`<tr key=${one.subscriptionId}><th scope="row" class="long"><${Plain} text=${one.endpoint} /></th><td>${one.protocol}</td><td><${Status} of=${one.status} />${one.status === "pending" && html` <span class="muted small">follow the link that it got, or enter its token</span>`}</td><td><${Time} at=${one.createdAt} /></td><td>${one.status !== "confirmed" && html`<${Button} scope="items:write" aria-label=${`Confirm the subscription of ${one.endpoint}`} onClick=${() => fill(one)}>Confirm …<//> `}<${Button} scope="items:write" aria-label=${`End the subscription of ${one.endpoint}`} onClick=${() => end(one)}>End<//></td></tr>`)}<//>`}<//><${More} state=${state} />`
     }`;
 }

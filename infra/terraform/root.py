@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from infra import event_sources, policies, project, provision, stack
+from infra import event_sources, policies, project, provision, stack, wheels
 from infra.policies import Place
 from infra.project import InfraError, Json
 
@@ -43,7 +43,9 @@ def write(stage: str, target: Path, checkout: Path, kms_key_arn: str, alert_emai
     (checkout / "build" / ".gitignore").write_text("*\n", encoding="utf-8")
     for source in (*(Path(__file__).with_name(name) for name in _SHARED), *_templates()):
         shutil.copyfile(source, target / source.name)
-    _package(stage, checkout, target, kms_key_arn)
+    with wheels.locked(checkout):
+        _package(stage, checkout, target, kms_key_arn)
+    wheels.check(target / "deployment.zip", checkout, wheels.of(part))
     chalice_file = target / "chalice.tf.json"
     chalice = mend(json.loads(chalice_file.read_text(encoding="utf-8")), stage)
     _write(chalice_file, chalice)

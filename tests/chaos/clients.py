@@ -203,6 +203,34 @@ class Client:
         return done
 
 
+def persist(
+    session: requests.Session,
+    numbers: random.Random,
+    doors: tuple[str, ...],
+    method: str,
+    path: str,
+    headers: dict[str, str],
+    data: Any,
+) -> tuple[requests.Response | None, int]:
+    """Send `data` as JSON to any of the doors, again until there is an answer for good: (the
+    answer, if there was one; after how many tries)."""
+    for number in range(1, TRIES + 1):
+        try:
+            answer = session.request(
+                method,
+                numbers.choice(doors) + path,
+                json=data,
+                headers=headers,
+                timeout=(5, PATIENCE_SECONDS),
+            )
+        except requests.RequestException:
+            answer = None
+        if answer is not None and answer.status_code not in AGAIN:
+            return answer, number
+        time.sleep(min(3.0, 0.1 * 2**number) * numbers.uniform(0.5, 1.0))
+    return None, TRIES
+
+
 def _refusal(answer: requests.Response) -> str:
     try:
         said = answer.json()

@@ -14,9 +14,9 @@ from typing import Any
 
 import requests
 
-from tests.chaos.clients import AGAIN, PATIENCE_SECONDS, TRIES
+from tests.chaos.clients import persist
 from tests.support.deployed_stage import Stage
-from tests.support.mailbox import Mailbox, open_mailbox
+from tests.support.mailbox import Mailbox, confirm, open_mailbox
 
 _SCOPES = ("items:write", "items:read")
 _PAUSE_SECONDS = (0.1, 1.0)
@@ -68,7 +68,7 @@ class Keeper:
 
     def _keep_one(self, session: requests.Session) -> None:
         key = {"Idempotency-Key": f"item {self.numbers.getrandbits(64):x}"}
-        answer, _ = self._send(session, "POST", "/items", key, step=0)
+        answer, _ = self._send(session, "POST", "/items", key, {"step": 0})
         if answer is None or not self._is_right(answer, {201}):
             return  # Nobody knows its id; what may have been told of it is not counted.
         item_id, etag = answer.json()["itemId"], answer.headers["ETag"]
@@ -85,7 +85,7 @@ class Keeper:
         """Write a step; the item's new ETag, empty when that was given up."""
         revision = {"If-Match": self.numbers.choice((etag, "*"))}
         path = f"/items/{item_id}"
-        answer, tries = self._send(session, "PUT", path, revision, step=step)
+        answer, tries = self._send(session, "PUT", path, revision, {"step": step})
         if answer is not None and answer.status_code == 412 and tries > 1:
             # A try that was not answered may have been made.
             answer, _ = self._send(session, "GET", path, {})
@@ -121,22 +121,10 @@ class Keeper:
         method: str,
         path: str,
         headers: dict[str, str],
-        **data: Any,
+        data: Any = None,
     ) -> tuple[requests.Response | None, int]:
-        """(the answer for good, if there was one; after how many tries)."""
         sent = {**headers, "Authorization": f"Bearer {self.token}"}
-        for number in range(1, TRIES + 1):
-            url = self.numbers.choice(self.doors) + path
-            try:
-                answer = session.request(
-                    method, url, json=data or None, headers=sent, timeout=(5, PATIENCE_SECONDS)
-                )
-            except requests.RequestException:
-                answer = None
-            if answer is not None and answer.status_code not in AGAIN:
-                return answer, number
-            time.sleep(min(3.0, 0.1 * 2**number) * self.numbers.uniform(0.5, 1.0))
-        return None, TRIES
+        return persist(session, self.numbers, self.doors, method, path, sent, data)
 
 
 def employ(stage: Stage, doors: tuple[str, ...], number: int, seed: int) -> list[Keeper]:
@@ -145,9 +133,7 @@ def employ(stage: Stage, doors: tuple[str, ...], number: int, seed: int) -> list
     for name in (f"keeper-{index}" for index in range(number)):
         mailbox = open_mailbox(stage, "sns.amazonaws.com")
         token = stage.token(name, *_SCOPES)
-        order = {"protocol": "sqs", "endpoint": mailbox.arn}
-        answer = stage.call("POST", "/subscriptions", token, json=order)
-        assert answer.status_code == 201, answer.text
+        confirm(stage, mailbox, token)
         shelf.mailboxes.append(mailbox)
         keepers.append(Keeper(token, doors, random.Random(f"{seed}/{name}"), shelf))
     return keepers

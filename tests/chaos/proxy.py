@@ -112,7 +112,8 @@ def counting(counts: Counter[str], witness: Witness) -> Any:
             done = answer.status == web.HTTPOk.status_code
             return answer
         finally:
-            witness.see(target, body, _decision.get(), arrived, done=done)
+            took = time.time() - arrived
+            witness.see(target, body, _decision.get(), arrived, done=done, seconds=took)
 
     return count
 

@@ -10,6 +10,7 @@ from tests.chaos.havoc import Havoc
 from tests.chaos.keepers import Shelf
 from tests.chaos.platform import Rehearsal
 from tests.chaos.safeguards import API_SECONDS
+from tests.chaos.uploaders import Pier
 
 STUCK_AFTER_SECONDS = API_SECONDS + 1
 """Longer than a request may live that nobody waits for any more."""
@@ -31,6 +32,7 @@ class Waiting:
     running: Rehearsal
     havoc: Havoc
     shelf: Shelf
+    pier: Pier
     words: list[str]
     not_before: float
     """When `reconcile` has come to look at the last unit (`time.monotonic`): it leaves a unit alone
@@ -71,6 +73,7 @@ class Waiting:
             # The queue of alerts is no sign: repeats wait there until their window is over.
             "alerts": sum(word not in posts for word in self.words),
             "notifications": self.shelf.untold(),
+            "uploads": max(0, self.pier.unrecorded() - len(self.pier.letters.messages())),
         }
         busy["unlooked"] = 1 if report and not report.get("complete") else 0
         for name in ("stuck", "orphans", "waiting"):

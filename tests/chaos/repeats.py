@@ -51,6 +51,16 @@ class Repeats:
         ]
         return unexplained(times, self.told_times(OWNERS, name), troubles, _NOTE_SECONDS)
 
+    def seen_of_notification(self, text: str) -> dict[str, list[float]]:
+        """All that was seen of a notification, for people."""
+        name = name_of(text)
+        return {
+            "told": self.told_times(OWNERS, name),
+            "troubles": self._troubles(OWNERS, name),
+            "notes": self._troubles(NOTES_OF_OWNERS, ""),
+            "killed": list(self.killed.get("notify_owners", ())),
+        }
+
     def of_alert(self, word: str) -> int:
         """The same of an alert in Slack."""
         told = [moment for moment, body in self.posts if word in body]
@@ -117,5 +127,6 @@ def judge_notifications(
         for text, times in texts.items():
             counts["notification repeats"] += times - 1
             if repeats.of_notification(text, times):
-                doubled.append(f"item {item_id}: {change} told {times} times without cause")
+                seen = repeats.seen_of_notification(text)
+                doubled.append(f"item {item_id}: {change} told {times} times without cause {seen}")
     return counts, lost, doubled

@@ -28,6 +28,7 @@ from tests.chaos.platform import OWNERS, Rehearsal, rehearsal
 from tests.chaos.quiet import Waiting, redrive_failed
 from tests.chaos.repeats import judge_notifications, repeats_of
 from tests.chaos.safeguards import SAFEGUARDS, without
+from tests.chaos.uploaders import hire
 from tests.chaos.verdict import Verdict, alert_words, judge
 
 _QUIET_SECONDS, _QUIET_SECONDS_WITHOUT = 900.0, 120.0
@@ -86,27 +87,30 @@ def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Outcome:
         havoc = Havoc(running, plan.seed, plan.pace, book.answered)
         stop = threading.Event()
         keepers = employ(running.stage, running.doors, plan.keepers, plan.seed)
-        shelf = keepers[0].shelf
-        tell(f"{plan.clients} clients begin to send, {plan.keepers} keep items")
+        uploader = hire(running.stage, running.doors, plan.seed)
+        shelf, pier = keepers[0].shelf, uploader.pier
+        tell(f"{plan.clients} clients begin to send, {plan.keepers} keep items, one uploads")
         with havoc.raging(plan.intensity):
             doors = Doors(running.doors, tokens)
             load = Load(plan.events, plan.clients, plan.largest_batch, plan.seed)
             sending = threading.Thread(target=send_all, args=(load, doors, book, stop))
-            keeping = [threading.Thread(target=one.work, args=(stop,)) for one in keepers]
-            for thread in (sending, *keeping):
+            works = [*(one.work for one in keepers), uploader.work]
+            beside = [threading.Thread(target=work, args=(stop,)) for work in works]
+            for thread in (sending, *beside):
                 thread.start()
             while sending.is_alive():
                 sending.join(10)
                 tell(f"{len(book.things)} sent, {dict(sorted(book.statuses.items()))}")
             stop.set()
-            for thread in keeping:
+            for thread in beside:
                 thread.join()
         asked = running.proxy.counts()["requests"]
         tell("all sent; no more faults; waiting until it is quiet")
         settled = time.monotonic() + UNIT_SETTLED.total_seconds() + 2
-        waiting = Waiting(running, havoc, shelf, alert_words(book, havoc.alerts), settled)
+        waiting = Waiting(running, havoc, shelf, pier, alert_words(book, havoc.alerts), settled)
         last = waiting.until_quiet(plan.quiet_seconds, tell)
         redrive_failed(running, havoc)
+        pier.invoke_letters()
         last = last or waiting.until_quiet(plan.quiet_seconds, tell)
         held, repeats = stores.read(running), repeats_of(running, havoc)
         verdict = judge(book, held, havoc.alerts, repeats)
@@ -114,7 +118,11 @@ def run(plan: Plan, home: Path, say: Callable[[str], None] = print) -> Outcome:
         verdict.counts.update(told)
         verdict.lost += lost
         verdict.doubled += doubled
-        verdict.wrong += havoc.faults + shelf.wrong
+        missing, repeated = pier.judge()
+        verdict.lost += missing
+        verdict.doubled += repeated
+        verdict.counts.update(pier.counts)
+        verdict.wrong += havoc.faults + shelf.wrong + pier.wrong
         if last:
             verdict.wrong.append(f"not quiet after {plan.quiet_seconds:.0f} s: {last}")
         tell("counted")

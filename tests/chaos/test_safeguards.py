@@ -9,6 +9,7 @@ import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -142,6 +143,15 @@ def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() 
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == 0
+
+
+def test_an_answer_that_a_busy_machine_is_late_with_explains_a_repeat() -> None:
+    for seconds, without_cause in ((0.2, 1), (2.5, 0)):
+        witness = Witness()
+        form = urlencode({"PublishBatchRequestEntries.member.1.Message": "told"})
+        witness.see("Publish", form, None, 100.0, seconds=seconds)
+        witness.see("Publish", form, None, 102.1)
+        assert Repeats(witness).of_notification("told", 2) == without_cause
 
 
 def test_a_witness_reads_what_sns_is_sent() -> None:

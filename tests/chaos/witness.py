@@ -17,7 +17,7 @@ _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
 _UNIT_KEY = re.compile(r"UNIT#([0-9a-f-]{36})")
 _CLOSES = "REMOVE statusShard"
 _HARMLESS_MS = 1000
-"""A delay that every caller waits for."""
+"""A delay that every caller waits for, whether the proxy made it or a busy machine."""
 BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = (
     "bus",
     "owners",
@@ -47,10 +47,17 @@ class Witness:
     """The events of each unit of the journal."""
 
     def see(
-        self, target: str, body: str, decision: Any, moment: float, *, done: bool = True
+        self,
+        target: str,
+        body: str,
+        decision: Any,
+        moment: float,
+        *,
+        done: bool = True,
+        seconds: float = 0.0,
     ) -> None:
-        """Note a request: its `X-Amz-Target` (for SNS `Publish`), what the proxy did to it, and
-        whether AWS answered that it is done, to a caller who was there to hear it."""
+        """Note a request: its `X-Amz-Target` (for SNS `Publish`), what the proxy did to it, whether
+        AWS answered that it is done, to a caller who was there to hear it, and after how long."""
         kind, names = self._subject(target, body)
         if not kind:
             return
@@ -59,7 +66,7 @@ class Witness:
                 _note(self.told, kind, names, moment)
         elif done and not disturbs(decision) and (kind != BUS or _CLOSES in body):
             _note(self.noted, kind, names, moment)
-        if disturbs(decision):
+        if disturbs(decision) or seconds * 1000 > _HARMLESS_MS:
             _note(self.troubles, kind, names, moment)
 
     def seen_of(self, event_id: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import OrderedDict
 from decimal import Decimal
 from typing import Any
 
@@ -116,6 +117,41 @@ def test_what_json_can_not_hold_is_not_written(value: object) -> None:
         dump_json({"a": value})
 
 
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), object(), {1, 2}, b"x", Decimal("NaN"), Decimal("-Infinity")],
+)
+def test_what_json_can_not_hold_is_not_written_exactly(value: object) -> None:
+    circle: list[object] = [LongNumber("0.10000000000000001")]
+    circle.append(circle)
+    for refused in (value, {"a": [LongNumber("0.10000000000000001"), (value,)]}, circle):
+        with pytest.raises((ValueError, TypeError)):
+            dump_json(refused, exact=True)
+
+
+def test_what_a_processor_may_give_is_written_exactly() -> None:
+    # Given whatever the encoder takes, beside numbers of all digits
+    long = LongNumber("0.10000000000000001")
+    values: list[object] = [
+        None,
+        True,
+        1,
+        0.5,
+        '\xe9"',
+        (),
+        [],
+        {},
+        {1: (2,), None: 3, "\xe9": "\u2028"},
+    ]
+    # Then those are as the encoder writes them, and these in full
+    assert dump_json(values, exact=True) == dump_json(values)
+    given = OrderedDict(a=(long,), b=Decimal("1.50"), c=Decimal("1E+30"), d=values)
+    wanted = f'{{"a":[0.10000000000000001],"b":1.50,"c":1E+30,"d":{dump_json(values)}}}'
+    assert dump_json(given, exact=True) == wanted
+    with pytest.raises(TypeError):
+        dump_json(Decimal("1.50"))
+
+
 def test_a_duplicate_name_is_not_quoted_at_length() -> None:
     name = b"x" * 5000
     with pytest.raises(InvalidJsonError) as caught:
@@ -148,7 +184,9 @@ def test_a_number_that_is_no_double_keeps_its_digits_if_asked(text: str, value: 
     (number,) = parse_json(f"[{text}]".encode(), exact=True)
     assert isinstance(number, LongNumber)
     assert (number.exactly(), type(number.exactly())) == (value, type(value))
+    assert str(number) == text
     assert dump_json(number) == dump_json(float(text))
+    assert dump_json({"a": [number]}, exact=True) == f'{{"a":[{text}]}}'
     assert type(parse_json(text.encode())) is float
 
 

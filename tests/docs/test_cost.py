@@ -41,9 +41,10 @@ def test_every_price_is_used() -> None:
 def test_a_single_event_costs_what_its_counted_requests_cost() -> None:
     costs = dollars(way("one event a request"))
 
-    # Two PUTs of 5 dollars; six write units of 0.625; a send and a tenth of a receive and a delete.
-    assert costs["S3"] == pytest.approx(10.0)
-    assert costs["DynamoDB"] == pytest.approx(6 * 0.625 + 0.1 * 0.125)
+    # A tenth of two PUTs of 5 dollars; write units of 0.625: six, a tenth of two of the journal,
+    # each with its index, and of two counters; a send and a tenth of a receive and a delete.
+    assert costs["S3"] == pytest.approx(1.0)
+    assert costs["DynamoDB"] == pytest.approx((6 + 0.4 + 0.2) * 0.625 + 0.1 * 0.125)
     assert costs["SQS"] == pytest.approx(1.2 * 0.40)
     assert costs["API Gateway"] == pytest.approx(3.50)
     assert costs["EventBridge"] == pytest.approx(1.00)
@@ -53,19 +54,19 @@ def test_a_batch_shares_what_a_unit_shares() -> None:
     single, batch = dollars(way("one event a request")), dollars(way("100 in a batch"))
 
     assert batch["API Gateway"] == pytest.approx(single["API Gateway"] / 100)
-    assert batch["S3"] == pytest.approx(single["S3"] / 100 + 0.004)
+    assert batch["S3"] == pytest.approx(single["S3"] / 10 + 0.004)
     assert batch["DynamoDB"] < single["DynamoDB"]
     assert batch["EventBridge"] == single["EventBridge"]
 
 
 def test_lambda_is_billed_by_run_and_by_gigabyte_and_second() -> None:
     single = way("one event a request")
-    # 10 of its own; 30, 12 and 6 for bronze, queue and ledger.
-    assert single.api_ms == 58
-    # 3 for each of 10; silver and ledger ten at a time, one call to the bus.
-    assert single.worker_ms == 86
-    api = 0.20 + 58 * 1e-3 * 1e6 * 0.0000166667
-    worker = (0.20 + 86 * 1e-3 * 1e6 * 0.0000166667) / 10
+    # 10 of its own; 12 for the queue, and the ledger meanwhile.
+    assert single.api_ms == 22
+    # 3 for each of 10; bronze, journal, silver, ledger, bus, the journal's end, counters.
+    assert single.worker_ms == 30 + 30 + 6 + 30 + 6 + 20 + 6 + 6
+    api = 0.20 + 22 * 1e-3 * 1e6 * 0.0000166667
+    worker = (0.20 + 134 * 1e-3 * 1e6 * 0.0000166667) / 10
     authorizer = (0.20 + 14 * 1e-3 * 0.5 * 1e6 * 0.0000166667) / 10
     assert dollars(single)["Lambda"] == pytest.approx(api + worker + authorizer)
 
@@ -73,11 +74,13 @@ def test_lambda_is_billed_by_run_and_by_gigabyte_and_second() -> None:
 @pytest.mark.parametrize(
     ("name", "written", "read"),
     [
-        ("one event a request", 6, 0.1),
-        ("the same, with a key", 6, 0.1),
-        ("a webhook", 6, 0),
-        ("100 in a batch", 6, 0.001),
-        ("the same, with keys", 6, 1.001),
+        ("one event a request", 6.6, 0.1),
+        ("the same, with a key", 6.6, 0.1),
+        ("a webhook", 6.6, 0),
+        ("one a request, 50 a second", 6.12, 0.1),
+        ("one a request, one a run", 12, 0.1),
+        ("100 in a batch", 6.06, 0.001),
+        ("the same, with keys", 6.06, 1.001),
         ("plain design", 2, 0.1),
     ],
 )
@@ -92,11 +95,13 @@ def test_a_daily_sweep_costs_less_and_a_batch_less_than_single_events() -> None:
     single, batch = way("one event a request"), way("100 in a batch")
     assert reconciling(single, 1440) < reconciling(single, 60) / 4
     assert reconciling(batch, 60) < reconciling(single, 60)
-    # A lookup now and at each of 36 sweeps, and two of the comparison after each.
-    lookups = (1 + 36 + 72) * 0.125
-    lists = (36 * 12 + 4 * 36) / 1000 * 5
-    looking = (1 + 36 + 72) / 2500 * 0.0000166667 * 1e6
-    assert reconciling(single, 60) == pytest.approx(lookups + lists + looking)
+    # A lookup at each of 36 sweeps, and two of the comparison after each.
+    lookups = (36 + 72) * 0.125
+    # A tenth of an object: listed five times, read three times and asked for twice.
+    lists = 0.1 * 5 * 36 / 1000 * 5
+    files = 0.1 * 5 * 36 * 0.4
+    looking = (36 + 72) / 2500 * 0.0000166667 * 1e6
+    assert reconciling(single, 60) == pytest.approx(lookups + lists + files + looking)
 
 
 def test_the_table_and_the_template_count_the_same_alarms() -> None:
@@ -114,7 +119,7 @@ def test_load_is_told_for_each_quota_but_the_one_of_rules() -> None:
     told = load(way("one event a request"), 1000)
     assert quotas().keys() - told.keys() == {"eventbridge.invocations"}
     assert told["api-gateway.throttle"] == 1000
-    assert told["lambda.concurrency"] == pytest.approx(58 + 8.6)
+    assert told["lambda.concurrency"] == pytest.approx(22 + 13.4)
     assert told["eventbridge.put"] == pytest.approx(100)
     assert load(way("100 in a batch"), 1000)["s3.prefix-put"] == pytest.approx(10)
 

@@ -173,7 +173,7 @@ def test_only_what_aws_knows_no_resource_for_is_given_on_everything() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_every_other_resource_is_of_the_stage(stage: str) -> None:
     own = re.compile(rf"eventline[-/]{stage}\b")
-    exempt = {"RestApis", "EventSources", "Transform", "Key", "KeyOfSecrets"}
+    exempt = {"RestApis", "RoleForLogs", "EventSources", "Transform", "Key", "KeyOfSecrets"}
     for policy in ("StatePolicy", "ApplicationPolicy", "FunctionBoundary"):
         for raw in RESOURCES[policy]["Properties"]["PolicyDocument"]["Statement"]:
             statement = raw["Fn::If"][1] if "Fn::If" in raw else raw
@@ -217,6 +217,11 @@ def test_every_other_resource_is_of_the_stage(stage: str) -> None:
             f"arn:aws:iam::{ACCOUNT}:role/eventline-dev-authorize",
         ),
         ("iam:AttachRolePolicy", f"arn:aws:iam::{ACCOUNT}:role/eventline-dev-authorize"),
+        ("apigateway:PATCH", f"arn:aws:apigateway:{REGION}::/account"),
+        (
+            "logs:DeleteLogGroup",
+            f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:/aws/apigateway/eventline-prod",
+        ),
     ],
 )
 def test_the_role_of_dev_may_not(action: str, resource: str) -> None:

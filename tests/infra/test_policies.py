@@ -25,7 +25,11 @@ def template(function: str) -> dict[str, Any]:
 
 # SNS knows no resource for these actions ("Actions, resources, and condition keys for Amazon SNS",
 # Service Authorization Reference), so they are the only ones that a template gives on everything.
-WITHOUT_RESOURCE = {"sns:GetSubscriptionAttributes", "sns:Unsubscribe"}
+WITHOUT_RESOURCE = {
+    "sns:GetSubscriptionAttributes",
+    "sns:SetSubscriptionAttributes",
+    "sns:Unsubscribe",
+}
 
 
 def grants(function: str) -> list[tuple[str, str]]:
@@ -106,14 +110,15 @@ def test_no_function_can_lose_data_or_change_rights(function: str) -> None:
             assert "/index/by-" in resource or resource.endswith(("-schemas", "-destinations"))
 
 
-def test_the_authorizer_only_reads_tokens() -> None:
+def test_the_authorizer_reads_tokens_and_notes_their_use_and_no_more() -> None:
+    # "Using IAM policy conditions for fine-grained access control", DynamoDB Developer Guide
+    table = "arn:${Partition}:dynamodb:${Region}:${Account}:table/eventline-${Stage}-tokens"
     others = [pair for pair in grants("authorize") if not pair[0].startswith(("logs:", "kms:"))]
-    assert others == [
-        (
-            "dynamodb:GetItem",
-            "arn:${Partition}:dynamodb:${Region}:${Account}:table/eventline-${Stage}-tokens",
-        )
-    ]
+    assert others == [("dynamodb:GetItem", table), ("dynamodb:UpdateItem", table)]
+    (noting,) = (one for one in template("authorize")["Statement"] if one["Sid"] == "NoteUse")
+    assert noting["Condition"] == {
+        "ForAllValues:StringEquals": {"dynamodb:Attributes": ["pk", "lastUsedAt"]}
+    }
 
 
 def test_only_the_api_reaches_tokens_for_writing() -> None:
@@ -122,6 +127,7 @@ def test_only_the_api_reaches_tokens_for_writing() -> None:
         for function in FUNCTIONS
         for action, resource in grants(function)
         if resource.endswith("-tokens") and action != "dynamodb:GetItem"
+        if (function, action) != ("authorize", "dynamodb:UpdateItem")
     }
     assert writers == {"api_handler"}
 
@@ -266,7 +272,7 @@ def test_tracing_is_given_where_the_stage_traces_and_is_the_only_star(tmp_path: 
             if "*" in statement["Resource"]
         }
 
-    own = {"EndSubscriptions"}
+    own = {"ChangeSubscriptions"}
     assert stars == {"local": own, "dev": own, "prod": own | {"SendTraces"}}
 
 
@@ -293,4 +299,4 @@ def test_one_statement_alone_is_on_everything() -> None:
         for statement in template(function)["Statement"]
         if "*" in statement["Resource"]
     ]
-    assert starred == [("api_handler", "EndSubscriptions")]
+    assert starred == [("api_handler", "ChangeSubscriptions")]

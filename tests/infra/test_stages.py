@@ -52,6 +52,7 @@ def outputs(stage: str, account: str, region: str = "us-east-1") -> dict[str, st
         "DeliveriesQueueArn": f"{queue}-deliveries",
         "DeliveriesDeadLetterQueueArn": f"{queue}-deliveries-dlq",
         "EventBusName": name,
+        "BusDeadLetterQueueArn": f"{queue}-bus-dlq",
         "SlackParameterName": f"/eventline/{stage}/slack/webhook_url",
     }
 

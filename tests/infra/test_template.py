@@ -41,7 +41,11 @@ def names(resources: dict[str, dict[str, Any]], key: str) -> set[str]:
     return {properties[key]["Fn::Sub"] for properties in resources.values()}
 
 
-TEMPLATES = [stack.RESOURCES, stack.ALARMS, project.ROOT / "infra" / "github-oidc.yaml"]
+TEMPLATES = [
+    stack.RESOURCES,
+    stack.ALARMS,
+    *(project.ROOT / "infra" / name for name in ("github-oidc.yaml", "api-gateway-logs.yaml")),
+]
 
 
 @pytest.mark.parametrize("path", TEMPLATES, ids=lambda path: str(path.name))
@@ -364,14 +368,14 @@ def test_what_holds_data_is_tagged_and_outlives_a_replacement() -> None:
         assert tags == {"project": "eventline", "stage": {"Ref": "Stage"}}, name
 
 
-def test_every_function_has_a_log_group_with_a_retention() -> None:
+def test_every_function_and_the_api_has_a_log_group_with_a_retention() -> None:
     groups = of_type("AWS::Logs::LogGroup").values()
     config = project.read_config(project.ROOT)
     for stage, part in config["stages"].items():
         wanted = {
             f"/aws/lambda/{project.lambda_name(stage, function)}"
             for function in part["lambda_functions"]
-        }
+        } | {f"/aws/apigateway/eventline-{stage}"}
         made = {group["LogGroupName"]["Fn::Sub"].replace("${Stage}", stage) for group in groups}
         assert wanted == made
     for group in groups:

@@ -27,7 +27,7 @@ OUTPUT = re.compile(r"aws_cloudformation_stack\.resources\.outputs(?:\.(\w+)|\[\
 def module(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The module of a stage."""
     checkout = tmp_path_factory.mktemp("checkout")
-    for name in ("app.py", "chalicelib", "requirements.txt", ".chalice"):
+    for name in ("app.py", "chalicelib", "requirements.txt", "requirements.lock", ".chalice"):
         source = project.ROOT / name
         if source.is_dir():
             shutil.copytree(source, checkout / name)

@@ -9,12 +9,25 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from infra import gateway, project, verify
+from infra import access_log, gateway, project, verify
 from infra.verify import Answer, Place
 
 ACCOUNT = "123456789012"
 QUEUE = f"arn:aws:sqs:eu-west-1:{ACCOUNT}:eventline-dev"
 ROLE = f"arn:aws:iam::{ACCOUNT}:role/eventline-github-dev"
+
+PART: dict[str, Any] = {
+    "environment_variables": {
+        "EVENTS_QUEUE_ARN": f"{QUEUE}-events",
+        "CI_QUEUE_ARN": f"{QUEUE}-ci-events-queue",
+        "DELIVERIES_QUEUE_ARN": f"{QUEUE}-deliveries",
+        "EVENT_BUS": "eventline-dev",
+        "EVENTS_CONCURRENCY": "7",
+    },
+    "lambda_architecture": "arm64",
+    "lambda_functions": {"api_handler": {}, "process_events": {}},
+}
+API = {"rest_api_id": "api1", "rest_api_url": "https://api1.example.com/api/"}
 
 
 class FakeAws:
@@ -35,6 +48,7 @@ class FakeAws:
             "list_event_source_mappings": {
                 "EventSourceMappings": [{"ScalingConfig": {"MaximumConcurrency": 7}}]
             },
+            "get_stage": {"accessLogSettings": access_log.settings("dev", PART)},
             "describe_event_bus": {"DeadLetterConfig": {"Arn": f"{QUEUE}-bus-dlq"}},
             "get_role": {
                 "Role": {
@@ -112,17 +126,7 @@ def api() -> FakeApi:
 
 @pytest.fixture
 def place(aws: FakeAws, api: FakeApi) -> Place:
-    part = {
-        "environment_variables": {
-            "EVENTS_QUEUE_ARN": f"{QUEUE}-events",
-            "CI_QUEUE_ARN": f"{QUEUE}-ci-events-queue",
-            "DELIVERIES_QUEUE_ARN": f"{QUEUE}-deliveries",
-            "EVENT_BUS": "eventline-dev",
-            "EVENTS_CONCURRENCY": "7",
-        },
-        "lambda_functions": {"api_handler": {}, "process_events": {}},
-    }
-    return Place("dev", part, "api1", "evl_token", lambda _: aws, api, sleep=lambda _: None)
+    return Place("dev", PART, API, "evl_token", lambda _: aws, api, sleep=lambda _: None)
 
 
 def test_a_stage_that_is_as_it_should_be_passes(
@@ -146,6 +150,12 @@ def test_a_stage_that_is_as_it_should_be_passes(
         ("get_gateway_responses", {"items": []}, "gateway responses", "is not ours"),
         ("get_function_configuration", {"Runtime": "python3.9"}, "runtimes", "python3.9"),
         (
+            "get_function_configuration",
+            {"Runtime": "python3.13"},
+            "runtimes",
+            "is on x86_64, lambda_architecture says arm64",
+        ),
+        (
             "get_account_settings",
             {"AccountLimit": {"ConcurrentExecutions": 10}},
             "quota of the account",
@@ -164,6 +174,12 @@ def test_a_stage_that_is_as_it_should_be_passes(
             "MaximumConcurrency is 0",
         ),
         ("list_event_source_mappings", {"EventSourceMappings": []}, "SQS event sources", "0 mapp"),
+        (
+            "get_stage",
+            {"accessLogSettings": {"destinationArn": "arn:aws:firehose:x", "format": "{}"}},
+            "access log",
+            "destinationArn",
+        ),
         ("describe_event_bus", {}, "bus", "no dead-letter queue"),
         (
             "simulate_principal_policy",
@@ -227,9 +243,10 @@ def test_what_cannot_be_checked_is_told_and_is_no_fault(
     denied = {"Error": {"Code": "AccessDenied", "Message": "no right"}}
     aws.answers["get_role"] = ClientError(missing, "GetRole")
     aws.answers["describe_event_bus"] = ClientError(denied, "DescribeEventBus")
+    aws.answers |= {"get_stage": {}, "get_account": {}}
     assert verify.verify(replace(place, token="")) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert sum(line.startswith("--") for line in lines) == 4
+    assert sum(line.startswith("--") for line in lines) == 5
     assert ("POST", "/events") not in api.sent
 
 

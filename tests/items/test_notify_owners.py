@@ -72,7 +72,7 @@ class Platform:
             arn = self._sqs.get_queue_attributes(
                 QueueUrl=self._urls[owner], AttributeNames=["QueueArn"]
             )["Attributes"]["QueueArn"]
-            Topic(self._sns, self.topic_arn).subscribe("sqs", arn, owner)
+            Topic(self._sns, self.topic_arn).subscribe("sqs", arn, [owner])
 
     @property
     def effects(self) -> EffectStore:

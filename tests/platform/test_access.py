@@ -4,7 +4,6 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-import requests
 
 from chalicelib.core.clock import to_text
 from chalicelib.web.authorizer import CACHE_SECONDS
@@ -147,17 +146,19 @@ def test_revocation_and_expiry_take_effect_within_the_gateways_memory(local: Sta
 
     # When the other is revoked
     local.call("DELETE", f"/tokens/{revoked['id']}", local.admin)
-    started = time.monotonic()
+    ended = {revoked["token"]: time.monotonic()}
+    ended[expiring["token"]] = time.monotonic() + (soon - datetime.now(UTC)).total_seconds()
 
-    # Then soon neither is any good
-    def look() -> list[requests.Response]:
-        answers = [local.call("GET", "/events", one["token"]) for one in (revoked, expiring)]
-        return answers if all(answer.status_code != 200 for answer in answers) else []
-
-    most = CACHE_SECONDS + 5 + 1
-    for refused in wait_for("the tokens to be refused", look, seconds=most):
-        assert_problem(refused, 401, "unauthorized")
-    assert time.monotonic() - started <= most
+    # Then what is sent when the gateway has forgotten it is refused, however slow the answers are
+    for token, end in ended.items():
+        while True:
+            sent = time.monotonic()
+            answer = local.call("GET", "/events", token)
+            if answer.status_code != 200:
+                break
+            assert sent < end + CACHE_SECONDS + 1
+            time.sleep(0.2)
+        assert_problem(answer, 401, "unauthorized")
 
 
 def test_an_expired_token_is_refused(stage: Stage) -> None:

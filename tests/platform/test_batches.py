@@ -12,7 +12,7 @@ from chalicelib.events.model import Record, Status
 from tests.platform.test_aws_cli import CLI
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 BAD, FAILING, RETRIED = 3, 50, 70
 KEYED = range(90, 100)

@@ -10,7 +10,7 @@ from chalicelib.events.model import Status
 from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.mailbox import Mailbox, open_mailbox
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 
 def subscribe(stage: Stage, event_type: str) -> Mailbox:

@@ -15,7 +15,7 @@ from cloudevents.core.v1.event import CloudEvent
 
 from tests.support.deployed_stage import Stage, unique, wait_for
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 JSON_EVENT = "application/cloudevents+json"
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from chalicelib.events.model import Status
 from local.follow import FunctionLogs
@@ -34,10 +35,15 @@ class Logs:
 
     def lines(self) -> list[tuple[str, Line]]:
         """(log group's function, line) of all JSON lines that came until now."""
-        for function, text in self._reader.lines():
-            self.raw.append(text)
-            if text.startswith("{"):
-                self._lines.append((function, json.loads(text)))
+        try:
+            for function, text in self._reader.lines():
+                self.raw.append(text)
+                if text.startswith("{"):
+                    self._lines.append((function, json.loads(text)))
+        except ClientError as error:
+            # The emulator cannot list its groups while it makes one; the next look has them.
+            if error.response["Error"]["Code"] != "InternalError":
+                raise
         return list(self._lines)
 
     def having(self, **fields: Any) -> list[tuple[str, Line]]:

@@ -39,9 +39,16 @@ pytestmark = pytest.mark.emulator
 LARGE = b'{"eventType":"crash","blob":"' + b"x" * 100_000 + b'"}'
 
 
-def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
+class DyingDeps(WorkerDeps, frozen=True):
+    """Those of a run that dies, so that others need not wait for its end."""
+
+    def lease(self) -> timedelta:
+        return timedelta(0)
+
+
+def processing(stage: Stage, point: CrashPoint, make: type[WorkerDeps] = WorkerDeps) -> WorkerDeps:
     """A worker in this process that dies at `point`."""
-    return WorkerDeps(
+    return make(
         ledger=stage.ledger(point.guard(stage.dynamodb)),
         journal=Journal(point.guard(stage.dynamodb), stage.settings.events_table),
         lake=stage.lake(point.guard(stage.s3)),
@@ -52,7 +59,6 @@ def processing(stage: Stage, point: CrashPoint) -> WorkerDeps:
         processors=PROCESSORS,
         max_attempts=stage.settings.max_attempts,
         retry_base=0,
-        # It dies, so others need not wait for long.
         seconds_left=lambda: 5.0,
         webhook_owner="webhooks",
     )
@@ -107,7 +113,7 @@ def test_a_worker_that_dies_is_followed_by_one_that_ends_the_work(
 
         # When
         with pytest.raises(CrashError):
-            process_batch([delivery], processing(local, point))
+            process_batch([delivery], processing(local, point, DyingDeps))
         local.sqs.change_message_visibility(
             QueueUrl=local.events_url,
             ReceiptHandle=message["ReceiptHandle"],

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.deployed_stage import Stage, unique, wait_for
-from tests.support.mailbox import Mailbox, mailbox_of, open_mailbox, reason_of
+from tests.support.mailbox import Mailbox, confirm, mailbox_of, open_mailbox, reason_of
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 _SCOPES = ("items:write", "items:read")
 
@@ -24,10 +24,7 @@ class Owner:
         self.name = unique("owner")
         self.token = stage.token(self.name, *_SCOPES)
         self.mailbox: Mailbox = open_mailbox(stage, "sns.amazonaws.com")
-        order = {"protocol": "sqs", "endpoint": self.mailbox.arn}
-        answer = stage.call("POST", "/subscriptions", self.token, json=order)
-        assert answer.status_code == 201, answer.text
-        assert answer.json()["status"] == "confirmed"
+        self.subscription_id = confirm(stage, self.mailbox, self.token)
 
     def create(self, **data: Any) -> str:
         """Create an item; its id."""
@@ -178,15 +175,44 @@ def test_an_owner_who_unsubscribed_is_told_no_more(stage: Stage) -> None:
     owner = Owner(stage)
     end = owner.await_end()
     (kept,) = stage.call("GET", "/subscriptions", owner.token).json()["items"]
+    assert kept["subscriptionId"] == owner.subscription_id
 
     # When
-    path = f"/subscriptions/{kept['subscriptionId']}"
+    path = f"/subscriptions/{owner.subscription_id}"
     assert stage.call("DELETE", path, owner.token).status_code == 204
     owner.create(name="chair")
     Owner(stage).await_end()
 
     # Then
     assert owner.subjects() == [end]
+
+
+def test_owners_share_a_queue_that_agreed_to_both(stage: Stage) -> None:
+    # Given
+    owner = Owner(stage)
+    other = stage.token(unique("owner"), *_SCOPES)
+    stranger = stage.token(unique("owner"), *_SCOPES)
+    theirs = confirm(stage, owner.mailbox, other)
+
+    # When: the stranger asks, and nobody agrees.
+    order = {"protocol": "sqs", "endpoint": owner.mailbox.arn}
+    asked = stage.call("POST", "/subscriptions", stranger, json=order)
+    assert (asked.status_code, asked.json()["status"]) == (201, "pending")
+    wrong = stage.call("POST", "/subscriptions", stranger, json={**order, "token": "0" * 32})
+    assert [fault["pointer"] for fault in wrong.json()["errors"]] == ["/token"]
+    wait_for("the question", lambda: owner.mailbox.take("Confirm the subscription"))
+    items = [
+        stage.call("POST", "/items", token, json={"name": "chair"}).json()["itemId"]
+        for token in (stranger, other)
+    ]
+
+    # Then
+    owner.await_subject(f"Item {items[1]} was created")
+    end = owner.await_end()
+    assert stage.call("DELETE", f"/subscriptions/{theirs}", other).status_code == 204
+    stage.call("POST", "/items", other, json={"name": "table"})
+    last = owner.await_end()
+    assert owner.subjects() == [f"Item {items[1]} was created", end, last]
 
 
 def test_a_batch_of_the_stream_that_comes_again_tells_nothing(stage: Stage) -> None:

@@ -29,7 +29,11 @@ FUNCTIONS = (
     "deliver",
     "relay_alarm",
 )
-WITHOUT_RESOURCE = {"sns:Unsubscribe", "sns:GetSubscriptionAttributes"}
+WITHOUT_RESOURCE = {
+    "sns:GetSubscriptionAttributes",
+    "sns:SetSubscriptionAttributes",
+    "sns:Unsubscribe",
+}
 """Actions for which AWS knows no resource but `*`."""
 DENIED = {"AccessDenied", "AccessDeniedException", "403"}
 NOWHERE = "EVENT#00000000-0000-0000-0000-000000000000"

@@ -192,7 +192,6 @@ def test_the_platform_starts_works_stops_and_finds_its_data_again(checkout: Chec
             assert [step["status"] for step in event["timeline"]] == STEPS
         third = paste(up.curl())["eventId"]
         follow(env["API_URL"], env["API_TOKEN"], third)
-        assert_smoke_passes(checkout)
 
         # Even when it is killed outright, what it started does not stay behind
         started = started_by(up)

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from chalicelib.events.keys import silver_key
 from chalicelib.events.message import ReplayMessage
 from chalicelib.events.model import Dispatch, Failure, Status
 from chalicelib.replays.store import ReplayStore
@@ -79,7 +78,8 @@ def test_a_bulk_replay_runs_to_its_end(stage: Stage) -> None:
         record = stage.follow(again)
         assert record.status is (Status.FAILED if before == failed else Status.PROCESSED)
         if record.status is Status.PROCESSED:
-            assert stage.versions(stage.settings.silver_bucket, silver_key(record.event)) == 1
+            assert record.silver_key is not None
+            assert stage.versions(stage.settings.silver_bucket, record.silver_key) == 1
     store = ReplayStore(stage.dynamodb, stage.settings.events_table)
     assert replay["id"] not in store.running()
 

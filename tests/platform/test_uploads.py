@@ -10,7 +10,7 @@ import requests
 from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.mailbox import mailbox_of, reason_of
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 A_DAY = 24 * 3600
 ODD_NAME = "Jahres bericht+2026 ü 🚀.txt"

@@ -19,7 +19,7 @@ from tests.platform.test_rest_api import assert_problem
 from tests.support.deployed_stage import Stage, wait_for
 from tests.support.slack_receiver import SlackReceiver
 
-pytestmark = pytest.mark.emulator
+pytestmark = [pytest.mark.emulator, pytest.mark.one_stage]
 
 SAMPLE = json.loads(
     (Path(__file__).parent.parent / "samples" / "github_workflow_run.json").read_text()

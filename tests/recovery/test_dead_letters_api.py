@@ -85,15 +85,17 @@ def test_an_admin_sees_what_lies_in_the_queues_as_well(platform: Platform) -> No
     lay(platform, "ci-events-dlq", '{"status":"error"}', code="no_service")
     lay(platform, "uploads-dlq", "{}", code="malformed")
     lay(platform, "notifications-dlq", "{}", code="malformed")
+    lay(platform, "bus-dlq", "{}", ERROR_CODE="KMS_ACCESS_DENIED")
     # When an admin looks, again and again
     for _ in range(3):
         found = listed(admin)
     # Then it is all there, and each says whether it can be redriven
     messages = {letter["queue"]: letter for letter in found if letter["kind"] == "message"}
-    assert len(found) == 7
+    assert len(found) == 8
     assert [letter["eventId"] for letter in found if letter["kind"] == "event"] == ids[::-1]
     assert messages["ci-events-dlq"]["redrivable"]
-    for queue in ("events-dlq", "uploads-dlq", "notifications-dlq"):
+    assert messages["bus-dlq"]["reason"] == {"ERROR_CODE": "KMS_ACCESS_DENIED"}
+    for queue in ("events-dlq", "uploads-dlq", "notifications-dlq", "bus-dlq"):
         assert not messages[queue]["redrivable"]
         assert messages[queue]["whyNot"]
     foreign = messages["events-dlq"]
@@ -250,7 +252,7 @@ def test_one_message_is_redriven_and_the_others_stay(platform: Platform) -> None
     assert {letter["messageId"] for letter in listed(admin)} == ids - {one}
 
 
-@pytest.mark.parametrize("queue", ["uploads-dlq", "notifications-dlq"])
+@pytest.mark.parametrize("queue", ["uploads-dlq", "notifications-dlq", "bus-dlq"])
 def test_what_no_queue_feeds_says_why_it_stays(platform: Platform, queue: str) -> None:
     admin = platform.sender("admin")
     lay(platform, queue, "{}")

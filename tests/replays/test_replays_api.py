@@ -2,6 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from threading import Barrier, get_ident
 from typing import Any
 
@@ -14,13 +15,14 @@ from chalicelib.core import clock
 from chalicelib.core.config import settings
 from chalicelib.core.errors import ConflictError
 from chalicelib.events.message import ReplayMessage
-from chalicelib.replays.model import Replay, Selection
+from chalicelib.replays.model import STALLED_AFTER, Replay, ReplayStatus, Selection
 from chalicelib.replays.start import MAX_RUNNING, ReplayOrder
 from chalicelib.replays.start import start as start_replay
 from chalicelib.web.callers import Caller
 from tests.support.app_on_moto import NAMES, BreakCall, Platform, Sender, without_delay
 from tests.support.factories import make_id
 from tests.support.faults import refusal
+from tests.support.moto_aws import queue_url
 from tests.support.problems import check_problem
 
 SCOPES = ("events:write", "events:read", "events:admin")
@@ -303,6 +305,48 @@ def test_a_replay_that_could_not_be_sent_is_taken_up_by_reconcile(
     # Then it runs
     assert work_through(platform, alice, replay_id)["done"] == 1
     assert replays_of(alice).keys() == {event_id}
+
+
+def test_one_that_has_stopped_shows_so_and_is_taken_up_by_reconcile(platform: Platform) -> None:
+    # Given a replay at its second step, whose message Lambda has dropped
+    admin = platform.sender(*SCOPES)
+    ids = [admin.event_id({"eventType": "demo", "n": number}) for number in range(15)]
+    work_off(platform)
+    replay_id = start(admin, eventType="demo", rate=1)
+    platform.work()
+    work_off(platform)
+    running = admin.get(f"/replays/{replay_id}").json_body
+    assert (running["status"], running["stalled"], running["done"]) == ("RUNNING", False, 10)
+    assert running["estimatedSecondsLeft"] is not None
+    platform.aws("sqs").purge_queue(QueueUrl=queue_url(NAMES.queue))
+    # When five minutes have passed
+    store = wiring.replay_store()
+    kept = store.get(replay_id)
+    assert kept is not None
+    long_ago = clock.to_text(clock.utc_now() - STALLED_AFTER)
+    store.save(replace(kept, updated_at=long_ago, due_at=long_ago))
+    # Then it shows so, with the time of its last step
+    (listed,) = admin.get("/replays").json_body["items"]
+    for shown in (admin.get(f"/replays/{replay_id}").json_body, listed):
+        assert (shown["status"], shown["stalled"]) == ("RUNNING", True)
+        assert (shown["updatedAt"], shown["estimatedSecondsLeft"]) == (long_ago, None)
+    # And reconcile takes it up again, to its end
+    platform.reconcile({"stuckAfterSeconds": 240})
+    assert admin.get(f"/replays/{replay_id}").json_body["stalled"] is False
+    done = work_through(platform, admin, replay_id)
+    assert (done["status"], done["stalled"], done["done"]) == ("DONE", False, len(ids))
+    assert len(replays_of(admin)) == len(ids)
+
+
+@pytest.mark.parametrize("status", [ReplayStatus.DONE, ReplayStatus.ABORTED, ReplayStatus.FAILED])
+def test_only_a_running_replay_that_is_silent_is_stalled(status: ReplayStatus) -> None:
+    now = clock.utc_now()
+    begun = clock.to_text(now - STALLED_AFTER)
+    silent = Replay("r", "alice", Selection(end=begun), 50, 8, "", begun, begun)
+    assert silent.is_stalled(now)
+    just_before = now - timedelta(milliseconds=1)
+    assert not silent.is_stalled(just_before)
+    assert not silent.ended(status, begun).is_stalled(now)
 
 
 def test_live_traffic_goes_first(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:

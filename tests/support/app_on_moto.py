@@ -36,6 +36,8 @@ NAMES = Names(
     destinations_table=STAGE_VARIABLES["DESTINATIONS_TABLE"],
 )
 ISSUED_AT = "2026-01-01T00:00:00.000Z"
+NOTED = "9999-12-31T23:00:00.000Z"
+"""As the last use of a token, so that no test has the write by which the authorizer notes it."""
 SAMPLES = Path(__file__).parent.parent / "samples"
 _SERVICES = ("dynamodb", "s3", "sqs", "events")
 
@@ -88,7 +90,8 @@ class Platform:
         """Somebody new; without `scopes`, with those that a plain sender has."""
         owner = owner or unique("owner")
         scopes = scopes or ("events:write", "events:read")
-        _, text = issue_token(wiring.tokens(), owner, scopes, ISSUED_AT)
+        token, text = issue_token(wiring.tokens(), owner, scopes, ISSUED_AT)
+        wiring.tokens().note_use(token.token_id, NOTED)
         return Sender(self.client, owner, text)
 
     def aws(self, service: str) -> Any:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from msgspec.structs import replace
 
 from chalicelib.aws.effects import CheckpointStore
-from chalicelib.core.errors import ConflictError, UnavailableError
+from chalicelib.core.errors import ConflictError, TransientError, UnavailableError
 from chalicelib.core.paging import Entry, Page, shard_of
 from chalicelib.events.journal import Journal, OpenUnit
 from chalicelib.events.ledger import Done, EventIndex, EventStore
@@ -368,6 +368,15 @@ class FakeTokenStore(TokenStore):
 
     def get(self, token_id: str) -> Token | None:
         return self._aws.call("GetItem", lambda: self._aws.tokens.get(token_id))
+
+    def note_use(self, token_id: str, hour: str) -> None:
+        def effect() -> None:
+            token = self._aws.tokens.get(token_id)
+            if token is None:
+                raise TransientError("the use was not noted", code="ConditionalCheckFailed")
+            self._aws.tokens[token_id] = replace(token, last_used_at=hour)
+
+        self._aws.call("UpdateItem", effect)
 
     def delete(self, token_id: str) -> bool:
         return self._aws.call(

@@ -3,7 +3,9 @@
 import json
 from typing import Any
 
-from tests.support.deployed_stage import Stage, unique
+from tests.support.deployed_stage import Stage, unique, wait_for
+
+_QUESTION = "Confirm the subscription"
 
 
 class Mailbox:
@@ -43,6 +45,12 @@ class Mailbox:
         """Those whose body holds `text`."""
         return [message for message in self.messages() if text in message["Body"]]
 
+    def take(self, text: str) -> dict[str, Any] | None:
+        """Forget the messages whose body holds `text`; the last one's body, if there is one."""
+        taken = self.with_text(text)
+        self._read = [message for message in self._read if message not in taken]
+        return json.loads(taken[-1]["Body"]) if taken else None
+
 
 def open_mailbox(stage: Stage, sender: str) -> Mailbox:
     """A new queue that the service `sender`, such as "sns.amazonaws.com", may send to."""
@@ -57,6 +65,21 @@ def open_mailbox(stage: Stage, sender: str) -> Mailbox:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
     stage.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
     return mailbox
+
+
+def confirm(stage: Stage, mailbox: Mailbox, token: str) -> str:
+    """Subscribe a mailbox to the items of the owner of `token`, and send back what it is asked; the
+    subscription's id."""
+    order = {"protocol": "sqs", "endpoint": mailbox.arn}
+    asked = stage.call("POST", "/subscriptions", token, json=order)
+    assert asked.status_code == 201, asked.text
+    assert asked.json()["status"] == "pending"
+    question = wait_for("the question", lambda: mailbox.take(_QUESTION))
+    order["token"] = question["MessageAttributes"]["token"]["Value"]
+    agreed = stage.call("POST", "/subscriptions", token, json=order)
+    assert agreed.status_code == 201, agreed.text
+    assert agreed.json() == {**asked.json(), "status": "confirmed"}
+    return str(agreed.json()["subscriptionId"])
 
 
 def mailbox_of(stage: Stage, arn: str) -> Mailbox:

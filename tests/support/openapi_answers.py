@@ -369,9 +369,7 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
     ("DELETE", "/items/{item_id}", 428): [change("DELETE", None)],
     ("POST", "/subscriptions", 201): [twice(World.subscription)],
     ("POST", "/subscriptions", 400): [call("POST", "/subscriptions", {"protocol": "email"})],
-    ("POST", "/subscriptions", 409): [
-        lambda w: after(w.subscription(), lambda: w.subscription(w.other))
-    ],
+    ("POST", "/subscriptions", 409): [World.full_endpoint],
     ("POST", "/subscriptions", 415): [call("POST", "/subscriptions", {}, Content_Type="a/b")],
     ("GET", "/subscriptions", 200): [
         lambda w: after(w.subscription(), lambda: w.call("GET", "/subscriptions"))

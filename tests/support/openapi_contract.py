@@ -1,7 +1,8 @@
 """What the OpenAPI document promises, checked on answers: status, headers, content type, body.
 
-Stricter than the document in one point: a member that it does not list is a fault. The document
-leaves objects of answers open, so that clients expect new members; the code has none in secret.
+Stricter than the document in two points. A member that it does not list is a fault: the document
+leaves objects of answers open, so that clients expect new members; the code has none in secret. And
+a problem's status, code and title go together, which the document says in words.
 """
 
 import copy
@@ -12,7 +13,9 @@ from typing import Any
 
 import jsonschema_rs
 
-from chalicelib.web import openapi
+from chalicelib.core.errors import title_of
+from chalicelib.core.media_types import PROBLEM
+from chalicelib.web import openapi, problems
 
 METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 
@@ -101,7 +104,7 @@ class Contract:
         assert documented is not None, f"{operation} answers {status}: {body[:500]!r}"
         response = resolve(self.root, documented)
         self._check_headers(response, {name.lower(): value for name, value in headers.items()})
-        self._check_body(f"{operation} {status}", response, headers, body)
+        self._check_body(f"{operation} {status}", status, response, headers, body)
 
     def _check_headers(self, response: Json, sent: Mapping[str, Any]) -> None:
         for name, reference in response.get("headers", {}).items():
@@ -116,7 +119,7 @@ class Contract:
             assert name not in sent or name in known, f"{name} is not documented"
 
     def _check_body(
-        self, what: str, response: Json, headers: Mapping[str, Any], body: bytes
+        self, what: str, status: int, response: Json, headers: Mapping[str, Any], body: bytes
     ) -> None:
         content = response.get("content")
         if content is None:
@@ -128,6 +131,12 @@ class Contract:
         if "schema" in media:
             wrong = faults(self.root, media["schema"], json.loads(body))
             assert not wrong, (what, wrong)
+        if sent_as == PROBLEM:
+            problem = json.loads(body)
+            code = problem["code"]
+            assert problem["status"] == status
+            assert code in problems.PROBLEMS[status].codes, (what, code)
+            assert problem["title"] == title_of(code)
 
 
 def _is_open(schema: Json) -> bool:

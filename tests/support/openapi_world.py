@@ -15,6 +15,7 @@ from chalicelib.core import clock
 from chalicelib.core.config import queue_url
 from chalicelib.destinations.deliver import deliver_batch
 from chalicelib.destinations.send import Answer
+from chalicelib.items.endpoints import MAX_OWNERS, endpoint_id_of
 from chalicelib.web.callers import SCOPES
 from tests.conftest import STAGE_VARIABLES
 from tests.support.app_on_moto import Platform, Sender, without_delay
@@ -93,9 +94,24 @@ class World:
         made = self.call("POST", "/items", {"name": "desk"})
         return made.headers["Location"], made.headers["ETag"]
 
-    def subscription(self, sender: Sender | None = None) -> HTTPResponse:
+    def subscription(self) -> HTTPResponse:
         order = {"protocol": "email", "endpoint": "shop@example.com"}
-        return self.call("POST", "/subscriptions", order, sender=sender)
+        return self.call("POST", "/subscriptions", order)
+
+    def full_endpoint(self) -> HTTPResponse:
+        """One owner more than an endpoint can have."""
+        sqs = self.platform.aws("sqs")
+        url = sqs.create_queue(QueueName="full")["QueueUrl"]
+        attributes = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        order = {"protocol": "sqs", "endpoint": attributes["Attributes"]["QueueArn"]}
+        self.call("POST", "/subscriptions", order)
+        (question,) = sqs.receive_message(QueueUrl=url)["Messages"]
+        order["token"] = json.loads(question["Body"])["MessageAttributes"]["token"]["Value"]
+        store = wiring.subscriptions().endpoints.store
+        shared = store.get(endpoint_id_of("sqs", order["endpoint"]))
+        many = tuple(f"owner-{number}" for number in range(MAX_OWNERS))
+        store.change(shared, lambda present: replace(present, owners=many))
+        return self.call("POST", "/subscriptions", order)
 
     def destination(self, **order: Any) -> str:
         """A destination; its path."""
@@ -120,12 +136,12 @@ class World:
 
     def webhook(self, source: str, body: bytes, key: str = "1", **more: str) -> HTTPResponse:
         """A delivery that is signed as its source does."""
-        headers = {"Content-Type": JSON, **_signature(source, body, key), **more}
+        headers = {"Content-Type": JSON, **signature(source, body, key), **more}
         http = self.platform.client.http
         return http.request("POST", f"/webhooks/{source}", headers=headers, body=body)
 
 
-def _signature(source: str, body: bytes, key: str) -> dict[str, str]:
+def signature(source: str, body: bytes, key: str) -> dict[str, str]:
     if source == "github":
         digest = hmac.new(SECRETS["github"].encode(), body, hashlib.sha256).hexdigest()
         return {

@@ -55,7 +55,7 @@ class Names:
     def queues(self) -> list[str]:
         """The worker's, and all others."""
         prefix = self.queue.removesuffix("-events")
-        fed = ("ci-events", "deliveries", "uploads", "notifications")
+        fed = ("ci-events", "deliveries", "uploads", "notifications", "bus")
         dead = [f"{prefix}-{name}-dlq" for name in fed]
         deliveries = f"{prefix}-deliveries"
         return [self.queue, self.dead_letter_queue, self.alert_queue, deliveries, *dead]

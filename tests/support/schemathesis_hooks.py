@@ -76,7 +76,9 @@ def _help_redrive(body: dict[str, Any]) -> None:
 
 
 def _help_subscription(body: dict[str, Any]) -> None:
-    """SNS asks an endpoint whether it wants to be told; nobody on the network is asked."""
+    """SNS asks an endpoint whether it wants to be told; nobody on the network is asked. No token is
+    made up that an endpoint could have got."""
+    body.pop("token", None)
     endpoint = str(body.get("endpoint"))
     if endpoint.startswith("https:"):
         name = hashlib.sha256(endpoint.encode()).hexdigest()

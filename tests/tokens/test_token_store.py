@@ -1,8 +1,9 @@
 """Tokens: stored once, read back, removed, paged."""
 
 import pytest
+from msgspec.structs import replace
 
-from chalicelib.core.errors import ConflictError
+from chalicelib.core.errors import ConflictError, TransientError
 from chalicelib.tokens.model import Token
 from tests.support.factories import make_token, unique
 from tests.support.store_backends import Backend
@@ -53,3 +54,19 @@ def test_pages_show_every_token_once(aws_backends: Backend) -> None:
     assert after is None
     assert len(seen) == len(set(seen))
     assert {token.token_id for token in made} <= set(seen)
+
+
+def test_the_use_of_a_token_is_noted_and_nothing_else_of_it_changes(aws_backends: Backend) -> None:
+    token = make_token()
+    aws_backends.tokens.put(token)
+    hour = "2026-03-14T12:00:00.000Z"
+    aws_backends.tokens.note_use(token.token_id, hour)
+    noted = aws_backends.tokens.get(token.token_id)
+    assert noted == replace(token, last_used_at=hour)
+
+
+def test_to_note_the_use_of_a_revoked_token_does_not_bring_it_back(aws_backends: Backend) -> None:
+    token = make_token()
+    with pytest.raises(TransientError):
+        aws_backends.tokens.note_use(token.token_id, "2026-03-14T12:00:00.000Z")
+    assert aws_backends.tokens.get(token.token_id) is None

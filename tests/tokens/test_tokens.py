@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.core.errors import ForbiddenError, NotFoundError, UnauthenticatedError
+from chalicelib.core.errors import (
+    ForbiddenError,
+    NotFoundError,
+    TransientError,
+    UnauthenticatedError,
+)
 from chalicelib.core.names import is_owner
 from chalicelib.tokens.manage import authenticate, issue_token
 from chalicelib.tokens.model import format_token, hash_secret, is_token_id, is_valid, parse_token
@@ -172,3 +177,38 @@ def test_a_token_can_be_issued_again_under_its_id(store: FakeTokenStore) -> None
     assert authenticate(store, f"Bearer {new}", NOW).token_id == "bootstrap"
     with pytest.raises(UnauthenticatedError):
         authenticate(store, f"Bearer {old}", NOW)
+
+
+def test_the_use_of_a_token_is_noted_once_an_hour() -> None:
+    # Given a token that nobody used
+    aws = FakeAws()
+    store = FakeTokenStore(aws)
+    token, text = issue_token(store, "alice", ["admin"], NOW)
+    assert token.to_dict()["lastUsedAt"] is None
+    aws.calls.clear()
+    # When it is used twice in an hour, and once in the next
+    for moment in (NOW, "2026-03-14T12:59:59.999Z", "2026-03-14T13:00:00.000Z"):
+        authenticate(store, f"Bearer {text}", moment)
+    # Then each hour was noted once
+    assert aws.calls == ["GetItem", "UpdateItem", "GetItem", "GetItem", "UpdateItem"]
+    used = store.get(token.token_id)
+    assert used is not None
+    assert used.to_dict()["lastUsedAt"] == "2026-03-14T13:00:00.000Z"
+    assert (used.owner, used.scopes) == (token.owner, token.scopes)
+
+
+def test_a_caller_is_let_in_though_the_use_cannot_be_noted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # Given a table that takes no writes
+    class ReadOnly(FakeTokenStore):
+        def note_use(self, token_id: str, hour: str) -> None:
+            raise TransientError("the use was not noted", code="ThrottlingException")
+
+    store = ReadOnly(FakeAws())
+    _, text = issue_token(store, "alice", ["admin"], NOW)
+    # When
+    caller = authenticate(store, f"Bearer {text}", NOW)
+    # Then
+    assert caller.owner == "alice"
+    assert "use not noted" in caplog.text

@@ -28,7 +28,8 @@ def test_a_token_is_shown_once_and_works_until_it_is_revoked(
     assert response.status_code == 201
     check_headers(response)
     issued = response.json_body
-    assert issued.keys() == {"id", "owner", "scopes", "createdAt", "expiresAt", "token"}
+    members = {"id", "owner", "scopes", "createdAt", "expiresAt", "lastUsedAt", "token"}
+    assert issued.keys() == members
     assert (issued["owner"], issued["scopes"]) == ("alice", ["events:read"])
     assert issued["expiresAt"] is None
     assert response.headers["Location"] == f"/tokens/{issued['id']}"
@@ -143,7 +144,8 @@ def test_a_token_tells_what_it_is(platform: Platform, admin: Sender) -> None:
     order = {"owner": "alice", "scopes": ["events:read", "admin"], "expiresAt": in_days(1)}
     issued = admin.post("/tokens", order).json_body
     alice, bare = Sender(platform.client, "alice", issued["token"]), platform.sender("none")
-    # When each asks
+    # When each asks, not for the first time in this hour
+    assert alice.get("/tokens/self").status_code == 200
     platform.calls.clear()
     told = alice.get("/tokens/self")
     # Then it learns what it may do, at no call but the authorizer's
@@ -159,3 +161,17 @@ def test_a_token_tells_what_it_is(platform: Platform, admin: Sender) -> None:
     bare_told = bare.get("/tokens/self").json_body
     assert (bare_told["owner"], bare_told["expiresAt"]) == (bare.owner, None)
     check_problem(bare.get("/tokens/self?owner=alice"), 400, "invalid-request", "/query/owner")
+
+
+def test_a_token_that_was_used_says_when(platform: Platform, admin: Sender) -> None:
+    issued = admin.post("/tokens", {"owner": "alice", "scopes": ["events:read"]}).json_body
+    assert issued["lastUsedAt"] is None
+    before = f"{datetime.now(UTC):%Y-%m-%dT%H}:00:00.000Z"
+    Sender(platform.client, "alice", issued["token"]).get("/tokens/self")
+    after = f"{datetime.now(UTC):%Y-%m-%dT%H}:00:00.000Z"
+    (listed,) = [
+        one
+        for one in admin.get("/tokens?limit=100").json_body["items"]
+        if one["id"] == issued["id"]
+    ]
+    assert before <= listed["lastUsedAt"] <= after
