@@ -1,9 +1,12 @@
 """The steps of `make smoke` that begin or end in AWS: uploads, items, alerts, the event bus."""
 
+import base64
+import hmac
 import json
 import random
 import string
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,6 +21,8 @@ from local.console import FailedError, say
 from local.smoke_api import REQUEST_SECONDS, Api, check, until
 
 _OWN_PATH = "/eventline-smoke"
+_REMEMBERED_SECONDS = 1.5
+"""Longer than the workers of the stage `local` remember who has destinations."""
 _PORT_OFFSET = 1000
 _MAX_PORT = 65535
 
@@ -49,6 +54,7 @@ class Triggers:
             ("its owner is told", self._tell_owner),
             ("a CI failure", self._alert),
             ("a rule on the event bus", self._publish),
+            ("a destination", self._deliver),
         )
         return [(title, plainly(action)) for title, action in steps]
 
@@ -150,6 +156,21 @@ class Triggers:
         check(sent["eventId"] in document, f"the entry names another document: {told}")
         return f"{told['source']}, {told['detail-type']}, with {document.partition('/')[0]}"
 
+    def _deliver(self, api: Api) -> str:
+        """An event goes to a server on loopback, signed with the secret that was shown once."""
+        event_type = f"smoke.{random.randrange(16**8):08x}"  # noqa: S311
+        with _receiving() as server:
+            url, got = f"http://127.0.0.1:{server.server_port}/hooks", server.got
+            order = {"url": url, "eventTypes": [event_type]}
+            made = api.call("POST", "/destinations", 201, json=order).json()
+            time.sleep(_REMEMBERED_SECONDS)
+            api.call("POST", "/events", 202, json={"eventType": event_type, "total": 5})
+            until("the delivery", lambda: got)
+            api.call("DELETE", f"/destinations/{made['id']}", 204)
+        headers, body = got[0]
+        check(_is_signed(made["secret"], headers, body), f"the signature is wrong: {headers}")
+        return f"{len(body)} bytes, signed"
+
     @contextmanager
     def _queue(self, sender: str) -> Iterator[tuple[str, Callable[[str], dict[str, Any] | None]]]:
         """A queue that `sender` may send to, gone after the block: its ARN, and a function that
@@ -188,17 +209,14 @@ def slack_webhook(triggers: Triggers) -> Iterator[None]:
         say(f"Slack: the webhook in {name} gets one message from each run of the steps")
         yield
         return
-    server = _receiver(triggers.aws_port)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_address[1]}{_OWN_PATH}"
-    try:
-        ssm.put_parameter(Name=name, Value=url, Type="SecureString", Overwrite=True)
-        say(f"Slack: no webhook is set in {name}; a receiver on loopback stands in for it")
-        yield
-    finally:
-        ssm.delete_parameter(Name=name)
-        server.shutdown()
-        server.server_close()
+    with _receiving(_port_beside(triggers.aws_port)) as server:
+        url = f"http://127.0.0.1:{server.server_port}{_OWN_PATH}"
+        try:
+            ssm.put_parameter(Name=name, Value=url, Type="SecureString", Overwrite=True)
+            say(f"Slack: no webhook is set in {name}; a receiver on loopback stands in for it")
+            yield
+        finally:
+            ssm.delete_parameter(Name=name)
 
 
 def _is_set(ssm: Any, name: str) -> bool:
@@ -212,21 +230,48 @@ def _is_set(ssm: Any, name: str) -> bool:
     return not str(found).endswith(_OWN_PATH)
 
 
-def _receiver(aws_port: int) -> ThreadingHTTPServer:
-    """A server that takes every message.
+def _is_signed(secret: str, headers: Mapping[str, str], body: bytes) -> bool:
+    """Whether a message is signed with a secret, as Standard Webhooks says."""
+    signed = f"{headers['webhook-id']}.{headers['webhook-timestamp']}.".encode() + body
+    key = base64.b64decode(secret.removeprefix("whsec_"))
+    wanted = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
+    return f"v1,{wanted}" in headers["webhook-signature"].split()
 
-    On the same port each time where it can be: functions remember a webhook's URL for minutes.
-    """
-    port = aws_port + _PORT_OFFSET if aws_port + _PORT_OFFSET <= _MAX_PORT else 0
+
+def _port_beside(aws_port: int) -> int:
+    """The same port each time: functions remember a webhook's URL for minutes."""
+    return aws_port + _PORT_OFFSET if aws_port + _PORT_OFFSET <= _MAX_PORT else 0
+
+
+@contextmanager
+def _receiving(port: int = 0) -> Iterator["_Receiver"]:
+    """A server on loopback that takes every message, on `port` where that is free."""
     try:
-        return ThreadingHTTPServer(("127.0.0.1", port), _Taker)
+        server = _Receiver(port)
     except OSError:
-        return ThreadingHTTPServer(("127.0.0.1", 0), _Taker)
+        server = _Receiver(0)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Receiver(ThreadingHTTPServer):
+    """`got` has the headers and the body of each message."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port), _Taker)
+        self.got: list[tuple[Mapping[str, str], bytes]] = []
 
 
 class _Taker(BaseHTTPRequestHandler):
+    server: _Receiver
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.got.append((self.headers, body))
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"ok")

@@ -10,12 +10,14 @@ from chalicelib.core.errors import FieldError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
 from chalicelib.destinations.address import MAX_URL, url_fault
 from chalicelib.destinations.manage import (
+    RECENT,
     ManageDeps,
     change,
     create,
     delete,
     deliveries_of,
     read,
+    recent,
     retry_many,
     retry_one,
     rotate,
@@ -155,6 +157,28 @@ _MEMBERS: Json = {
     "updatedAt": moment(),
 }
 _DESTINATION = component("Destination", record(_MEMBERS))
+_RECENT = record(
+    {
+        **{str(outcome): number() for outcome in Outcome},
+        "successRate": nullable(
+            {
+                "type": "number",
+                "minimum": 0,
+                "maximum": 1,
+                "description": "Of those that ended, how many were delivered.",
+            }
+        ),
+    }
+)
+_WITH_RECENT = component(
+    "DestinationWithRecent",
+    record(
+        {
+            **_MEMBERS,
+            "recent": {**_RECENT, "description": f"Of the newest {RECENT} deliveries."},
+        }
+    ),
+)
 _WITH_SECRET = component(
     "DestinationWithSecret",
     record(
@@ -274,7 +298,18 @@ LIST_DESTINATIONS = Operation(
 GET_DESTINATION = Operation(
     _TAG,
     "A destination",
-    {200: response("The destination; never its secret.", _SHOWN)},
+    {
+        200: response(
+            "The destination; never its secret.",
+            content(
+                _WITH_RECENT,
+                destination={
+                    **_EXAMPLE,
+                    "recent": {"waiting": 1, "delivered": 98, "failed": 1, "successRate": 0.99},
+                },
+            ),
+        )
+    },
     (404,),
     parameters=[_ID],
 )
@@ -362,9 +397,10 @@ def list_destinations(request: Request, deps: ManageDeps) -> Response:
 
 
 def get_destination(request: Request, destination_id: str, deps: ManageDeps) -> Response:
-    """`GET /destinations/{destination_id}`."""
+    """`GET /destinations/{destination_id}`; two calls."""
     request.parameters()
-    return answer(read(destination_id, request.caller, deps).to_dict())
+    found = read(destination_id, request.caller, deps)
+    return answer({**found.to_dict(), "recent": recent(destination_id, deps)})
 
 
 def put_destination(request: Request, destination_id: str, deps: ManageDeps) -> Response:

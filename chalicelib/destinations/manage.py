@@ -1,6 +1,7 @@
 """What an owner does with destinations: make, read, change, rotate, delete, and send again."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -18,6 +19,7 @@ from chalicelib.destinations.model import (
     Delivery,
     Destination,
     Format,
+    Outcome,
     Secret,
     list_key,
 )
@@ -27,6 +29,8 @@ from chalicelib.events.ledger import EventStore
 from chalicelib.events.model import Status
 from chalicelib.web.callers import Caller
 
+RECENT = 100
+"""Deliveries that a destination is judged by."""
 _CHANGED = "it has been changed meanwhile: read it again"
 
 
@@ -112,6 +116,16 @@ def deliveries_of(event_id: str, caller: Caller, deps: ManageDeps) -> list[Deliv
     key = list_key(record.event.received_at, event_id)
     routes = deps.destinations.routes(record.event.owner, with_off=True)
     return deps.deliveries.get_many([(route.destination_id, key) for route in routes])
+
+
+def recent(destination_id: str, deps: ManageDeps) -> dict[str, Any]:
+    """What became of the newest `RECENT` deliveries; one call. The rate is of those that ended,
+    None before one did."""
+    newest, _ = deps.deliveries.page(destination_id, RECENT, None)
+    counts = Counter(one.outcome for one in newest)
+    ended = counts[Outcome.DELIVERED] + counts[Outcome.FAILED]
+    rate = round(counts[Outcome.DELIVERED] / ended, 3) if ended else None
+    return {**{str(outcome): counts[outcome] for outcome in Outcome}, "successRate": rate}
 
 
 def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None:

@@ -29,6 +29,8 @@ const SCOPES = [
   "items:read",
   "uploads:write",
   "uploads:read",
+  "destinations:write",
+  "destinations:read",
   "admin",
 ];
 

@@ -13,6 +13,7 @@ import {
   bytes,
   confirm,
   curl,
+  plural,
   reveal,
   tell,
   useLoad,
@@ -195,13 +196,19 @@ function Part({ title, state, file, none }) {
   return html`<${Document} title=${title} data=${state.data.data} file=${file} type=${state.data.type} />`;
 }
 
-/** Where it comes from and what came of it: replays, the unit it came in, alerts of its type. */
+/** Where it comes from and what came of it: replays, the unit it came in, where it was sent, alerts of its
+ * type. */
 function Family({ event }) {
   const children = useLoad((signal) => get("/events", { replayOf: event.eventId, limit: 20 }, signal), [event.eventId]);
   const alerts = useLoad(
     (signal) => (event.status === "FAILED" ? get("/alerts", { limit: 100 }, signal) : Promise.resolve({ items: [] })),
     [event.eventId, event.status],
   );
+  const deliveries = useLoad(
+    (signal) => (may("destinations:read") ? get(`/events/${event.eventId}/deliveries`, {}, signal) : Promise.resolve({ items: [] })),
+    [event.eventId, event.status],
+  );
+  const sent = deliveries.data?.items || [];
   const related = (alerts.data?.items || []).filter(
     (group) => group.title?.includes(event.eventType) || group.reason?.includes(event.eventId),
   );
@@ -212,6 +219,7 @@ function Family({ event }) {
     ${unit && html`<li>Came in a batch: bytes ${event.s3Range} of the unit <code>${unit}</code></li>`}
     ${here.map((child) => html`<li>Replayed as <a href=${href(["events", child.eventId])}>${child.eventId}</a> <${Status} of=${child.status} /> <${Time} at=${child.receivedAt} form="ago" /></li>`)}
     ${related.map((group) => html`<li>Alert: <a href="#/alerts">${reveal(group.title)}</a> <${Status} of=${group.state} /></li>`)}
-    ${!event.replayOf && !unit && !here.length && !related.length && html`<li class="muted">${children.problem && isMissing(children.problem) ? "Which replays were made of it is not available." : "It was never replayed, came alone, and no alert names it."}</li>`}
+    ${sent.map((one) => html`<li>To the destination <a href=${href(["destinations", one.destinationId])}>${one.destinationId}</a> <${Status} of=${one.state} /> after ${plural(one.attempts.length, "attempt")}</li>`)}
+    ${!event.replayOf && !unit && !here.length && !related.length && !sent.length && html`<li class="muted">${children.problem && isMissing(children.problem) ? "Which replays were made of it is not available." : "It was never replayed, came alone, went to no destination, and no alert names it."}</li>`}
     <li><a href=${href(["events"], { eventType: event.eventType })}>Other events of this type</a>${may("events:admin") && html` · <a href=${href(["replays"], { eventType: event.eventType })}>Replay a window of them</a>`}</li></ul></section>`;
 }

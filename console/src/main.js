@@ -15,6 +15,7 @@ import { Send } from "./send.js";
 import { SignIn } from "./signin.js";
 import { Access } from "./access.js";
 import { Alerts } from "./alerts.js";
+import { Destinations } from "./destinations.js";
 import { Items } from "./items.js";
 import { Settings } from "./settings.js";
 import { Subscriptions } from "./subscriptions.js";
@@ -31,6 +32,7 @@ const PAGES = [
   ["uploads", "Uploads", "u"],
   ["items", "Items", "i"],
   ["subscriptions", "Subscriptions", "n"],
+  ["destinations", "Destinations", "d"],
   ["alerts", "Alerts", "a"],
   ["access", "Access", "t"],
   ["settings", "Settings", ","],
@@ -71,6 +73,8 @@ function Page({ route }) {
       return html`<${Items} id=${id} query=${query} />`;
     case "subscriptions":
       return html`<${Subscriptions} />`;
+    case "destinations":
+      return html`<${Destinations} key=${id} id=${id} />`;
     case "alerts":
       return html`<${Alerts} />`;
     case "access":

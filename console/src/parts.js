@@ -30,6 +30,12 @@ const MARKS = {
   retrying: "warn",
   pending: "warn",
   ended: "bad",
+  active: "ok",
+  failing: "bad",
+  failed: "bad",
+  waiting: "warn",
+  paused: "warn",
+  disabled: "bad",
 };
 const SIGNS = { ok: "✓", bad: "✕", warn: "!", open: "…" };
 

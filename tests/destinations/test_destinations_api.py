@@ -81,6 +81,7 @@ def test_a_destination_is_shown_without_its_secret(world: World) -> None:
 
     assert made["secret"].startswith("whsec_")
     shown = world.shown(made)
+    assert shown.pop("recent")["delivered"] == 0
     assert shown == {name: value for name, value in made.items() if name != "secret"}
     assert shown["filter"] == {"data": {"total": [1.5]}}
     assert shown["headerNames"] == ["Authorization", "X-A"]
@@ -425,3 +426,16 @@ def test_the_functions_deliver_to_a_server(world: World) -> None:
     assert found["state"] == "delivered"
     assert [one["status"] for one in found["attempts"]] == [503, 200]
     assert found["attempts"][0]["answer"] == "wait"
+
+
+def test_the_newest_deliveries_are_counted(world: World) -> None:
+    made = world.make()
+    nothing = {"waiting": 0, "delivered": 0, "failed": 0, "successRate": None}
+    assert world.somebody.get(f"/destinations/{made['id']}").json_body["recent"] == nothing
+    world.sender.answers = [NOT_FOUND]
+    for _ in range(4):
+        world.event()
+        world.deliver()
+    # One failed and waits for its next attempt
+    recent = world.somebody.get(f"/destinations/{made['id']}").json_body["recent"]
+    assert recent == {"waiting": 1, "delivered": 3, "failed": 0, "successRate": 1.0}

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, FilePayload, Route, expect
+from standardwebhooks.webhooks import Webhook
 
 from chalicelib.events.model import Dispatch, Failure, Status
 from local.children import Child
 from tests.support.browser import CHROMIUM, NARROW, WIDE, Visit, running_browser, visiting
 from tests.support.deployed_stage import Stage, unique, wait_for
 from tests.support.emulator import Emulator, answers, deploy_stage, free_port
+from tests.support.webhook_receiver import Receiver, answer
 
 pytestmark = [
     pytest.mark.emulator,
@@ -27,9 +29,12 @@ pytestmark = [
 
 PAGES = [
     "", "events", "send", "failures", "failures?tab=rejected", "failures?tab=messages", "replays",
-    "schemas", "uploads", "items", "subscriptions", "alerts", "access", "settings",
+    "schemas", "uploads", "items", "subscriptions", "destinations", "alerts", "access",
+    "settings",
 ]  # fmt: skip
 MANY = 10_000
+REMEMBERED_SECONDS = 1.5
+"""Longer than a worker of the stage `local` remembers who has destinations."""
 ROWS_IN_THE_DOCUMENT = 150
 MOST_CLICKS = 8
 DRAWN_MS = 1500
@@ -423,6 +428,43 @@ def test_a_token_is_made_shown_once_and_revoked(person: Visit, stage: Stage) -> 
     person.confirm("Revoke 1")
     expect(row).to_have_count(0)
     wait_for("the refusal", lambda: stage.call("GET", "/events", token).status_code == 401)
+
+
+def test_an_event_that_a_destination_refused_is_sent_again(person: Visit, stage: Stage) -> None:
+    event_type = unique("order")
+    with Receiver().listening() as receiver:
+        person.go("destinations")
+        person.press("New destination")
+        dialog = person.page.get_by_role("dialog")
+        dialog.get_by_label("URL").fill(receiver.url)
+        dialog.get_by_label("Event types").fill(event_type)
+        person.confirm("Make it")
+        person.sees("It is shown only now.")
+        secret = person.page.locator("#new-secret").inner_text()
+        person.confirm("I have kept it")
+        assert secret not in person.page.content()
+        person.page.get_by_role("row").filter(has_text=receiver.url).get_by_role("link").click()
+        person.sees("Nothing was sent yet.")
+        time.sleep(REMEMBERED_SECONDS)
+        receiver.then(answer(500, b"<b>no</b>"))
+        event_id = stage.send({"eventType": event_type, "total": 5})
+        wait_for("the delivery", lambda: receiver.got)
+        delivery = person.page.get_by_role("row").filter(has_text=event_type)
+        while not delivery.count():
+            person.press("Load again")
+            person.page.wait_for_timeout(300)
+        expect(delivery).to_contain_text("<b>no</b>")
+        person.press(f"Send the event {event_id} again")
+        wait_for("the second attempt", lambda: len(receiver.got) > 1)
+        for got in receiver.got:
+            assert Webhook(secret).verify(got.body, dict(got.headers))["data"]["total"] == 5
+        person.go(f"events/{event_id}")
+        person.sees("To the destination")
+        person.page.get_by_role("link", name="Destinations").first.click()
+        person.page.get_by_role("row").filter(has_text=receiver.url).get_by_role("link").click()
+        person.press("Delete …")
+        person.confirm("Delete 1")
+        expect(person.page.get_by_role("row").filter(has_text=receiver.url)).to_have_count(0)
 
 
 def test_the_keyboard_is_enough(person: Visit, stage: Stage) -> None:
