@@ -210,17 +210,31 @@ def test_generated_requests_are_answered_as_documented(local: Stage, tmp_path: P
     token = local.token(unique("generated"), *SCOPES)
     # When every operation gets requests that keep to the document, and that break it
     described = without_binary_mode()
-    # Each wrong token costs a start of the authorizer, so the examples alone look for that.
-    sent_often = ("--exclude-checks", "ignored_auth")
-    one_by_one = ("--phases", PHASES, *sent_often)
+    # Each wrong token costs a start of the authorizer: `test_access` sends those.
+    no_wrong_tokens = ("--exclude-checks", "ignored_auth")
+    one_by_one = ("--phases", PHASES, *no_wrong_tokens)
     # What the examples name belongs to an owner of their own: no other request takes it away.
     owner = local.token(unique("examples"), *SCOPES)
     plans = {
         "stateful": (token, described, "--phases", "stateful", *_STEPS, "--checks", _ALWAYS),
         "events": (token, described, *one_by_one, "--include-tag", "Events"),
         "others": (token, described, *one_by_one, "--exclude-tag", "Events"),
-        "examples": (owner, with_what_there_is(local, owner), "--phases", "examples"),
-        "binary": (token, binary_mode_alone(), "--phases", "fuzzing", "--mode", "positive"),
+        "examples": (
+            owner,
+            with_what_there_is(local, owner),
+            "--phases",
+            "examples",
+            *no_wrong_tokens,
+        ),
+        "binary": (
+            token,
+            binary_mode_alone(),
+            "--phases",
+            "fuzzing",
+            "--mode",
+            "positive",
+            *no_wrong_tokens,
+        ),
     }
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         started = {
