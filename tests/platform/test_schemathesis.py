@@ -35,6 +35,7 @@ PHASES = os.environ.get("SCHEMATHESIS_PHASES", "fuzzing")
 """Of what is not done with the examples or step by step."""
 CONFIG = "tests/support/schemathesis.toml"
 SECRET = "a-secret-for-generated-webhooks"
+DESTINATION = {"url": "https://127.0.0.1:1024/hook", "eventTypes": ["nosuch"]}
 AT_A_TIME = 3
 """Processes, not the program's own threads: Python 3.11 can fail when several parse code."""
 AT_LEAST = 800
@@ -167,7 +168,9 @@ def with_what_there_is(stage: Stage, token: str) -> Any:
     event_id = stage.send({"eventType": "generated"}, token)
     stage.follow(event_id)
     order = {"protocol": "email", "endpoint": f"{unique('generated')}@example.com"}
+    destination = stage.call("POST", "/destinations", token, json=DESTINATION).json()
     examples = {
+        "destination_id": destination["id"],
         "event_id": event_id,
         "item_id": stage.call("POST", "/items", token, json={}).json()["itemId"],
         "subscription_id": stage.call("POST", "/subscriptions", token, json=order).json()[
@@ -278,7 +281,10 @@ def test_generated_requests_find_nothing_of_another_owner(local: Stage, tmp_path
     item = local.call("POST", "/items", alice, json={"text": marker}).json()
     order = {"protocol": "email", "endpoint": f"{marker}@example.com"}
     subscription = local.call("POST", "/subscriptions", alice, json=order).json()
+    wanted = {**DESTINATION, "description": marker}
+    destination = local.call("POST", "/destinations", alice, json=wanted).json()
     ids = {
+        "destination_id": destination["id"],
         "event_id": event_id,
         "replay_id": aborted_replay(local, alice),
         "item_id": item["itemId"],
@@ -307,4 +313,6 @@ def test_generated_requests_find_nothing_of_another_owner(local: Stage, tmp_path
     assert local.call("GET", f"/items/{item['itemId']}", alice).json() == item
     mine = local.call("GET", "/subscriptions", alice).json()["items"]
     assert [one["subscriptionId"] for one in mine] == [subscription["subscriptionId"]]
+    shown = local.call("GET", f"/destinations/{destination['id']}", alice).json()
+    assert shown["description"] == marker
     assert local.call("GET", f"/events/{event_id}", alice).json()["status"] == "PROCESSED"

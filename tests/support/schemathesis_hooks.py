@@ -22,7 +22,7 @@ MARKER = os.environ["MARKER"].encode()
 OLD_CURSOR = os.environ["OLD_CURSOR"]
 _BATCHED = "application/cloudevents-batch+json"
 _CREATED, _NO_SUCH_METHOD = 201, 404
-_PORT_OF_NOBODY = 9
+_PORT_OF_NOBODY, _CLOSED_PORT = 9, 1024
 
 # A time to come is right wherever a time is asked for.
 schemathesis.openapi.format(
@@ -85,7 +85,16 @@ def _help_subscription(body: dict[str, Any]) -> None:
         body["endpoint"] = f"https://127.0.0.1:{_PORT_OF_NOBODY}/{name}"
 
 
+def _help_destination(body: dict[str, Any]) -> None:
+    """Nobody on the network is called, and what others send goes nowhere."""
+    body["url"] = f"https://127.0.0.1:{_CLOSED_PORT}/hook"
+    body["eventTypes"] = ["nosuch"]
+    body.pop("filter", None)
+
+
 _HELPED = {
+    "/destinations": _help_destination,
+    "/destinations/{destination_id}": _help_destination,
     "/replays": _help_replay,
     "/dead-letters/redrive": _help_redrive,
     "/subscriptions": _help_subscription,
