@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+from uuid import UUID
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -57,6 +58,16 @@ class Done(Struct, frozen=True):
     silver_range: str | None = None
     s3_key: str = ""
     s3_range: str | None = None
+    unit_id: str = ""
+    """Who processed it, where the name of the document does not say so."""
+
+
+class Standing(Struct, frozen=True):
+    """What stands in the ledger against making an event PROCESSED: the key of its document, "" for
+    none, and whether the same unit has noted it."""
+
+    silver_key: str
+    is_own: bool = False
 
 
 class EventStore:
@@ -125,13 +136,15 @@ class EventStore:
         items = self._table.get_many([_key(event_id) for event_id in event_ids])
         return {one.event.event_id: one for one in map(self._record, items)}
 
-    def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+    def mark_processed(
+        self, done: Done, dispatch: Dispatch, event: Event | None
+    ) -> Standing | None:
         """Turn an event PROCESSED and drop its payload, which is in bronze; one call. If the ledger
-        does not have the event yet, another adds it, where it is known.
-
-        None when this call did it, else the silver key that the event has, "" for none.
+        does not have the event yet, another adds it, where it is known. None when this call did it.
         """
-        values = {"silverKey": done.silver_key}
+        values: dict[str, Any] = {"silverKey": done.silver_key}
+        if done.unit_id:
+            values["unit"] = UUID(done.unit_id).bytes
         if done.silver_range is not None:
             values["silverRange"] = done.silver_range
         if done.s3_range is not None:
@@ -143,8 +156,10 @@ class EventStore:
         if update.made:
             return None
         key: str = update.item.get("silverKey", {}).get("S", "")
+        by = update.item.get("unit", {}).get("B", b"")
+        is_own = key == done.silver_key and by == values.get("unit", b"")
         # What stands against a repetition by the SDK may be its own work.
-        return None if update.is_repeat and key == done.silver_key else key
+        return None if update.is_repeat and is_own else Standing(key, is_own)
 
     def mark_attempt_failed(
         self,

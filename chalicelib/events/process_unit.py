@@ -40,7 +40,7 @@ from chalicelib.events.finish import (
 )
 from chalicelib.events.journal import OpenUnit
 from chalicelib.events.keys import silver_key, unit_bronze_key, unit_silver_key
-from chalicelib.events.ledger import Done
+from chalicelib.events.ledger import Done, Standing
 from chalicelib.events.message import Parcel
 from chalicelib.events.model import Dispatch, Event, Status
 from chalicelib.events.unit import blank, gather, gathered_metadata, pack, part, read_documents
@@ -131,7 +131,7 @@ def process_unit(tasks: Sequence[Task], seconds: float, deps: WorkerDeps) -> dic
     )
     for key, end in unwritten.items():
         ends |= {line.event_id: end for line in files[key][1]}
-    ends |= _settle(lines, deps)
+    ends |= _settle(lines, unit_id, deps)
     mine = {line.event_id: ends[line.event_id] for key in own for line in files[key][1]}
     _end(replace(unit, silver_keys=own), mine, deps)
     return ends
@@ -158,7 +158,7 @@ def finish_unit(unit: OpenUnit, deps: WorkerDeps) -> bool:
             continue
         except (ValueError, KeyError, TypeError):
             log.error("silver file not readable", extra={"unit": unit.unit_id})
-    ends = _settle(lines, deps)
+    ends = _settle(lines, unit.unit_id, deps)
     log.warning("unit finished", extra={"unit": unit.unit_id, "number": len(lines)})
     return _end(unit, ends, deps)
 
@@ -327,10 +327,12 @@ def _take_over(line: _Line, deps: WorkerDeps) -> list[_Line]:
     ]
 
 
-def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
-    """Make events PROCESSED whose documents are written, and publish them; how each ended."""
+def _settle(lines: Sequence[_Line], unit_id: str, deps: WorkerDeps) -> dict[str, End]:
+    """Make events PROCESSED whose documents are written, and publish them; how each ended. The file
+    of a document by itself may be named by two units: only the one that the ledger names publishes
+    it."""
 
-    def note(line: _Line) -> str | BaseException | None:
+    def note(line: _Line) -> Standing | BaseException | None:
         place = line.head["bronze"]
         done = Done(
             line.event_id,
@@ -339,6 +341,7 @@ def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
             line.byte_range,
             place["key"],
             place.get("range"),
+            unit_id if line.byte_range is None else "",
         )
         fields = {"eventId": line.event_id, "requestId": line.request_id}
         try:
@@ -355,18 +358,22 @@ def _settle(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
     for line in won:
         log_processed(line.head, line.attempt, line.request_id, deps)
     # What a dead run noted and did not live to publish is published now.
-    won += [one for one in lines if one.event is None and noted[one.event_id] == one.key]
+    won += [one for one in lines if one.event is None and _is_own(noted[one.event_id])]
     lost = [one for one in lines if _is_lost(one, noted[one.event_id])]
     ends |= _withdraw(lost, deps)
     return dict.fromkeys(noted) | ends | _publish(won, deps)
 
 
-def _is_lost(line: _Line, answer: str | BaseException | None) -> bool:
-    """Whether another unit has the event, or nobody knows it. Its own document is left even then:
-    the next delivery, which knows it, goes on with that."""
-    if not isinstance(answer, str) or answer == line.key:
+def _is_own(answer: Standing | BaseException | None) -> bool:
+    return isinstance(answer, Standing) and answer.is_own
+
+
+def _is_lost(line: _Line, answer: Standing | BaseException | None) -> bool:
+    """Whether another unit has the event, with another document, or nobody knows it. Its own
+    document is left even then: the next delivery, which knows it, goes on with that."""
+    if not isinstance(answer, Standing) or answer.silver_key == line.key:
         return False
-    is_left = answer == "" and line.event is None and line.byte_range is None
+    is_left = not answer.silver_key and line.event is None and line.byte_range is None
     return not is_left
 
 

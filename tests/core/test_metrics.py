@@ -15,7 +15,7 @@ from chalicelib.core.errors import BatchIncompleteError, InvalidRequestError
 from chalicelib.core.log import JsonFormatter, log
 from chalicelib.core.metrics import MOST_VALUES, Run, measured
 from chalicelib.events.ingest import IngestDeps, ingest
-from chalicelib.events.ledger import Done
+from chalicelib.events.ledger import Done, Standing
 from chalicelib.events.model import Dispatch, Event, Status
 from tests.support.batches_on_fakes import Platform
 from tests.support.comparison_on_fakes import Stores
@@ -280,7 +280,9 @@ def test_what_was_processed_before_is_not_counted_again() -> None:
 
 def test_what_another_delivery_was_first_to_note_is_not_counted() -> None:
     class Late(FakeEventStore):
-        def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+        def mark_processed(
+            self, done: Done, dispatch: Dispatch, event: Event | None
+        ) -> Standing | None:
             super().mark_processed(done, dispatch, event)
             return super().mark_processed(done, dispatch, event)
 

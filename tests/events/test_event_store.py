@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from chalicelib.events.keys import silver_key, unit_bronze_key, unit_silver_key
-from chalicelib.events.ledger import EventStore
+from chalicelib.events.ledger import EventStore, Standing
 from chalicelib.events.model import Dispatch, Event, Failure, Listing, Record, Status, Step
 from tests.support.factories import NOON, make_done, make_event, make_id, unique
 from tests.support.store_backends import Backend
@@ -31,7 +31,7 @@ def fail(
 
 def process(
     backend: Backend, event: Event, at: str = DONE_AT, dispatch: Dispatch = NOTED, **places: str
-) -> str | None:
+) -> Standing | None:
     """`event` is processed, its document being at `silver/k`."""
     done = make_done(event, at, **{"silver_key": "silver/k", **places})
     return backend.ledger.mark_processed(done, dispatch, event)
@@ -117,8 +117,8 @@ def test_an_open_event_turns_processed_once(aws_backends: Backend, before: list[
     first = process(aws_backends, event)
     second = process(aws_backends, event, LATER, silver_key="silver/other")
     # Then the first one counts, and the other learns which that was
-    assert (first, second) == (None, "silver/k")
-    assert process(aws_backends, event) == "silver/k"
+    assert (first, second) == (None, Standing("silver/k"))
+    assert process(aws_backends, event) == Standing("silver/k", is_own=True)
     assert aws_backends.calls == ["UpdateItem"] * 3
     record = aws_backends.ledger.get(event.event_id)
     assert record is not None
@@ -175,7 +175,7 @@ def test_processing_an_event_the_ledger_lacks_adds_it(
 
 def test_who_does_not_know_an_event_does_not_add_it(aws_backends: Backend) -> None:
     event = make_event()
-    assert aws_backends.ledger.mark_processed(make_done(event), NOTED, None) == ""
+    assert aws_backends.ledger.mark_processed(make_done(event), NOTED, None) == Standing("")
     assert aws_backends.calls == ["UpdateItem"]
     assert aws_backends.ledger.get(event.event_id) is None
 
@@ -189,13 +189,26 @@ def test_who_does_not_know_an_event_ends_it_where_the_ledger_has_it(aws_backends
     assert (record.status, record.silver_key, record.payload) == (
         Status.PROCESSED, "silver/k", None,
     )  # fmt: skip
-    assert aws_backends.ledger.mark_processed(done, NOTED, None) == "silver/k"
+    assert aws_backends.ledger.mark_processed(done, NOTED, None) == Standing(
+        "silver/k", is_own=True
+    )
+
+
+def test_of_two_units_with_one_document_the_ledger_names_the_one_that_noted_it(
+    aws_backends: Backend,
+) -> None:
+    event, units = make_event(), [make_id(), make_id()]
+    aws_backends.ledger.add(event, [RECEIVED])
+    done = [replace(make_done(event, DONE_AT), unit_id=unit_id) for unit_id in units]
+    assert aws_backends.ledger.mark_processed(done[0], NOTED, None) is None
+    assert aws_backends.ledger.mark_processed(done[0], NOTED, None) == Standing("k", is_own=True)
+    assert aws_backends.ledger.mark_processed(done[1], NOTED, None) == Standing("k")
 
 
 def test_a_rejected_event_is_never_processed(aws_backends: Backend) -> None:
     event = make_event()
     aws_backends.ledger.add(event, [RECEIVED, Step(Status.REJECTED, RECEIVED_AT)])
-    assert process(aws_backends, event) == ""
+    assert process(aws_backends, event) == Standing("")
     assert find(aws_backends, event).status is Status.REJECTED
 
 

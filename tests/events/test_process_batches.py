@@ -16,6 +16,7 @@ from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.events.finish import LEASE_MARGIN_SECONDS
 from chalicelib.events.keys import silver_key
 from chalicelib.events.model import Status, Step
+from chalicelib.events.process_unit import finish_open_units
 from chalicelib.events.processors import Incoming
 from chalicelib.events.unit import read_documents, read_unit
 from chalicelib.events.worker import MARGIN_SECONDS, process_batch
@@ -282,6 +283,30 @@ def test_a_repeat_waits_for_the_delivery_that_is_at_work(worker: Worker) -> None
             worker.run(again(delivery, attempt))
     assert len(worker.bus.entries) == 1
     assert worker.silver(event) == document
+    assert worker.aws.units == {}
+
+
+def test_a_document_that_two_dead_units_name_is_published_by_the_one_that_noted_it(
+    worker: Worker,
+) -> None:
+    # Given a run that died before it wrote an event's own document, and another that wrote it,
+    # published the event, and died before the end of its unit
+    event, delivery = worker.event()
+    worker.ledger.add(event, [Step(Status.RECEIVED, event.received_at)])
+    for call, died in ((3, "PutObject"), (7, "UpdateItem")):
+        worker.aws.calls.clear()
+        worker.aws.fail(call, Fault.KILLED_BEFORE)
+        with pytest.raises(ProcessKilledError):
+            worker.run(again(delivery, 1))
+        assert worker.aws.calls[-1] == died
+        worker.aws.faults.clear()
+    assert worker.status(event) is Status.PROCESSED
+    assert (len(worker.aws.units), len(worker.bus.entries)) == (2, 1)
+    # When both are finished
+    worker.clock.advance(worker.seconds + LEASE_MARGIN_SECONDS + 1)
+    assert finish_open_units(worker.worker()) == 2
+    # Then it is published once more, for the run that did not live to say that it was
+    assert len(worker.bus.entries) == 2
     assert worker.aws.units == {}
 
 

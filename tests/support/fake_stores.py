@@ -17,7 +17,7 @@ from chalicelib.aws.effects import CheckpointStore
 from chalicelib.core.errors import ConflictError, TransientError, UnavailableError
 from chalicelib.core.paging import Entry, Page, shard_of
 from chalicelib.events.journal import Journal, OpenUnit
-from chalicelib.events.ledger import Done, EventIndex, EventStore
+from chalicelib.events.ledger import Done, EventIndex, EventStore, Standing
 from chalicelib.events.model import (
     REDRIVEN,
     Dispatch,
@@ -64,6 +64,8 @@ class FakeAws:
     replays: dict[str, Replay] = field(default_factory=dict)
     running: dict[str, Mapping[str, str]] = field(default_factory=dict)
     units: dict[str, OpenUnit] = field(default_factory=dict)
+    processed_by: dict[str, str] = field(default_factory=dict)
+    """Events to the unit that the ledger names as theirs."""
     calls: list[str] = field(default_factory=list)
     faults: dict[int, Fault] = field(default_factory=dict)
     gate: Callable[[str, Callable[[], Any]], Any] | None = None
@@ -94,12 +96,14 @@ class FakeEventStore(EventStore):
     def add(
         self, event: Event, steps: Iterable[Step], payload: bytes | None = None, **more: Any
     ) -> Record | None:
+        unit = more.pop("unit", None)
         record = self._new(event, steps, {**more, "payload": payload})
 
         def effect() -> Record | None:
             before = self._aws.records.get(event.event_id)
             if before is None:
                 self._aws.records[event.event_id] = record
+                self._note_unit(event.event_id, unit)
             return before
 
         return self._aws.call("PutItem", effect)
@@ -128,18 +132,24 @@ class FakeEventStore(EventStore):
             found |= self._aws.call("BatchGetItem", partial(self._known, some))
         return found
 
-    def mark_processed(self, done: Done, dispatch: Dispatch, event: Event | None) -> str | None:
+    def mark_processed(
+        self, done: Done, dispatch: Dispatch, event: Event | None
+    ) -> Standing | None:
         values = {"silverBucket": "silver", "silverKey": done.silver_key}
         if done.silver_range is not None:
             values["silverRange"] = done.silver_range
         if done.s3_range is not None:
             values |= {"s3Key": done.s3_key, "s3Range": done.s3_range}
         step = Step(Status.PROCESSED, done.at)
+        if done.unit_id:
+            values["unit"] = done.unit_id
         if self._go_on(done.event_id, event, step, dispatch, values):
             return None
         record = self._aws.records.get(done.event_id)
         key = (record.silver_key or "") if record else ""
-        return None if self._repeated and key == done.silver_key else key
+        by = self._aws.processed_by.get(done.event_id, "")
+        is_own = key == done.silver_key and by == done.unit_id
+        return None if self._repeated and is_own else Standing(key, is_own)
 
     def mark_attempt_failed(
         self,
@@ -210,6 +220,10 @@ class FakeEventStore(EventStore):
                 return True
         raise UnavailableError("the ledger keeps changing under the worker")
 
+    def _note_unit(self, event_id: str, unit_id: str | None) -> None:
+        if unit_id is not None:
+            self._aws.processed_by[event_id] = unit_id
+
     def _advance_from(
         self,
         event_id: str,
@@ -227,6 +241,7 @@ class FakeEventStore(EventStore):
         key, place = values.get("s3Key"), values.get("s3Range")
         if key is not None:
             moved = replace(moved, event=replace(old.event, s3_key=key, s3_range=place))
+        self._note_unit(event_id, values.get("unit"))
         self._aws.records[event_id] = replace(
             moved,
             silver_bucket=values.get("silverBucket", old.silver_bucket),
