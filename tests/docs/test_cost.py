@@ -65,9 +65,9 @@ def test_lambda_is_billed_by_run_and_by_gigabyte_and_second() -> None:
     assert single.api_ms == 22
     # 3 for each of 10; bronze, journal, silver, ledger, bus, the journal's end, counters.
     assert single.worker_ms == 30 + 30 + 6 + 30 + 6 + 20 + 6 + 6
-    api = 0.20 + 22 * 1e-3 * 1e6 * 0.0000166667
-    worker = (0.20 + 134 * 1e-3 * 1e6 * 0.0000166667) / 10
-    authorizer = (0.20 + 14 * 1e-3 * 0.5 * 1e6 * 0.0000166667) / 10
+    api = 0.20 + 22 * 1e-3 * 1e6 * 0.0000133334
+    worker = (0.20 + 134 * 1e-3 * 1e6 * 0.0000133334) / 10
+    authorizer = (0.20 + 14 * 1e-3 * 0.5 * 1e6 * 0.0000133334) / 10
     assert dollars(single)["Lambda"] == pytest.approx(api + worker + authorizer)
 
 
@@ -100,7 +100,7 @@ def test_a_daily_sweep_costs_less_and_a_batch_less_than_single_events() -> None:
     # A tenth of an object: listed five times, read three times and asked for twice.
     lists = 0.1 * 5 * 36 / 1000 * 5
     files = 0.1 * 5 * 36 * 0.4
-    looking = (36 + 72) / 2500 * 0.0000166667 * 1e6
+    looking = (36 + 72) / 2500 * 0.0000133334 * 1e6
     assert reconciling(single, 60) == pytest.approx(lookups + lists + files + looking)
 
 

@@ -15,7 +15,7 @@ STAGES = ("local", "dev")
 # what an alert's group comes to.
 IMPATIENT = {
     "RETRY_BASE_SECONDS": "0",
-    "ALERT_WINDOW_SECONDS": "5",
+    "ALERT_WINDOW_SECONDS": "8",
     "ALERT_RETRY_MAX_SECONDS": "2",
 }
 

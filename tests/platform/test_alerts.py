@@ -70,7 +70,7 @@ def settle(stage: Stage) -> None:
 def early_in_a_window(stage: Stage) -> None:
     """Wait for a time when messages sent together are all of one slot of time."""
     window = stage.settings.alert_window
-    wait_for("an early moment", lambda: 0 < time.time() % window < window / 2)
+    wait_for("an early moment", lambda: 0 < time.time() % window < window / 4)
 
 
 def test_what_a_pipeline_sends_is_posted_once(local: Stage, slack: SlackReceiver) -> None:
