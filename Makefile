@@ -63,7 +63,7 @@ REST = $(shell grep -rlE 'Backend\b|mark\.(emulator|slow)' tests --include='test
 # tests/conftest.py orders them.
 test: lint ## Everything: lint, types, import rules and every tier of tests
 	$(RUN) -m pytest -n auto --dist loadfile -m "$(FAST)" tests $(PYTEST_ARGS)
-	$(RUN) -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" \
+	$(RUN) -m pytest -n 4 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" \
 		$(REST) $(PYTEST_ARGS)
 
 test-fast: $(STAMP) ## The tests that need no emulator
