@@ -199,10 +199,10 @@ def idle() -> dict[str, float]:
         + price("lambda.request")
         + seconds * memory("reconcile") * price("lambda.gb-second")
     )
-    receives = 2 * ASSUMED["pollers of an idle queue"] * 3 * 60 * HOURS
+    receives = 3 * ASSUMED["pollers of an idle queue"] * 3 * 60 * HOURS
     return {
         "`reconcile`": runs * each,
-        "Lambda looking for messages, two queues": receives * price("sqs.request"),
+        "Lambda looking for messages, three queues": receives * price("sqs.request"),
         f"{alarms()} alarms": alarms() * price("cloudwatch.alarm"),
         f"{ASSUMED['custom metrics']} custom metrics": ASSUMED["custom metrics"]
         * price("cloudwatch.metric"),

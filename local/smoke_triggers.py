@@ -271,7 +271,7 @@ class _Taker(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        self.server.got.append((self.headers, body))
+        self.server.got.append((dict(self.headers), body))
         self.send_response(200)
         self.end_headers()
         self.wfile.write(b"ok")

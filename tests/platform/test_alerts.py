@@ -5,6 +5,7 @@ In stage `local`, the one that takes a webhook on loopback.
 
 import json
 import random
+import re
 import string
 import time
 from typing import Any
@@ -67,6 +68,14 @@ def settle(stage: Stage) -> None:
     time.sleep(stage.settings.alert_window + 3)
 
 
+def repeats(slack: SlackReceiver, mark: str) -> int:
+    """How many repeats the reports under this title tell of together."""
+    told = re.findall(
+        rf"ERROR: Repeated (?:(\d+) times|once more): {mark}", str(slack.titles(mark))
+    )
+    return sum(int(number or 1) for number in told)
+
+
 def early_in_a_window(stage: Stage) -> None:
     """Wait for a time when messages sent together are all of one slot of time."""
     window = stage.settings.alert_window
@@ -104,11 +113,15 @@ def test_a_storm_is_one_message_and_a_count(local: Stage, slack: SlackReceiver) 
 
     # When
     send(local, *[failure(mark)] * 20)
-    wait_for("the repeats to be told", lambda: len(slack.posts(mark)) > 1)
+    wait_for("the repeats to be told", lambda: repeats(slack, mark) == 19)
     settle(local)
 
-    # Then
-    assert slack.titles(mark) == [f"ERROR: {mark}", f"ERROR: Repeated 19 times: {mark}"]
+    # Then there is one message, and each repeat is reported once; by one report, unless a busy
+    # machine took some of them up after the window
+    first, *reports = slack.titles(mark)
+    assert first == f"ERROR: {mark}"
+    assert repeats(slack, mark) == 19
+    assert len(reports) < 10
     (group,) = groups(local, mark)
     assert (group["count"], group["reportedCount"]) == (20, 19)
     assert group["deliveredAt"] < group["summaryAt"]

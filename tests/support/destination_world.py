@@ -123,7 +123,7 @@ class World:
         """Let an SQS queue hear of what concerns somebody, as their subscription does."""
         url = client("sqs").create_queue(QueueName="owner-mail")["QueueUrl"]
         arn = f"arn:aws:sqs:{REGION}:{ACCOUNT}:owner-mail"
-        wiring.subscriptions().topic.subscribe("sqs", arn, self.somebody.owner)
+        wiring.subscriptions().endpoints.topic.subscribe("sqs", arn, [self.somebody.owner])
         self._mail = url
 
     def told_owner(self) -> list[str]:
