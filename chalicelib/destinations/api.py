@@ -23,7 +23,14 @@ from chalicelib.destinations.manage import (
     rotate,
 )
 from chalicelib.destinations.match import ENVELOPE, filter_faults
-from chalicelib.destinations.model import MAX_DESTINATIONS, OVERLAP, Format, Outcome, State
+from chalicelib.destinations.model import (
+    MAX_DESTINATIONS,
+    MAX_RATE,
+    OVERLAP,
+    Format,
+    Outcome,
+    State,
+)
 from chalicelib.events import api as events
 from chalicelib.web.body import check_body, refuse
 from chalicelib.web.describe import (
@@ -104,6 +111,15 @@ _ORDER = component(
                     pattern=_HEADER_VALUE,
                 ),
             },
+            "rate": nullable(
+                {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": MAX_RATE,
+                    "description": "The most deliveries a second; what is over it waits: must be an"
+                    f" integer from 1 to {MAX_RATE}.",
+                }
+            ),
             "paused": {
                 "type": "boolean",
                 "default": False,
@@ -129,6 +145,7 @@ _EXAMPLE = {
     "description": "the warehouse",
     "headerNames": ["Authorization"],
     "format": "standard",
+    "rate": None,
     "paused": False,
     "state": "active",
     "failingSince": None,
@@ -147,6 +164,7 @@ _MEMBERS: Json = {
     "description": nullable(text()),
     "headerNames": {"type": "array", "items": text()},
     "format": {"type": "string", "enum": list(Format)},
+    "rate": nullable(number("The most deliveries a second.")),
     "paused": {"type": "boolean"},
     "state": {"type": "string", "enum": list(State)},
     "failingSince": nullable(moment("Since when no attempt has succeeded.")),

@@ -8,6 +8,7 @@ does never fails a batch, so no endpoint holds up another's messages:
   that finds the endpoint down, the others of the run are put off without an attempt.
 - A destination in trouble (a failure of its server, or a slow answer, within the last minute) gets
   at most `SLOTS` calls in all; what gets no slot is put off.
+- One with a `rate` gives each call a turn, for which its message waits on the queue.
 - Waits of up to 15 minutes are a new, delayed message. Longer ones are a note in the table that the
   schedule takes up (`due`), so that nothing waits in flight.
 
@@ -54,7 +55,13 @@ from chalicelib.destinations.model import (
 from chalicelib.destinations.render import render
 from chalicelib.destinations.send import Answer, Sender
 from chalicelib.destinations.sign import signature_headers
-from chalicelib.destinations.store import SLOTS, DeliveryStore, DestinationStore, with_next
+from chalicelib.destinations.store import (
+    SLOTS,
+    TURNS_AHEAD,
+    DeliveryStore,
+    DestinationStore,
+    with_next,
+)
 from chalicelib.events.lake import Lake
 
 AT_ONCE = 4
@@ -136,8 +143,9 @@ class _Known(Struct, frozen=True):
 def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
-    silver for a large document; two for a slot of a destination in trouble; one for each
-    destination and `DESTINATION_CACHE_SECONDS`.
+    silver for a large document; two for a slot of a destination in trouble; one or two for a turn
+    of one with a rate, and one to wait for it; one for each destination and
+    `DESTINATION_CACHE_SECONDS`.
 
     Raises `BatchIncompleteError` when AWS failed for some, which SQS then delivers again.
     """
@@ -251,12 +259,19 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
             _give_up(known.delivery, destination, deps)
             return
         known = replace(known, destination=destination)
+        if destination.rate is not None and not message.turn:
+            seconds = deps.destinations.store.take_turn(
+                destination_id, destination.rate, deps.now()
+            )
+            if seconds != 0:
+                _wait_for_turn(known.delivery, message, seconds, deps)
+                return
         slot: int | None = _NO_SLOT_NEEDED
         if destination_id in run.down or destination.is_in_trouble(deps.now()):
             slot = None if destination_id in run.down else _take_slot(destination_id, deps)
         if slot is None:
             pause = destination.pause_seconds(deps.now(), deps.jitter())
-            _wait(known.delivery, message, pause, deps)
+            _wait(known.delivery, replace(message, turn=False), pause, deps)
             log.info("delivery put off", extra={"seconds": pause})
             return
         answer = _attempt(known, run, deps)
@@ -283,6 +298,18 @@ def _take_slot(destination_id: str, deps: DeliverDeps) -> int | None:
         if deps.destinations.store.take_slot(destination_id, number, deps.now()):
             return number
     return None
+
+
+def _wait_for_turn(
+    delivery: Delivery, message: DeliveryMessage, seconds: int | None, deps: DeliverDeps
+) -> None:
+    """Let a delivery wait for its turn, or without one (None) until there are some again."""
+    log.info("delivery waits for its turn", extra={"seconds": seconds})
+    if seconds is None:
+        wait = round(TURNS_AHEAD * (1 + deps.jitter()) / 2)
+        _wait(delivery, message, wait, deps)
+    else:
+        _wait(delivery, replace(message, turn=True), seconds, deps)
 
 
 def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: DeliverDeps) -> None:
@@ -323,7 +350,7 @@ def _note_retry(
     is_long = wait > LONGEST_DELAY
     if not is_long:
         deps.queue.send(
-            replace(message, delivery=delivery, again=True).encode(),
+            replace(message, delivery=delivery, again=True, turn=False).encode(),
             delay=wait,
             group=delivery.destination_id,
         )

@@ -182,6 +182,7 @@ def _ordered(order: Mapping[str, Any]) -> dict[str, Any]:
         "event_types": tuple(dict.fromkeys(event_types)),
         "filter": order.get("filter"),
         "description": order.get("description"),
+        "rate": order.get("rate"),
         "paused": order.get("paused", False),
         "format": Format(order.get("format", Format.STANDARD)),
     }

@@ -3,7 +3,8 @@
 `{"v":1,"delivery":{...},"document":"...","again":true}`: one event to one destination. A document
 of up to `INLINE_BYTES` is sent along, since SQS counts ten such messages as one request; another is
 read from silver. `again` says that the delivery may have been made: it is read first.
-`match` says that the destination's filter is still to be asked. `requestId` is for the log.
+`match` says that the destination's filter is still to be asked, `turn` that it has waited for its
+turn at the destination's rate. `requestId` is for the log.
 
 `{"v":1,"sweep":{...}}`: the order to send many deliveries again, from a point in time.
 """
@@ -29,6 +30,7 @@ class DeliveryMessage(Struct, frozen=True):
     document: str | None = None
     again: bool = False
     match: bool = False
+    turn: bool = False
     request_id: str = field(default="", name="requestId")
 
     def encode(self) -> str:
@@ -50,6 +52,8 @@ class DeliveryMessage(Struct, frozen=True):
             body["again"] = True
         if self.match:
             body["match"] = True
+        if self.turn:
+            body["turn"] = True
         if self.request_id:
             body["requestId"] = self.request_id
         return dump_json(body)

@@ -37,6 +37,8 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 60, 18_000
 MAX_ATTEMPTS_KEPT, OLDER_CHARACTERS = 20, 200
 MAX_DESTINATIONS = 1_000
 """Of one owner."""
+MAX_RATE = 1_000
+"""The highest rate that may be asked for: deliveries a second."""
 
 
 class Format(StrEnum):
@@ -73,7 +75,8 @@ class Secret(Struct, frozen=True):
 
 class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     """A destination as it is stored. `failing_since` is the time of the first failure after the
-    last success; `trouble_since` and `trouble_until` say when calls need a slot."""
+    last success; `trouble_since` and `trouble_until` say when calls need a slot; `rate` is the most
+    calls a second, None for no limit."""
 
     destination_id: str
     owner: str
@@ -82,6 +85,7 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     filter: Mapping[str, Any] | None = None
     description: str | None = None
     headers: Mapping[str, str] = {}
+    rate: int | None = None
     paused: bool = False
     format: Format = Format.STANDARD
     secrets: tuple[Secret, ...]
@@ -139,6 +143,7 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
             "description": self.description,
             "headerNames": sorted(self.headers),
             "format": self.format,
+            "rate": self.rate,
             "paused": self.paused,
             "state": self.state,
             "failingSince": self.failing_since,

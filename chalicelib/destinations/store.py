@@ -5,6 +5,7 @@
 | destination | `DESTINATION#<id>` | `-` |
 | delivery | `DELIVERIES#<destination>` | `<receivedAt>#<eventId>` |
 | slot | `SLOT#<destination>#<number>` | `-` |
+| turns | `TURNS#<destination>` | `-` |
 
 A filter is stored as JSON text. A destination is in the index `by-owner` without its secrets, a
 delivery in `by-due` while it waits for the schedule.
@@ -45,6 +46,9 @@ SLOTS = 8
 """Calls in flight to a destination that is in trouble."""
 SLOT_SECONDS = 60
 """The longest that a call keeps its slot: longer than a call takes."""
+TURNS_AHEAD = 600
+"""How far ahead turns are given out, in seconds: less than SQS can delay a message."""
+_RACE_ROUNDS = 3
 DUE_SHARDS = 8
 _DUE_AGAIN = timedelta(minutes=30)
 """When what was taken up comes again, should its message be lost."""
@@ -196,6 +200,47 @@ class DestinationStore:
             UpdateExpression="SET leaseUntil = :none",
             ExpressionAttributeValues={":none": {"S": "0"}},
         )
+
+    def take_turn(self, destination_id: str, rate: int, now: datetime) -> int | None:
+        """Take the next turn at a destination that gets `rate` calls a second: the seconds until
+        then, None if those of the next `TURNS_AHEAD` are taken. One call; two after a second
+        without any.
+
+        `nextAt` is the time of the next turn in microseconds. It falls behind the clock by no more
+        than leaves a second's worth of calls to go out at once (a token bucket).
+        """
+        step, at = 1_000_000 // rate, round(now.timestamp() * 1_000_000)
+        full, empty = at - 1_000_000 + step, at + TURNS_AHEAD * 1_000_000
+        for _ in range(_RACE_ROUNDS):
+            next_one = self._table.write(
+                "update_item",
+                Key=_turns(destination_id),
+                UpdateExpression="SET nextAt = nextAt + :step, #ttl = :ttl",
+                ConditionExpression="nextAt BETWEEN :full AND :empty",
+                ExpressionAttributeNames={"#ttl": "ttl"},
+                ExpressionAttributeValues=to_item(
+                    {":step": step, ":full": full, ":empty": empty, ":ttl": _ttl(now)}
+                ),
+                ReturnValues="UPDATED_NEW",
+            )
+            found = from_item(next_one.item).get("nextAt")
+            if next_one.made:
+                return _seconds_until(found - step, at)
+            if found is not None and found > empty:
+                return None
+            anew = self._table.write(
+                "update_item",
+                Key=_turns(destination_id),
+                UpdateExpression="SET nextAt = :next, #ttl = :ttl",
+                ConditionExpression="attribute_not_exists(nextAt) OR nextAt < :full",
+                ExpressionAttributeNames={"#ttl": "ttl"},
+                ExpressionAttributeValues=to_item(
+                    {":next": full + step, ":full": full, ":ttl": _ttl(now)}
+                ),
+            )
+            if anew.made:
+                return 0
+        return None
 
     def _note(
         self, destination_id: str, now: datetime, failing: str, *, is_trouble: bool
@@ -397,8 +442,8 @@ class DeliveryStore:
 
 
 _OWNERS_OWN = (
-    *("url", "eventTypes", "filter", "description", "headers", "paused", "format", "secrets"),
-    *("updatedAt", "isOff"),
+    *("url", "eventTypes", "filter", "description", "headers", "rate", "paused", "format"),
+    *("secrets", "updatedAt", "isOff"),
 )
 """The attributes that change with what its owner changes."""
 
@@ -409,6 +454,15 @@ def _key(destination_id: str) -> dict[str, str]:
 
 def _slot(destination_id: str, number: int) -> dict[str, Any]:
     return to_item({"pk": f"SLOT#{destination_id}#{number}", "sk": "-"})
+
+
+def _turns(destination_id: str) -> dict[str, Any]:
+    return to_item({"pk": f"TURNS#{destination_id}", "sk": "-"})
+
+
+def _seconds_until(turn: int, at: int) -> int:
+    """Whole seconds from `at` to a turn, both in microseconds; 0 for one that is over."""
+    return max(-(-(turn - at) // 1_000_000), 0)
 
 
 def _delivery_key(destination_id: str, key: str) -> dict[str, str]:
