@@ -139,10 +139,11 @@ def test_revocation_and_expiry_take_effect_within_the_gateways_memory(local: Sta
     """The gateway may remember for a moment that a token was good, and no longer."""
     # Given two tokens in use, one of which is about to expire
     revoked = local.issue(unique("owner"), "events:read")
-    soon = datetime.now(UTC) + timedelta(seconds=5)
+    assert local.call("GET", "/events", revoked["token"]).status_code == 200
+    # The functions have started; now they answer within the time that the other has left
+    soon = datetime.now(UTC) + timedelta(seconds=10)
     expiring = local.issue(unique("owner"), "events:read", expiresAt=to_text(soon))
-    for issued in (revoked, expiring):
-        assert local.call("GET", "/events", issued["token"]).status_code == 200
+    assert local.call("GET", "/events", expiring["token"]).status_code == 200
 
     # When the other is revoked
     local.call("DELETE", f"/tokens/{revoked['id']}", local.admin)
