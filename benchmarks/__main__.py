@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import archive, cold_start, growth, report, speed, yardstick
+from benchmarks import archive, cold_start, deliveries, growth, report, speed, yardstick
 from benchmarks.counting import RequestCounter
 from benchmarks.driver import Driver
 from benchmarks.growth import ReadMeter
@@ -23,7 +23,7 @@ from local.console import say, step
 from local.layout import Layout
 
 RESULTS = Path(__file__).parent / "results"
-PARTS = ("requests", "cold-start", "archive", "speed", "yardstick", "growth")
+PARTS = ("requests", "cold-start", "archive", "speed", "deliveries", "yardstick", "growth")
 _TOOLS = ("chalice", "botocore", "ministack", "microburst", "aws-lambda-powertools")
 
 
@@ -93,6 +93,10 @@ def _in_process(layout: Layout, parts: Sequence[str], entries: int) -> list[repo
         if "speed" in parts:
             with step("speed"):
                 sections.append(speed.measure(driver))
+        if "deliveries" in parts:
+            with step("deliveries"):
+                sender = Driver(os.environ["DELIVERIES_QUEUE_ARN"], "deliver")
+                sections.append(deliveries.measure(driver, sender, counter))
         if "growth" in parts:
             with step(f"a ledger of {growth.FEW:,} and of {entries:,} entries"):
                 sections.append(growth.measure(driver, counter, meter, many=entries))

@@ -57,8 +57,10 @@ class Context:
 class Driver:
     """The application, with a queue's other end in hand. Make it inside `workspace.emulator`."""
 
-    def __init__(self, queue_arn: str) -> None:
+    def __init__(self, queue_arn: str, worker: str = "process_events") -> None:
+        """`worker` is the function that takes the queue's messages."""
         self._module = importlib.import_module("app")
+        self._worker = worker
         self._sqs: Any = boto3.client("sqs")
         self._queue_arn = queue_arn
         name = queue_arn.rpartition(":")[2]
@@ -159,7 +161,7 @@ class Driver:
             for record in records
         ]
         try:
-            self._module.process_events({"Records": delivered}, Context())
+            getattr(self._module, self._worker)({"Records": delivered}, Context())
         except BatchIncompleteError:
             return False
         return True

@@ -68,9 +68,12 @@ def emulator(layout: Layout) -> Iterator[None]:
         with _environment(layout.tool_environ()):
             provision(STAGE, layout.project)
             # A line for each event would be measured, and would hide the tables.
-            # The look for a schema is not counted, however slow the machine is.
+            # Looks for a schema or a destination are not counted, however slow the machine is.
             os.environ.update(
-                stage_variables(layout), LOG_LEVEL="ERROR", SCHEMA_CACHE_SECONDS="3600"
+                stage_variables(layout),
+                LOG_LEVEL="ERROR",
+                SCHEMA_CACHE_SECONDS="3600",
+                DESTINATION_CACHE_SECONDS="300",
             )
             # The stage `local` sweeps all of its window in each run; on AWS that is once a day.
             os.environ.pop("FULL_SWEEP_MINUTES", None)

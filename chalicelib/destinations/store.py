@@ -223,10 +223,10 @@ class DestinationStore:
                 ),
                 ReturnValues="UPDATED_NEW",
             )
-            found = from_item(next_one.item).get("nextAt")
+            found = from_item(next_one.item)
             if next_one.made:
-                return _seconds_until(found - step, at)
-            if found is not None and found > empty:
+                return _seconds_until(found["nextAt"] - step, at)
+            if found.get("nextAt", 0) > empty:
                 return None
             anew = self._table.write(
                 "update_item",

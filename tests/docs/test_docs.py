@@ -74,6 +74,7 @@ def test_the_figures_of_the_measurements_are_those_of_the_results_they_cite() ->
         figure["name"]: figure["value"] for part in kept["sections"] for figure in part["figures"]
     }
     repeats = [figures[f"a repeat {when} the worker ran"] for when in ("after", "before")]
+    large = "the same, documents over 6,000 bytes"
     rows = re.findall(r"^\| [^|]+ \| ([^|]+) \| [^|]+ \|$", text, re.MULTILINE)
 
     assert results[0] in text.splitlines()[2]
@@ -83,6 +84,8 @@ def test_the_figures_of_the_measurements_are_those_of_the_results_they_cite() ->
         f"{figures['a batch of 10']:g}",
         f"{figures['ingest of 100 without keys']:g}",
         f"{figures['processing of 100 without keys']:g}",
+        f"{figures['deliveries of a batch']:g}; {figures[large]:g}",
+        f"{figures['deliveries a second']:.0f}",
         f"{figures['as in Lambda: ratio to the floor']:.2f}",
         f"{figures['with bytecode: ratio to the floor']:.2f}",
         f"{figures['archive']:.2f} MB",

@@ -86,7 +86,9 @@ def _help_subscription(body: dict[str, Any]) -> None:
 
 
 def _help_destination(body: dict[str, Any]) -> None:
-    """Nobody on the network is called, and what others send goes nowhere."""
+    """Nobody on the network is called, and what others send goes nowhere. One that is paused can be
+    sent nothing again."""
+    body["paused"] = False
     body["url"] = f"https://127.0.0.1:{_CLOSED_PORT}/hook"
     body["eventTypes"] = ["nosuch"]
     body.pop("filter", None)
