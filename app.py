@@ -76,6 +76,11 @@ def get_openapi(_request: Request) -> Response:
     return platform.get_openapi(app.routes)
 
 
+@app.route("/settings", methods=["GET"], scope="admin", spec=platform.LIST_SETTINGS)
+def list_settings(_request: Request) -> Response:
+    return platform.list_settings()
+
+
 @app.route("/console", methods=["GET"], scope=None, spec=console.GET_PAGE)
 def get_console(request: Request) -> Response:
     return console.get_page(request, settings)

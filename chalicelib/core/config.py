@@ -284,8 +284,26 @@ def load(environ: Mapping[str, str]) -> Settings:
     return found
 
 
+def in_words(environ: Mapping[str, str]) -> list[dict[str, str | None]]:
+    """Each setting with its value as text, its default (None if the stage must set it), and what it
+    is. Secrets are in SSM, and no setting."""
+    return [
+        {
+            "name": setting.name,
+            "value": _text(setting, environ),
+            "default": setting.default,
+            "help": setting.help,
+        }
+        for setting in TABLE
+    ]
+
+
+def _text(setting: Setting, environ: Mapping[str, str]) -> str | None:
+    return environ.get(setting.name, "").strip() or setting.default
+
+
 def _value(setting: Setting, environ: Mapping[str, str]) -> Any:
-    text = environ.get(setting.name, "").strip() or setting.default
+    text = _text(setting, environ)
     if text is None:
         raise ConfigurationError(f"{setting.name} is not set: {setting.help}")
     try:

@@ -594,6 +594,7 @@ def test_every_page_is_accessible_and_fits(
             visit.page.get_by_role("button", name="Menu").click()
             visit.page.get_by_role("link", name="Settings").click()
             expect(visit.page.get_by_role("heading", level=1)).to_have_text("Settings of the stage")
+            expect(visit.page.get_by_role("rowheader", name="LEDGER_SHARDS")).to_be_visible()
 
 
 def test_it_works_below_the_stage_prefix_and_with_a_slash(browser: Browser, stage: Stage) -> None:

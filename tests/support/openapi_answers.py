@@ -251,6 +251,7 @@ ANSWERS: dict[tuple[str, str, int], list[Provoke]] = {
         get("/queues"),
         lambda w: after(w.fail(), lambda: w.call("GET", "/queues")),
     ],
+    ("GET", "/settings", 200): [get("/settings")],
     ("GET", "/queues", 400): [get("/queues?limit=1")],
     ("GET", "/reconcile", 200): [
         lambda w: after(w.event_and_report(), lambda: w.call("GET", "/reconcile?limit=1")),

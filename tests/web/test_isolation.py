@@ -93,6 +93,7 @@ CASES: dict[tuple[str, str], Case] = {
     ("POST", "/destinations"): Open("what is made belongs to the caller"),
     ("POST", "/uploads"): Open("what is made belongs to the caller"),
     ("GET", "/reconcile"): Open("counts of the stage; ids for admins, see test_reports"),
+    ("GET", "/settings"): Open("needs admin; settings of the stage"),
     ("GET", "/queues"): Open("counts of the stage's queues"),
     ("GET", "/schemas"): Open("schemas are the stage's"),
     ("GET", "/schemas/{event_type}"): Open("schemas are the stage's"),

@@ -30,6 +30,7 @@ SCOPE_OF = {
     ("GET", "/replays"): "events:admin",
     ("GET", "/replays/{replay_id}"): "events:admin",
     ("DELETE", "/replays/{replay_id}"): "events:admin",
+    ("GET", "/settings"): "admin",
     ("GET", "/queues"): "events:admin",
     ("GET", "/reconcile"): "events:admin",
     ("GET", "/dead-letters"): "events:admin",
