@@ -269,7 +269,7 @@ _RETRY = component(
         },
         [],
         description="A retry must have one of eventId, failedSince and from.",
-        oneOf=[{"required": [name]} for name in ("eventId", "failedSince", "from")],
+        allOf=[{"oneOf": [{"required": [name]} for name in ("eventId", "failedSince", "from")]}],
         dependentSchemas={"to": {"required": ["from"]}},
     ),
 )

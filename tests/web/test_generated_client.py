@@ -216,6 +216,7 @@ def test_every_operation_works(package: Any, world: World) -> None:
     _use_replays(api, world)
     _use_schemas_and_tokens(api, world)
     _use_items(api)
+    _use_destinations(api, world)
     _use_the_rest(api)
     # Then each did what it is for
     assert api.called == {one.content["operationId"] for one in OPERATIONS}
@@ -299,6 +300,25 @@ def _use_items(api: GeneratedClient) -> None:
     assert call("delete_subscription", subscription.subscription_id) is None
 
 
+def _use_destinations(api: GeneratedClient, world: World) -> None:
+    models, call = api.models, api.call
+    order = models.DestinationOrder(url="https://shop.example.com/", event_types=["nosuch"])
+    made = call("post_destination", body=order)
+    assert made.secret.startswith("whsec_")
+    assert call("rotate_secret", made.id).secret != made.secret
+    order.rate, order.format_ = 5, models.DestinationOrderFormat.CLOUDEVENTS
+    changed = call("put_destination", made.id, body=order)
+    assert (changed.rate, changed.format_.value) == (5, "cloudevents")
+    assert call("get_destination", made.id).recent.waiting == 0
+    assert [one.id for one in call("list_destinations").items] == [made.id]
+    event_id = UUID(world.event())
+    retry = models.DeliveryRetry(event_id=event_id)
+    assert call("post_retry", made.id, body=retry).status == "accepted"
+    assert call("list_attempts", made.id).items == []
+    assert call("list_deliveries", event_id).items == []
+    assert call("delete_destination", made.id) is None
+
+
 def _use_the_rest(api: GeneratedClient) -> None:
     models, call = api.models, api.call
     photo = models.UploadOrder(filename="photo.png", content_type="image/png")
@@ -306,6 +326,7 @@ def _use_the_rest(api: GeneratedClient) -> None:
     assert call("list_uploads").items == []
     assert call("list_alerts").items == []
     assert call("get_health").status == "ok"
+    assert "STAGE" in {one.name for one in call("list_settings").items}
     assert call("get_openapi").to_dict() == ROOT
     assert api.whole("get_console").content.startswith(b"<!doctype html>")
     assert api.whole("get_console_file", "LICENSES.txt").content
