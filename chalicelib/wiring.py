@@ -71,6 +71,7 @@ from chalicelib.uploads.api import UploadDeps
 from chalicelib.uploads.record import RecordDeps
 from chalicelib.uploads.store import UploadBucket, UploadStore
 from chalicelib.web.callers import Caller
+from chalicelib.webhooks.digests import DigestStore
 from chalicelib.webhooks.receive import WebhookDeps
 
 SecondsLeft = Callable[[], float]
@@ -339,7 +340,9 @@ def webhooks() -> WebhookDeps:
     def secret_of(source: str) -> str | None:
         return secrets().get(f"/eventline/{config.stage}/webhooks/{source}/secret")
 
-    return WebhookDeps(ingest(), secret_of, config.webhook_owner)
+    seconds = config.webhook_digest_seconds
+    digests = DigestStore(aws("dynamodb"), config.events_table, seconds) if seconds else None
+    return WebhookDeps(ingest(), secret_of, config.webhook_owner, digests)
 
 
 def tokens() -> TokenStore:

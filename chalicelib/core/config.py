@@ -179,6 +179,14 @@ class Settings(Struct, frozen=True):
     webhook_owner: str = row(
         "WEBHOOK_OWNER", "webhooks", "Owner of events that came as signed webhooks.", _owner
     )
+    webhook_digest_seconds: int = number(
+        "WEBHOOK_DIGEST_SECONDS",
+        0,
+        0,
+        604_800,
+        "How long a webhook of GitHub with the same body is a repeat whatever its delivery id;"
+        " 0 for never.",
+    )
     max_event_bytes: int = number(
         "MAX_EVENT_BYTES", 1048576, 1, 4 * 1024 * 1024, "Largest event accepted, in bytes."
     )

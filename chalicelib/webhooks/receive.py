@@ -18,24 +18,29 @@ from chalicelib.core.log import log
 from chalicelib.core.media_types import FORM, JSON, is_in_utf8, is_json_in_utf8
 from chalicelib.events.ingest import IngestDeps, Receipt, Submission, check_size, ingest
 from chalicelib.webhooks import sources
+from chalicelib.webhooks.digests import DigestStore
 from chalicelib.webhooks.signatures import parse_secrets
 from chalicelib.webhooks.sources import Source
+
+_LONGEST_ID = 256
 
 
 class WebhookDeps(Struct, frozen=True):
     """The collaborators of `receive`. `secret_of` gives the text of a source's secrets, None if
-    none is set; `owner` owns the events."""
+    none is set; `owner` owns the events; `digests` (None where that is off) knows bodies again."""
 
     ingest: IngestDeps
     secret_of: Callable[[str], str | None]
     owner: str
+    digests: DigestStore | None = None
     now: Callable[[], datetime] = clock.utc_now
 
 
 def receive(
     source: str, headers: Mapping[str, str], body: bytes, request_id: str, deps: WebhookDeps
 ) -> Receipt:
-    """Ingest one delivery; `headers` have lower-case names, `body` is as it was sent.
+    """Ingest one delivery; `headers` have lower-case names, `body` is as it was sent. The calls are
+    those of `ingest`, and one where bodies are known again.
 
     Raises `PayloadTooLargeError`, `UnauthenticatedError`, `UnsupportedMediaTypeError`, and what
     `ingest` does: a signed delivery that cannot be used is stored as REJECTED. An AWS error passes,
@@ -48,6 +53,7 @@ def receive(
         body = _form_payload(body)
     elif not is_json_in_utf8(content_type):
         raise UnsupportedMediaTypeError(f"a webhook is sent as {JSON} in UTF-8")
+    headers = _as_first(sender, headers, body, deps)
     submission = Submission(
         payload=body,
         content_type=JSON,
@@ -56,6 +62,17 @@ def receive(
         read=partial(sender.read, headers, body),
     )
     return ingest(submission, deps.ingest)
+
+
+def _as_first(
+    sender: Source, headers: Mapping[str, str], body: bytes, deps: WebhookDeps
+) -> Mapping[str, str]:
+    """The headers with the id of the delivery that brought this body first."""
+    name = sender.unsigned_id
+    if deps.digests is None or name is None:
+        return headers
+    given = headers.get(name, "")[:_LONGEST_ID]
+    return {**headers, name: deps.digests.first(sender.name, body, given, deps.now())}
 
 
 def _form_payload(body: bytes) -> bytes:

@@ -37,7 +37,8 @@ class Source(Struct, frozen=True):
     `verify` takes (secrets, headers, body, now). `read` takes (headers, body) once the signature is
     right; its `InvalidRequestError` makes the delivery a REJECTED event. `headers` and `example`
     (a body) are for the OpenAPI document. `takes_forms`: the JSON may come as the field
-    `payload` of a form.
+    `payload` of a form. `unsigned_id` is the header with the delivery's id where the signature does
+    not cover it.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Source(Struct, frozen=True):
     headers: Mapping[str, str]
     example: Mapping[str, Any]
     takes_forms: bool = False
+    unsigned_id: str | None = None
 
 
 def read_github(headers: Mapping[str, str], body: bytes) -> Draft:
@@ -91,6 +93,7 @@ GITHUB = Source(
     },
     example={"zen": "Keep it logically awesome.", "hook_id": 1},
     takes_forms=True,
+    unsigned_id="x-github-delivery",
 )
 STANDARD = Source(
     name="standard",
