@@ -25,12 +25,19 @@ _TOO_MANY = frozenset({"FilterPolicyLimitExceeded", "SubscriptionLimitExceeded"}
 _GONE = frozenset({"NotFound", "NotFoundException"})
 
 
+BY_OTHERS, BY_MAIL = "owner", "mailOwner"
+"""The attribute that names the owner, for the subscriptions by e-mail and for all others: each
+filters on one alone, so that SNS counts no product of values (150 at most)."""
+
+
 class Message(Struct, frozen=True):
-    """What is published: `subject` of less than 100 ASCII characters, string attributes."""
+    """What is published: `subject` of less than 100 ASCII characters, string attributes. An owner's
+    subscriptions get it by e-mail (`BY_MAIL`), in the other ways (`BY_OTHERS`), or both."""
 
     subject: str
     text: str
     attributes: Mapping[str, str]
+    ways: tuple[str, ...] = (BY_OTHERS, BY_MAIL)
 
 
 class Refusal(Struct, frozen=True):
@@ -42,11 +49,12 @@ class Refusal(Struct, frozen=True):
 
 
 class Seen(Struct, frozen=True):
-    """A subscription as SNS has it: whether its endpoint has confirmed, and the values of `owner`
-    that its filter policy lets through."""
+    """A subscription as SNS has it: whether its endpoint has confirmed, and the owners that its
+    filter policy lets through, by which attribute."""
 
     is_confirmed: bool
     owners: frozenset[str]
+    way: str = BY_OTHERS
 
 
 class Topic:
@@ -93,7 +101,7 @@ class Topic:
         return outcomes
 
     def subscribe(self, protocol: str, endpoint: str, owners: Iterable[str]) -> str | None:
-        """Subscribe an endpoint to messages whose attribute `owner` is among `owners`; one call.
+        """Subscribe an endpoint to messages to one of `owners`; one call.
 
         Returns the subscription's ARN; None when SNS keeps it to itself until the endpoint has
         confirmed. Subscribing again changes nothing, but asks an endpoint again that has not
@@ -108,7 +116,9 @@ class Topic:
                 TopicArn=self._arn,
                 Protocol=protocol,
                 Endpoint=endpoint,
-                Attributes={"FilterPolicy": _filter(owners)},
+                Attributes={
+                    "FilterPolicy": _filter(BY_MAIL if protocol == "email" else BY_OTHERS, owners)
+                },
                 ReturnSubscriptionArn=True,
             )
         except ClientError as error:
@@ -135,18 +145,20 @@ class Topic:
             raise
         attributes = answer["Attributes"]
         policy = json.loads(attributes.get("FilterPolicy") or "{}")
+        way = BY_MAIL if BY_MAIL in policy else BY_OTHERS
         return Seen(
             is_confirmed=attributes.get("PendingConfirmation", "false") != "true",
-            owners=frozenset(map(str, policy.get("owner", ()))),
+            owners=frozenset(map(str, policy.get(way, ()))),
+            way=way,
         )
 
-    def let_through(self, subscription_arn: str, owners: Iterable[str]) -> None:
+    def let_through(self, subscription_arn: str, way: str, owners: Iterable[str]) -> None:
         """Replace the owners in a subscription's filter policy; one call. SNS takes up to 15
         minutes until it filters so."""
         self._client.set_subscription_attributes(
             SubscriptionArn=subscription_arn,
             AttributeName="FilterPolicy",
-            AttributeValue=_filter(owners),
+            AttributeValue=_filter(way, owners),
         )
 
     def unsubscribe(self, subscription_arn: str) -> None:
@@ -184,16 +196,18 @@ def is_own(notification: Mapping[str, Any]) -> bool:
     return marked or str(notification.get("Message", "")).startswith(_OPENING)
 
 
-def _filter(owners: Iterable[str]) -> str:
-    return json.dumps({"owner": sorted(owners)})
+def _filter(way: str, owners: Iterable[str]) -> str:
+    return json.dumps({way: sorted(owners)})
 
 
 def _entry(message: Message) -> dict[str, Any]:
+    attributes = dict(message.attributes)
+    if owner := attributes.pop("owner", None):
+        attributes |= dict.fromkeys(message.ways, owner)
     return {
         "Subject": message.subject,
         "Message": message.text,
         "MessageAttributes": {
-            name: {"DataType": "String", "StringValue": value}
-            for name, value in message.attributes.items()
+            name: {"DataType": "String", "StringValue": value} for name, value in attributes.items()
         },
     }

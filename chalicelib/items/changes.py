@@ -6,7 +6,7 @@ less than 100 characters; ten messages of a batch together have at most 256 KB.
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from itertools import islice
 from typing import Any
@@ -122,6 +122,14 @@ def changes_of(
     side = new or old
     change = side and Change(item_id, side.owner, kind, at, old, new)
     return [change] if change and change.changes_data else []
+
+
+def digest_text(subjects: Sequence[str]) -> str:
+    """The message about many changes: their subjects, one a line."""
+    lines = [f"  {subject}" for subject in subjects[:MAX_LINES]]
+    if len(subjects) > MAX_LINES:
+        lines.append(f"  ... and {len(subjects) - MAX_LINES} more")
+    return "\n".join([f"{len(subjects)} changes came together:", "", *lines]) + "\n"
 
 
 def compare(old: Any, new: Any, path: str = "") -> Iterator[FieldChange]:

@@ -1,8 +1,9 @@
 """Endpoints: the one SNS subscription that an endpoint has, and the owners who share it.
 
 SNS allows one subscription for each topic, protocol and endpoint, so the owners of an endpoint
-share it. Its filter policy is `{"owner": ["?<endpoint id>", owner, ...]}`. A message with the first
-value reaches this endpoint alone, since no owner's name begins with `?`: it asks for a proof.
+share it. Its filter policy is `{"owner": ["?<endpoint id>", owner, ...]}`, with `mailOwner` for
+e-mail. A message with the first value reaches this endpoint alone, since no owner's name begins
+with `?`: it asks for a proof.
 
 A DynamoDB item of the items table, `pk` = `ENDPOINT#<endpoint id>`, says who the owners are. It is
 changed by compare-and-swap on `version`. SNS is told afterwards and the item is read again, so that
@@ -167,11 +168,12 @@ def tell_sns(
     arn = shared.arn
     for _ in range(_ROUNDS):
         wanted = shared.filter(shared.owners)
-        is_settled = seen is None or not seen.is_confirmed or seen.owners == wanted
-        if is_settled or arn is None or shared.arn != arn:
+        if seen is None or not seen.is_confirmed or seen.owners == wanted:
             return shared, seen
-        deps.topic.let_through(arn, wanted)
-        seen = Seen(is_confirmed=True, owners=wanted)
+        if arn is None or shared.arn != arn:
+            return shared, seen
+        deps.topic.let_through(arn, seen.way, wanted)
+        seen = replace(seen, owners=wanted)
         shared = deps.store.get(shared.endpoint_id)
     raise UnavailableError("many owners are changing the endpoint")
 

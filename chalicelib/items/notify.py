@@ -6,6 +6,9 @@ dead-letter queue, because trying again cannot help; or it is left over. If any 
 batch fails at the end, after all others are done. What is published or set aside is claimed first
 and marked finished after, so that the next delivery of the batch does not repeat it.
 
+An owner with more than `MOST_MAILS` changes in a batch gets one e-mail about all of them: SNS stops
+e-mail at some ten a second, and people unsubscribe from a flood. Other subscriptions get each.
+
 Records go in tens: a claim for each, one call to publish them, one to finish them. If the process
 dies, at most ten claims remain. They are made again, perhaps twice, when their lease has run out.
 """
@@ -16,9 +19,10 @@ from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
-from chalicelib.aws.sns import BATCH_LIMIT, Message, Topic
+from chalicelib.aws.sns import BATCH_LIMIT, BY_MAIL, BY_OTHERS, Message, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
 from chalicelib.core.errors import (
@@ -30,9 +34,11 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.ids import sha256
 from chalicelib.core.log import log
-from chalicelib.items.changes import Change, Kind, changes_of
+from chalicelib.items.changes import Change, Kind, changes_of, digest_text
 from chalicelib.items.store import PK_PREFIX, TOMBSTONE_AT, read_image
 
+MOST_MAILS = 5
+"""E-mails to an owner for one batch of the stream."""
 LEASE_SECONDS = 60
 """At least the function's time-out, so that nobody else takes the claim of a running process."""
 MARGIN_SECONDS = 5.0
@@ -71,10 +77,10 @@ def notify_owners(records: Sequence[Any], deps: NotifyDeps) -> None:
     """Notify owners of the changes in the records of a DynamoDB stream.
 
     Calls: none for a record that needs no message; else one to claim it, and for ten of them one to
-    publish and one to finish; up to two more for each set aside. Raises `BatchIncompleteError`
-    when some are left over.
+    publish and one to finish; up to two more for each set aside. A digest counts as a record.
+    Raises `BatchIncompleteError` when some are left over.
     """
-    tasks = [task for record in records for task in _tasks(record)]
+    tasks = _with_digests([task for record in records for task in _tasks(record)])
     left_over = 0
     for start in range(0, len(tasks), BATCH_LIMIT):
         if deps.remaining() < MARGIN_SECONDS:
@@ -98,6 +104,35 @@ def _tasks(record: Any) -> list[_Task]:
     return [
         _Task(f"{effect_id}#{number}", record, message) for number, message in enumerate(messages)
     ]
+
+
+def _with_digests(tasks: Sequence[_Task]) -> list[_Task]:
+    """The tasks, with one e-mail for each owner of too many. It comes first: should the batch come
+    again in parts, what the others leave out was told before."""
+    by_owner: dict[str, list[_Task]] = {}
+    for task in tasks:
+        if task.message is not None:
+            by_owner.setdefault(task.message.attributes["owner"], []).append(task)
+    many = {owner: mine for owner, mine in by_owner.items() if len(mine) > MOST_MAILS}
+    singles = [
+        replace(task, message=replace(task.message, ways=(BY_OTHERS,)))
+        if task.message is not None and task.message.attributes["owner"] in many
+        else task
+        for task in tasks
+    ]
+    return [*(_digest(owner, mine) for owner, mine in many.items()), *singles]
+
+
+def _digest(owner: str, tasks: Sequence[_Task]) -> _Task:
+    """One e-mail about many changes of an owner's items."""
+    ids = [task.effect_id for task in tasks]
+    message = Message(
+        f"{len(tasks)} changes of your items",
+        digest_text([task.message.subject for task in tasks if task.message]),
+        {"owner": owner, "change": "digest"},
+        (BY_MAIL,),
+    )
+    return _Task(f"notify#{sha256(json.dumps(ids).encode())}", {"digestOf": ids}, message)
 
 
 def _changes(record: Any) -> list[Change]:

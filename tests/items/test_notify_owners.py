@@ -12,10 +12,17 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from chalicelib.aws.effects import KEPT, Claim, EffectStore
-from chalicelib.aws.sns import Message, Refusal, Topic
+from chalicelib.aws.sns import BY_MAIL, Message, Refusal, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core.errors import BatchIncompleteError, UnavailableError
-from chalicelib.items.notify import LEASE_SECONDS, MAX_DEAD_LETTER_BYTES, NotifyDeps, notify_owners
+from chalicelib.items.changes import MAX_LINES
+from chalicelib.items.notify import (
+    LEASE_SECONDS,
+    MAX_DEAD_LETTER_BYTES,
+    MOST_MAILS,
+    NotifyDeps,
+    notify_owners,
+)
 from tests.support.moto_aws import client
 
 EVENTS = Path(__file__).parent.parent / "samples"
@@ -66,13 +73,22 @@ class Platform:
             KeySchema=[{"AttributeName": "pk", "KeyType": "HASH"}],
         )
         self.topic_arn = self._sns.create_topic(Name="owners")["TopicArn"]
-        names = ("alice", "bob", "dlq")
+        names = ("alice", "bob", "by-mail", "dlq")
         self._urls = {name: self._sqs.create_queue(QueueName=name)["QueueUrl"] for name in names}
         for owner in ("alice", "bob"):
-            arn = self._sqs.get_queue_attributes(
-                QueueUrl=self._urls[owner], AttributeNames=["QueueArn"]
-            )["Attributes"]["QueueArn"]
-            Topic(self._sns, self.topic_arn).subscribe("sqs", arn, [owner])
+            Topic(self._sns, self.topic_arn).subscribe("sqs", self._arn(owner), [owner])
+        # Stands for the e-mail of alice.
+        self._sns.subscribe(
+            TopicArn=self.topic_arn,
+            Protocol="sqs",
+            Endpoint=self._arn("by-mail"),
+            Attributes={"FilterPolicy": json.dumps({BY_MAIL: ["alice"]})},
+        )
+
+    def _arn(self, queue: str) -> str:
+        url = self._urls[queue]
+        answer = self._sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        return str(answer["Attributes"]["QueueArn"])
 
     @property
     def effects(self) -> EffectStore:
@@ -177,6 +193,7 @@ def test_each_change_is_told_to_the_owner_and_only_the_owner(
     assert line in message["Message"].splitlines()
     assert {name: value["Value"] for name, value in message["MessageAttributes"].items()} == {
         "owner": "alice",
+        "mailOwner": "alice",
         "change": kind,
         "itemId": ITEM_ID,
     }
@@ -194,11 +211,67 @@ def test_a_redelivered_batch_tells_nothing_twice(platform: Platform) -> None:
 
 def test_a_hundred_changes_go_in_tens(platform: Platform) -> None:
     notify_owners([inserted(number) for number in range(100)], platform.deps)
-    assert platform.calls.count("put_item") == 100
-    assert platform.calls.count("publish_batch") == 10
-    assert platform.calls.count("batch_write_item") == 10
+    # And the digest for e-mail
+    assert platform.calls.count("put_item") == 101
+    assert platform.calls.count("publish_batch") == 11
+    assert platform.calls.count("batch_write_item") == 11
     attributes = [message["MessageAttributes"]["itemId"]["Value"] for message in platform.mail()]
     assert sorted(attributes, key=int) == [str(number) for number in range(100)]
+
+
+def test_a_few_changes_are_a_mail_each(platform: Platform) -> None:
+    notify_owners([inserted(number) for number in range(MOST_MAILS)], platform.deps)
+    assert len(platform.mail("by-mail")) == len(platform.mail()) == MOST_MAILS
+
+
+def test_a_burst_is_one_mail_and_a_message_each(platform: Platform) -> None:
+    burst = [inserted(number) for number in range(60)]
+    notify_owners(burst, platform.deps)
+    (digest,) = platform.mail("by-mail")
+    lines = digest["Message"].splitlines()
+    assert digest["Subject"] == "60 changes of your items"
+    assert [line for line in lines if "was created" in line] == [
+        f"  Item {number} was created" for number in range(MAX_LINES)
+    ]
+    assert lines[-1] == "  ... and 10 more"
+    assert set(digest["MessageAttributes"]) == {BY_MAIL, "change"}
+    messages = platform.mail()
+    assert len(messages) == 60
+    assert not any(BY_MAIL in one["MessageAttributes"] for one in messages)
+    # It comes again: nothing is told twice
+    notify_owners(burst, platform.deps)
+    assert platform.mail("by-mail") == platform.mail() == []
+
+
+def test_a_burst_of_one_owner_is_no_digest_of_anothers(platform: Platform) -> None:
+    others = [changed(f"bob-{number}", owner={"S": "bob"}) for number in range(9)]
+    for record in others:
+        record["dynamodb"]["OldImage"]["owner"] = {"S": "bob"}
+    notify_owners([inserted(0), *others, inserted(1)], platform.deps)
+    assert len(platform.mail("by-mail")) == len(platform.mail("alice")) == 2
+    assert len(platform.mail("bob")) == 9
+
+
+def test_a_burst_that_comes_again_in_parts_leaves_out_no_change(platform: Platform) -> None:
+    # Given a burst of which SNS takes nothing after the first call
+    burst = [inserted(number) for number in range(12)]
+    calls = []
+
+    def once(operation: Any, **arguments: Any) -> Any:
+        calls.append(1)
+        return operation(**arguments) if len(calls) == 1 else unreachable(operation)
+
+    platform.act["publish_batch"] = once
+    with pytest.raises(BatchIncompleteError):
+        notify_owners(burst, platform.deps)
+    # When Lambda halves the batch until its parts are small
+    platform.act.clear()
+    for start in range(0, 12, 3):
+        notify_owners(burst[start : start + 3], platform.deps)
+    # Then all were told, by the digest or by themselves
+    told = "".join(one["Subject"] + one["Message"] for one in platform.mail("by-mail"))
+    assert all(f"Item {number} was created" in told for number in range(12))
+    assert len(platform.mail()) == 12
 
 
 def test_no_change_in_data_is_no_news(platform: Platform) -> None:
@@ -447,7 +520,7 @@ def test_an_outage_of_sns_loses_and_repeats_nothing(platform: Platform) -> None:
     batch = [inserted(number) for number in range(25)]
     for error in (refusing("InternalError"), refusing("AuthorizationError"), unreachable):
         platform.act["publish_batch"] = error
-        with pytest.raises(BatchIncompleteError, match="25 of 25"):
+        with pytest.raises(BatchIncompleteError, match="26 of 26"):
             notify_owners(batch, platform.deps)
     assert platform.dead_letters() == []
     platform.act.clear()
@@ -530,13 +603,15 @@ def test_what_there_is_no_time_for_is_left_over(platform: Platform) -> None:
 
     platform.act["publish_batch"] = slow
     batch = [inserted(number) for number in range(25)]
-    with pytest.raises(BatchIncompleteError, match="15 of 25"):
+    with pytest.raises(BatchIncompleteError, match="16 of 26"):
         notify_owners(batch, platform.deps)
-    assert len(platform.mail()) == 10
+    assert len(platform.mail()) == 9
+    assert len(platform.mail("by-mail")) == 1
     platform.seconds_left = 60.0
     platform.act.clear()
     notify_owners(batch, platform.deps)
-    assert len(platform.mail()) == 15
+    assert len(platform.mail()) == 16
+    assert platform.mail("by-mail") == []
 
 
 def test_nothing_of_the_data_is_logged(

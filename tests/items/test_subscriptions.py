@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from msgspec import structs
 
 from chalicelib.aws.dynamodb import ShardedIndex
-from chalicelib.aws.sns import Message, Topic
+from chalicelib.aws.sns import BY_MAIL, BY_OTHERS, Message, Topic
 from chalicelib.core import clock
 from chalicelib.core.errors import (
     ConflictError,
@@ -93,10 +93,11 @@ class Sns:
 
     def owners_of(self, endpoint: str) -> list[str]:
         """Whose messages the filter lets through."""
-        policy = json.loads(self._filters[self.arn_of(endpoint)])
-        (own,) = [value for value in policy["owner"] if value.startswith("?")]
+        ((way, values),) = json.loads(self._filters[self.arn_of(endpoint)]).items()
+        assert way == (BY_MAIL if "@" in endpoint else BY_OTHERS)
+        (own,) = [value for value in values if value.startswith("?")]
         assert len(own) == 37
-        return sorted(set(policy["owner"]) - {own})
+        return sorted(set(values) - {own})
 
     def subscribe(self, **arguments: Any) -> dict[str, Any]:
         self._note("subscribe")
@@ -132,7 +133,8 @@ class Sns:
         if arn in self._waiting:
             raise _refusal("nobody knows whether AWS changes one that is pending")
         assert arguments["AttributeName"] == "FilterPolicy"
-        assert len(json.loads(policy)["owner"]) <= 150
+        (values,) = json.loads(policy).values()
+        assert len(values) <= 150
         self._client.set_subscription_attributes(**arguments)
         self._filters[arn] = policy
 
