@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 LAMBDA_SECONDS = 29
 AT_A_TIME = 3
+DESTINATION = {"url": "https://shop.example.com/", "eventTypes": ["*"]}
 BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/events/batch"): {"events": [{"eventType": "demo", "n": n} for n in range(500)]},
     ("PUT", "/schemas/{event_type}"): {"type": "object"},
@@ -33,9 +34,14 @@ BODIES: dict[tuple[str, str], Any] = {
     ("POST", "/items"): {"name": "a"},
     ("PUT", "/items/{item_id}"): {"name": "a"},
     ("POST", "/subscriptions"): {"protocol": "email", "endpoint": "a@example.com"},
+    ("POST", "/destinations"): DESTINATION,
+    ("PUT", "/destinations/{destination_id}"): DESTINATION,
+    ("POST", "/destinations/{destination_id}/retry"): {"failedSince": "2026-01-01"},
 }
 CONDITIONS = {"If-Match": '"1"'}
-WITHOUT_AWS = {"/health", "/openapi.json", "/tokens/self", "/console", "/console/{file}"}
+WITHOUT_AWS = {
+    *("/health", "/openapi.json", "/settings", "/tokens/self", "/console", "/console/{file}")
+}
 """Paths whose routes ask nothing of AWS; an upload's form is made without it, too."""
 ROUTES = sorted(
     (method, path)

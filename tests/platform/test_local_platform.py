@@ -71,7 +71,7 @@ def follow(url: str, token: str, event_id: str) -> dict[str, Any]:
 
 def listed(url: str, token: str) -> list[str]:
     """The ids on the first page of the list."""
-    return [event["eventId"] for event in get(f"{url}/events", token).json()["items"]]
+    return [event["eventId"] for event in get(f"{url}/events?limit=100", token).json()["items"]]
 
 
 @contextmanager
