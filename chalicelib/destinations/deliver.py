@@ -6,8 +6,9 @@ does never fails a batch, so no endpoint holds up another's messages:
 
 - All messages of a batch go out at the same time, at most `AT_ONCE` to one destination. After one
   that finds the endpoint down, the others of the run are put off without an attempt.
-- A destination in trouble (a failure of its server, or a slow answer, within the last minute) gets
-  at most `SLOTS` calls in all; what gets no slot is put off.
+- A destination that was slow within the last minute gets at most `SLOTS` calls in all. One whose
+  server failed gets one at a time until it succeeds, and one a minute if it hangs: so it holds one
+  run for 15 s a minute, not each run that has a message for it. What gets no slot is put off.
 - One with a `rate` gives each call a turn, for which its message waits on the queue.
 - Waits of up to 15 minutes are a new, delayed message. Longer ones are a note in the table that the
   schedule takes up (`due`), so that nothing waits in flight.
@@ -64,6 +65,8 @@ from chalicelib.destinations.store import (
 )
 from chalicelib.events.lake import Lake
 
+HANG_MILLIS = 1_000
+"""A failure that took longer held up a run."""
 AT_ONCE = 4
 """Calls in flight to one destination in a run."""
 LONGEST_DELAY = 900
@@ -94,6 +97,10 @@ class Destinations:
             known = self._known.get(destination_id)
         if known is not None and self._now() - known[1] < self._age:
             return known[0]
+        return self.look(destination_id)
+
+    def look(self, destination_id: str) -> Destination | None:
+        """A destination as it is now; one call."""
         return self.learn(destination_id, self.store.get(destination_id))
 
     def learn(self, destination_id: str, destination: Destination | None) -> Destination | None:
@@ -143,7 +150,7 @@ class _Known(Struct, frozen=True):
 def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
-    silver for a large document; two for a slot of a destination in trouble; one or two for a turn
+    silver for a large document; three for a slot of a destination in trouble; one or two for a turn
     of one with a rate, and one to wait for it; one for each destination and
     `DESTINATION_CACHE_SECONDS`.
 
@@ -253,8 +260,10 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
         if deps.seconds_left() < CALL_SECONDS:
             _wait(known.delivery, message, 0, deps)
             return
-        # What others of this run have learned meanwhile.
+        # What others of this run have learned meanwhile; and whether the trouble is still there.
         destination = deps.destinations.get(destination_id)
+        if destination is not None and destination.is_in_trouble(deps.now()):
+            destination = deps.destinations.look(destination_id)
         if destination is None or destination.is_off:
             _give_up(known.delivery, destination, deps)
             return
@@ -268,17 +277,18 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
                 return
         slot: int | None = _NO_SLOT_NEEDED
         if destination_id in run.down or destination.is_in_trouble(deps.now()):
-            slot = None if destination_id in run.down else _take_slot(destination_id, deps)
+            slot = None if destination_id in run.down else _take_slot(destination, deps)
         if slot is None:
             pause = destination.pause_seconds(deps.now(), deps.jitter())
             _wait(known.delivery, replace(message, turn=False), pause, deps)
             log.info("delivery put off", extra={"seconds": pause})
             return
         answer = _attempt(known, run, deps)
-        if slot != _NO_SLOT_NEEDED:
-            deps.destinations.store.free_slot(destination_id, slot)
         if answer.is_down:
             run.down.add(destination_id)
+        hung = answer.is_down and answer.millis > HANG_MILLIS
+        if slot != _NO_SLOT_NEEDED and not hung:
+            deps.destinations.store.free_slot(destination_id, slot)
         _conclude(known, message, answer, deps)
 
 
@@ -291,11 +301,12 @@ def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
     return run.sender.post(destination.url, body, {**destination.headers, **headers, **signed})
 
 
-def _take_slot(destination_id: str, deps: DeliverDeps) -> int | None:
-    """A slot, None if two that were tried are taken; a call for each."""
+def _take_slot(destination: Destination, deps: DeliverDeps) -> int | None:
+    """A slot: the first for a destination that is down, one of two for another. None if they are
+    taken; a call for each."""
     first = int(deps.jitter() * SLOTS) % SLOTS
-    for number in (first, (first + SLOTS // 2) % SLOTS):
-        if deps.destinations.store.take_slot(destination_id, number, deps.now()):
+    for number in (0,) if destination.is_down else (first, (first + SLOTS // 2) % SLOTS):
+        if deps.destinations.store.take_slot(destination.destination_id, number, deps.now()):
             return number
     return None
 

@@ -130,8 +130,8 @@ def recent(destination_id: str, deps: ManageDeps) -> dict[str, Any]:
 
 def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None:
     """Send one event again, also one that was delivered, with all attempts anew. Raises
-    `NotFoundError`, `ConflictError` unless the event is PROCESSED. Calls: three, four for an event
-    that was delivered, or tried, before."""
+    `NotFoundError`, `ConflictError` unless the event is PROCESSED. Calls: three; one more for an
+    event that was delivered, or tried, before, and one for a destination in trouble."""
     _check_open(destination)
     destination_id = destination.destination_id
     record = deps.ledger.get(event_id) if is_event_id(event_id) else None
@@ -150,6 +150,7 @@ def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None
     key = list_key(wanted.received_at, event_id)
     if deps.deliveries.get(destination_id, key) is not None:
         deps.deliveries.begin_again(wanted, deps.now())
+    _trust(destination, deps)
     deps.queue.send(DeliveryMessage(wanted, again=True).encode(), group=destination_id)
 
 
@@ -157,8 +158,9 @@ def retry_many(
     destination: Destination, start: datetime, end: datetime, *, every: bool, deps: ManageDeps
 ) -> None:
     """Begin to send again what failed, or with `every` all that match and were not delivered, of
-    the events received in a window; one call. Raises `ConflictError`."""
+    the events received in a window; one call, two if it was in trouble. Raises `ConflictError`."""
     _check_open(destination)
+    _trust(destination, deps)
     id_ = destination.destination_id
     sweep = Sweep(id_, clock.to_text(start), clock.to_text(end), every)
     deps.queue.send(sweep.encode(), group=id_)
@@ -167,6 +169,12 @@ def retry_many(
 def _check_open(destination: Destination) -> None:
     if destination.is_off:
         raise ConflictError(f"the destination is {destination.state}: change it first")
+
+
+def _trust(destination: Destination, deps: ManageDeps) -> None:
+    """Call a destination at once that was in trouble: its owner says that it is mended."""
+    if destination.trouble_since is not None:
+        deps.destinations.end_trouble(destination.destination_id)
 
 
 def _written(destination: Destination | None) -> Destination:

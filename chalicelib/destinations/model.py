@@ -29,7 +29,7 @@ PATIENCE = timedelta(days=5)
 KEPT = timedelta(days=30)
 """How long deliveries and their attempts are kept."""
 TROUBLE = timedelta(minutes=1)
-"""How long after a bad answer a destination counts as in trouble."""
+"""How long after a slow answer a destination counts as in trouble."""
 SLOW_MILLIS = 5_000
 """An answer that takes longer is trouble too."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 60, 18_000
@@ -75,8 +75,8 @@ class Secret(Struct, frozen=True):
 
 class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     """A destination as it is stored. `failing_since` is the time of the first failure after the
-    last success; `trouble_since` and `trouble_until` say when calls need a slot; `rate` is the most
-    calls a second, None for no limit."""
+    last success; `trouble_since` and `trouble_until` say when calls need a slot: after a failure of
+    its server until a success. `rate` is the most calls a second, None for no limit."""
 
     destination_id: str
     owner: str
@@ -121,9 +121,15 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
         before = replace(self.secrets[0], until=clock.to_text(now + OVERLAP))
         return replace(self, secrets=(Secret(secret), before), updated_at=clock.to_text(now))
 
+    @property
+    def is_down(self) -> bool:
+        """Whether its server failed last, and has not succeeded since."""
+        return self.trouble_since is not None and self.failing_since is not None
+
     def is_in_trouble(self, now: datetime) -> bool:
         """Whether a call needs a slot."""
-        return self.trouble_until is not None and self.trouble_until > clock.to_text(now)
+        is_slow = self.trouble_until is not None and self.trouble_until > clock.to_text(now)
+        return self.is_down or is_slow
 
     def pause_seconds(self, now: datetime, jitter: float) -> int:
         """How long a delivery waits that got no slot: half as long as the trouble has lasted."""

@@ -43,9 +43,10 @@ from chalicelib.destinations.model import (
 )
 
 SLOTS = 8
-"""Calls in flight to a destination that is in trouble."""
+"""Calls in flight to a destination that is slow."""
 SLOT_SECONDS = 60
-"""The longest that a call keeps its slot: longer than a call takes."""
+"""The longest that a call keeps its slot: longer than a call takes. One that hung keeps it for so
+long."""
 TURNS_AHEAD = 600
 """How far ahead turns are given out, in seconds: less than SQS can delay a message."""
 _RACE_ROUNDS = 3
@@ -163,6 +164,15 @@ class DestinationStore:
             "update_item",
             Key=to_item(_key(destination_id)),
             UpdateExpression=f"REMOVE {_HEALTH}",
+            ConditionExpression=_EXISTS,
+        )
+
+    def end_trouble(self, destination_id: str) -> None:
+        """Let calls do without slots until the next bad answer; one call."""
+        self._table.write(
+            "update_item",
+            Key=to_item(_key(destination_id)),
+            UpdateExpression="REMOVE troubleSince, troubleUntil",
             ConditionExpression=_EXISTS,
         )
 

@@ -264,6 +264,7 @@ def test_an_attempt_without_an_answer_is_tried_again(world: World) -> None:
     for _ in range(3):
         assert world.deliver()
         world.wake()
+        world.clock.advance(300)
     found = world.delivery(made, event_id)
     assert found["state"] == "delivered"
     assert [one["status"] for one in found["attempts"]] == [None, None, 200]
@@ -549,6 +550,64 @@ def test_a_destination_in_trouble_has_few_calls_in_all(world: World) -> None:
     assert len(world.sender.sent) == 1
     assert store.take_slot(made["id"], 0, world.clock())
     assert world.shown(made)["state"] == "active"
+
+
+def test_an_endpoint_that_hangs_gets_one_call_a_minute(world: World) -> None:
+    # Given one that hung for two runs
+    world.make()
+    world.sender.usual = TIME_OUT
+    for _ in range(2):
+        world.event()
+        world.deliver()
+    assert len(world.sender.sent) == 2
+    # When more comes, within the minute and much later
+    for seconds in (10, 10, 600):
+        world.clock.advance(seconds)
+        world.event()
+        world.deliver()
+    # Then it was called once more, and still counts as down
+    assert len(world.sender.sent) == 3
+    world.event()
+    world.deliver()
+    assert len(world.sender.sent) == 3
+
+
+def test_an_endpoint_that_fails_quickly_is_called_as_often_as_something_comes(
+    world: World,
+) -> None:
+    world.make()
+    world.sender.usual = DOWN
+    for calls in range(1, 5):
+        world.event()
+        world.deliver()
+        assert len(world.sender.sent) == calls
+
+
+@pytest.mark.parametrize("order", ["one", "failed"])
+def test_a_retry_by_its_owner_calls_a_destination_that_hung(world: World, order: str) -> None:
+    # Given one that hung, and hangs on to its slot
+    made = world.make()
+    world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
+    world.sender.answers = [TIME_OUT, TIME_OUT]
+    event_id = world.event()
+    for _ in range(2):
+        world.deliver()
+        world.wake()
+    given_up = wiring.delivery_store().get(
+        made["id"], f"{world.delivery(made, event_id)['receivedAt']}#{event_id}"
+    )
+    assert given_up is not None
+    wiring.delivery_store().give_up(given_up, "test", world.clock())
+    # When its owner asks
+    since = {"failedSince": "2026-01-01"}
+    assert (
+        world.retry(made, **({"eventId": event_id} if order == "one" else since)).status_code == 202
+    )
+    world.wake()
+    for _ in range(2):
+        world.deliver()
+    # Then it is called at once
+    assert world.delivery(made, event_id)["state"] == "delivered"
 
 
 def test_a_lost_slot_is_free_after_a_while(world: World) -> None:
