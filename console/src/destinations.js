@@ -169,7 +169,7 @@ function Destination({ id }) {
   const why = rests ? `It is ${one.state}.` : "";
   const since = one.failingSince || one.disabledAt || one.createdAt;
   return html`<div class="page-head"><div><p class="crumb"><a href="#/destinations">Destinations</a></p><h1>Destination <${Status} of=${one.state} /></h1><p class="id"><code>${id}</code></p></div>
-      <div class="row">
+      <div class="row wrap">
         ${
           rests
             ? html`<${Button} kind="primary" scope="destinations:write" onClick=${() => act(() => put({ paused: false }), "It gets events again.")}>${one.state === "paused" ? "Go on" : "Enable"}<//>`
@@ -183,7 +183,7 @@ function Destination({ id }) {
       <${Loaded} state=${attempts} what="The list of deliveries" empty=${html`<p class="muted">Nothing was sent yet.</p>`}>
       ${(items) => html`<${Table} label="Deliveries" heads=${["Event", "State", "Last answer", "Attempts", "Next", ACTIONS]}>${items.map((delivery) => {
         const last = delivery.attempts[delivery.attempts.length - 1];
-        return html`<tr key=${delivery.eventId}><th scope="row" class="long"><a href=${href(["events", delivery.eventId])}><${Plain} text=${delivery.eventType} /></a> <span class="muted small"><${Time} at=${delivery.receivedAt} /></span></th><td><${Status} of=${delivery.state} /></td><td class="long">${last ? html`${last.status ?? "none"} in ${duration(last.millis)}${last.code && html` <span class="muted small"><${Plain} text=${last.code} /></span>`}${last.answer && html`<br /><span class="muted small"><${Plain} text=${last.answer.slice(0, 200)} /></span>`}` : delivery.code || "–"}</td><td>${plural(delivery.attempts.length, "attempt")}</td><td>${delivery.nextAt ? html`<${Time} at=${delivery.nextAt} form="ago" />` : "–"}</td><td><${Button} scope="destinations:write" why=${why} aria-label=${`Send the event ${delivery.eventId} again`} onClick=${() => act(() => retry({ eventId: delivery.eventId }), "It is sent again.")}>Send again<//></td></tr>`;
+        return html`<tr key=${delivery.eventId}><th scope="row" class="long"><a href=${href(["events", delivery.eventId])}><${Plain} text=${delivery.eventType} /></a> <span class="muted small"><${Time} at=${delivery.receivedAt} /></span></th><td><${Status} of=${delivery.state} /></td><td class="long">${last ? html`${last.status ?? "none"} in ${duration(last.millis)}${last.code && html` <span class="muted small"><${Plain} text=${last.code} /></span>`}${last.answer && html`<br /><span class="muted small"><${Plain} text=${last.answer.slice(0, 200)} /></span>`}` : delivery.code || "–"}</td><td>${plural(delivery.attempts.length, "attempt")}</td><td>${delivery.nextAt ? (Date.parse(delivery.nextAt) > Date.now() ? html`<${Time} at=${delivery.nextAt} form="ago" />` : "in its turn") : "–"}</td><td><${Button} scope="destinations:write" why=${why} aria-label=${`Send the event ${delivery.eventId} again`} onClick=${() => act(() => retry({ eventId: delivery.eventId }), "It is sent again.")}>Send again<//></td></tr>`;
       })}<//>`}<//><${More} state=${attempts} /></section>
     ${
       editing &&

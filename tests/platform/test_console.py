@@ -578,9 +578,22 @@ def test_every_page_is_accessible_and_fits(
 ) -> None:
     failed = stage.send({"eventType": "eventline.drill.permanent", "n": 1})
     stage.follow(failed)
+    done = stage.send({"eventType": "demo"})
+    stage.follow(done)
     schema = {"type": "object", "required": ["eventType"]}
     stage.call("PUT", "/schemas/console.page", stage.admin, json=schema)
-    places = [*PAGES, f"events/{failed}", "schemas/console.page", "nosuch"]
+    order = {
+        "url": "http://127.0.0.1:1025/",
+        "eventTypes": ["nosuch"],
+        "description": LONG_LINE[:250],
+    }
+    made = stage.call("POST", "/destinations", stage.admin, json=order).json()["id"]
+    stage.call("POST", f"/destinations/{made}/retry", stage.admin, json={"eventId": done})
+    wait_for(
+        "an attempt",
+        lambda: stage.call("GET", f"/destinations/{made}/attempts", stage.admin).json()["items"],
+    )
+    places = [*PAGES, f"events/{failed}", f"destinations/{made}", "schemas/console.page", "nosuch"]
     # Each in one of the two sizes and of the two colours at least, the main ones in all
     main = {"", "events", "failures", f"events/{failed}"}
     half = (size, scheme) in ((WIDE, "light"), (NARROW, "dark"))
