@@ -6,6 +6,7 @@ does never fails a batch, so no endpoint holds up another's messages:
 
 - All messages of a batch go out at the same time, at most `AT_ONCE` to one destination. After one
   that finds the endpoint down, the others of the run are put off without an attempt.
+- A new destination gets one call, and the others when that has succeeded.
 - A destination that was slow within the last minute gets at most `SLOTS` calls in all. One whose
   server failed gets one at a time until it succeeds, and one a minute if it hangs: so it holds one
   run for 15 s a minute, not each run that has a message for it. What gets no slot is put off.
@@ -57,6 +58,7 @@ from chalicelib.destinations.render import render
 from chalicelib.destinations.send import Answer, Sender
 from chalicelib.destinations.sign import signature_headers
 from chalicelib.destinations.store import (
+    PROBE,
     SLOTS,
     TURNS_AHEAD,
     DeliveryStore,
@@ -150,8 +152,8 @@ class _Known(Struct, frozen=True):
 def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
-    silver for a large document; three for a slot of a destination in trouble; one or two for a turn
-    of one with a rate, and one to wait for it; one for each destination and
+    silver for a large document; three for a slot of a destination that is new or in trouble; one or
+    two for a turn of one with a rate, and one to wait for it; one for each destination and
     `DESTINATION_CACHE_SECONDS`.
 
     Raises `BatchIncompleteError` when AWS failed for some, which SQS then delivers again.
@@ -256,13 +258,14 @@ def _wants(destination: Destination, document: Mapping[str, Any]) -> bool:
 def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> None:
     """Make an attempt, if it is the destination's turn; else put it off."""
     destination_id = known.destination.destination_id
-    with run.gates.setdefault(destination_id, threading.Semaphore(AT_ONCE)):
+    at_once = 1 if known.destination.proven_at is None else AT_ONCE
+    with run.gates.setdefault(destination_id, threading.Semaphore(at_once)):
         if deps.seconds_left() < CALL_SECONDS:
             _wait(known.delivery, message, 0, deps)
             return
-        # What others of this run have learned meanwhile; and whether the trouble is still there.
+        # What others of this run have learned meanwhile; and whether a slot is needed still.
         destination = deps.destinations.get(destination_id)
-        if destination is not None and destination.is_in_trouble(deps.now()):
+        if destination is not None and destination.needs_slot(deps.now()):
             destination = deps.destinations.look(destination_id)
         if destination is None or destination.is_off:
             _give_up(known.delivery, destination, deps)
@@ -276,7 +279,7 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
                 _wait_for_turn(known.delivery, message, seconds, deps)
                 return
         slot: int | None = _NO_SLOT_NEEDED
-        if destination_id in run.down or destination.is_in_trouble(deps.now()):
+        if destination_id in run.down or destination.needs_slot(deps.now()):
             slot = None if destination_id in run.down else _take_slot(destination, deps)
         if slot is None:
             pause = destination.pause_seconds(deps.now(), deps.jitter())
@@ -287,9 +290,11 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
         if answer.is_down:
             run.down.add(destination_id)
         hung = answer.is_down and answer.millis > HANG_MILLIS
-        if slot != _NO_SLOT_NEEDED and not hung:
-            deps.destinations.store.free_slot(destination_id, slot)
-        _conclude(known, message, answer, deps)
+        try:
+            _conclude(known, message, answer, deps)
+        finally:
+            if slot != _NO_SLOT_NEEDED and not hung:
+                deps.destinations.store.free_slot(destination_id, slot)
 
 
 def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
@@ -302,10 +307,11 @@ def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
 
 
 def _take_slot(destination: Destination, deps: DeliverDeps) -> int | None:
-    """A slot: the first for a destination that is down, one of two for another. None if they are
-    taken; a call for each."""
+    """A slot: the first for a destination that is new or down, one of two for another. None if they
+    are taken; a call for each."""
     first = int(deps.jitter() * SLOTS) % SLOTS
-    for number in (0,) if destination.is_down else (first, (first + SLOTS // 2) % SLOTS):
+    is_probe = destination.is_down or destination.proven_at is None
+    for number in (PROBE,) if is_probe else (first, (first + SLOTS // 2) % SLOTS):
         if deps.destinations.store.take_slot(destination.destination_id, number, deps.now()):
             return number
     return None
@@ -382,9 +388,16 @@ def _note_success(destination: Destination, answer: Answer, deps: DeliverDeps) -
     """Note that a destination is well again, or slow; no call where that is known."""
     store, id_, now = deps.destinations.store, destination.destination_id, deps.now()
     is_slow, is_failing = answer.millis > SLOW_MILLIS, destination.failing_since is not None
-    if is_failing or (destination.trouble_since is not None and not is_slow):
-        store.mark_healthy(id_)
-        healthy = replace(destination, failing_since=None, trouble_since=None, trouble_until=None)
+    is_new = destination.proven_at is None
+    if is_new or is_failing or (destination.trouble_since is not None and not is_slow):
+        store.mark_healthy(id_, now)
+        healthy = replace(
+            destination,
+            proven_at=destination.proven_at or clock.to_text(now),
+            failing_since=None,
+            trouble_since=None,
+            trouble_until=None,
+        )
         deps.destinations.learn(id_, healthy)
     # Not at each of many slow answers.
     if is_slow and (is_failing or not destination.is_in_trouble(now + TROUBLE / 2)):

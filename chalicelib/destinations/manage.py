@@ -24,7 +24,7 @@ from chalicelib.destinations.model import (
     list_key,
 )
 from chalicelib.destinations.sign import SECRET_BYTES, make_secret
-from chalicelib.destinations.store import DeliveryStore, DestinationStore
+from chalicelib.destinations.store import PROBE, DeliveryStore, DestinationStore
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.model import Status
 from chalicelib.web.callers import Caller
@@ -77,18 +77,21 @@ def read(destination_id: str, caller: Caller, deps: ManageDeps) -> Destination:
 
 def change(seen: Destination, order: Mapping[str, Any], deps: ManageDeps) -> Destination:
     """Replace what a destination is ordered to be, but for headers that the order leaves out; a
-    disabled one is enabled. One call. Raises `ConflictError`."""
+    disabled one is enabled. One call, two if it was in trouble. Raises `ConflictError`."""
     changed = replace(
         seen,
         **_ordered(order),
         headers=order.get("headers", seen.headers),
         updated_at=clock.to_text(deps.now()),
         failing_since=None,
+        proven_at=None,
         trouble_since=None,
         trouble_until=None,
         disabled_at=None,
         disabled_reason=None,
     )
+    if seen.trouble_since is not None:
+        deps.destinations.free_slot(seen.destination_id, PROBE)
     return _written(deps.destinations.change(seen, changed, enable=True))
 
 
@@ -131,7 +134,7 @@ def recent(destination_id: str, deps: ManageDeps) -> dict[str, Any]:
 def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None:
     """Send one event again, also one that was delivered, with all attempts anew. Raises
     `NotFoundError`, `ConflictError` unless the event is PROCESSED. Calls: three; one more for an
-    event that was delivered, or tried, before, and one for a destination in trouble."""
+    event that was delivered, or tried, before, and two for a destination in trouble."""
     _check_open(destination)
     destination_id = destination.destination_id
     record = deps.ledger.get(event_id) if is_event_id(event_id) else None
@@ -158,7 +161,8 @@ def retry_many(
     destination: Destination, start: datetime, end: datetime, *, every: bool, deps: ManageDeps
 ) -> None:
     """Begin to send again what failed, or with `every` all that match and were not delivered, of
-    the events received in a window; one call, two if it was in trouble. Raises `ConflictError`."""
+    the events received in a window. One call, three if it was in trouble. Raises
+    `ConflictError`."""
     _check_open(destination)
     _trust(destination, deps)
     id_ = destination.destination_id
@@ -172,9 +176,11 @@ def _check_open(destination: Destination) -> None:
 
 
 def _trust(destination: Destination, deps: ManageDeps) -> None:
-    """Call a destination at once that was in trouble: its owner says that it is mended."""
+    """Call a destination at once that was in trouble: its owner says that it is mended. Two calls
+    then."""
     if destination.trouble_since is not None:
         deps.destinations.end_trouble(destination.destination_id)
+        deps.destinations.free_slot(destination.destination_id, PROBE)
 
 
 def _written(destination: Destination | None) -> Destination:

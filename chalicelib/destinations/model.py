@@ -34,6 +34,8 @@ SLOW_MILLIS = 5_000
 """An answer that takes longer is trouble too."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 60, 18_000
 """Seconds for which a delivery waits that got no slot."""
+FIRST_PAUSE = 2
+"""The same while the first call to a new destination is out."""
 MAX_ATTEMPTS_KEPT, OLDER_CHARACTERS = 20, 200
 MAX_DESTINATIONS = 1_000
 """Of one owner."""
@@ -76,7 +78,8 @@ class Secret(Struct, frozen=True):
 class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     """A destination as it is stored. `failing_since` is the time of the first failure after the
     last success; `trouble_since` and `trouble_until` say when calls need a slot: after a failure of
-    its server until a success. `rate` is the most calls a second, None for no limit."""
+    its server until a success. `proven_at` is the time of the first success at its URL. `rate` is
+    the most calls a second, None for no limit."""
 
     destination_id: str
     owner: str
@@ -94,6 +97,7 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     failing_since: str | None = None
     trouble_since: str | None = None
     trouble_until: str | None = None
+    proven_at: str | None = None
     disabled_at: str | None = None
     disabled_reason: str | None = None
 
@@ -127,13 +131,19 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
         return self.trouble_since is not None and self.failing_since is not None
 
     def is_in_trouble(self, now: datetime) -> bool:
-        """Whether a call needs a slot."""
+        """Whether it is down, or was slow a moment ago."""
         is_slow = self.trouble_until is not None and self.trouble_until > clock.to_text(now)
         return self.is_down or is_slow
 
+    def needs_slot(self, now: datetime) -> bool:
+        """Whether a call needs a slot: in trouble, and as long as nobody knows that it is not."""
+        return self.proven_at is None or self.is_in_trouble(now)
+
     def pause_seconds(self, now: datetime, jitter: float) -> int:
         """How long a delivery waits that got no slot: half as long as the trouble has lasted."""
-        since = clock.from_text(self.trouble_since or clock.to_text(now))
+        if self.trouble_since is None:
+            return FIRST_PAUSE
+        since = clock.from_text(self.trouble_since)
         lasted = (now - since).total_seconds() / 2
         return round(min(max(lasted, SHORTEST_PAUSE), LONGEST_PAUSE) * (1 + JITTER * jitter))
 

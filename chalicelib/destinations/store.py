@@ -44,6 +44,8 @@ from chalicelib.destinations.model import (
 
 SLOTS = 8
 """Calls in flight to a destination that is slow."""
+PROBE = 0
+"""The one slot of a destination that is new or down."""
 SLOT_SECONDS = 60
 """The longest that a call keeps its slot: longer than a call takes. One that hung keeps it for so
 long."""
@@ -124,7 +126,7 @@ class DestinationStore:
         then, None if its owner has changed it since it was seen, or it is gone. One call."""
         values = {name: value for name, value in _stored(changed).items() if name in _OWNERS_OWN}
         gone = [name for name in _OWNERS_OWN if values.get(name) is None]
-        ended = [_HEALTH, "disabledAt, disabledReason"] if enable else []
+        ended = [_HEALTH, "provenAt, disabledAt, disabledReason"] if enable else []
         removed = ", ".join([*(f"#{name}" for name in gone), *ended])
         kept = {name: value for name, value in values.items() if value is not None}
         outcome = self._table.write(
@@ -158,13 +160,14 @@ class DestinationStore:
         """Note that calls need a slot; as `mark_failed`."""
         return self._note(destination_id, now, "", is_trouble=True)
 
-    def mark_healthy(self, destination_id: str) -> None:
-        """Note a success after failures, or the end of its trouble; one call."""
+    def mark_healthy(self, destination_id: str, now: datetime) -> None:
+        """Note the first success, one after failures, or the end of its trouble; one call."""
         self._table.write(
             "update_item",
             Key=to_item(_key(destination_id)),
-            UpdateExpression=f"REMOVE {_HEALTH}",
+            UpdateExpression=f"SET provenAt = if_not_exists(provenAt, :now) REMOVE {_HEALTH}",
             ConditionExpression=_EXISTS,
+            ExpressionAttributeValues={":now": {"S": clock.to_text(now)}},
         )
 
     def end_trouble(self, destination_id: str) -> None:

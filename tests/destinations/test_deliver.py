@@ -406,6 +406,9 @@ def test_a_death_between_the_answer_and_the_note_delivers_twice_and_no_more(
     world: World, break_call: BreakCall
 ) -> None:
     made = world.make()
+    world.event()
+    world.deliver()
+    world.sender.sent.clear()
     event_id = world.event()
     records = world.messages()
     with break_call("dynamodb", "UpdateItem", REFUSED, table="eventline-test-destinations"):
@@ -553,23 +556,76 @@ def test_a_destination_in_trouble_has_few_calls_in_all(world: World) -> None:
 
 
 def test_an_endpoint_that_hangs_gets_one_call_a_minute(world: World) -> None:
-    # Given one that hung for two runs
+    # Given one that worked, and then hung for two runs
     world.make()
+    world.event()
+    world.deliver()
     world.sender.usual = TIME_OUT
     for _ in range(2):
         world.event()
         world.deliver()
-    assert len(world.sender.sent) == 2
+    assert len(world.sender.sent) == 3
     # When more comes, within the minute and much later
     for seconds in (10, 10, 600):
         world.clock.advance(seconds)
         world.event()
         world.deliver()
     # Then it was called once more, and still counts as down
-    assert len(world.sender.sent) == 3
+    assert len(world.sender.sent) == 4
     world.event()
     world.deliver()
-    assert len(world.sender.sent) == 3
+    assert len(world.sender.sent) == 4
+
+
+def test_a_new_destination_that_hangs_holds_one_run(world: World) -> None:
+    made = world.make()
+    world.event()
+    first = world.messages()
+    world.event()
+    second = world.messages()
+    # When another run comes while the first call is out
+    world.sender.answers = [TIME_OUT]
+    calls: list[int] = []
+
+    def post(url: str, body: bytes, headers: Any) -> Answer:
+        calls.append(1)
+        if len(calls) == 1:
+            assert world.deliver(second)
+            return TIME_OUT
+        return world.sender.usual
+
+    world.sender.post = post  # type: ignore[method-assign]
+    world.deliver(first)
+    # Then it makes no call, and waits for a moment
+    assert len(calls) == 1
+    assert world.delays() == [2, 5]
+    assert world.shown(made)["state"] == "failing"
+
+
+def test_a_new_destination_gets_a_burst_once_it_has_answered(world: World) -> None:
+    world.make()
+    events = [{"eventType": "order.paid", "n": number} for number in range(9)]
+    world.somebody.post("/events/batch", {"events": events})
+    world.platform.work()
+
+    world.deliver()
+
+    assert len(world.sender.sent) == 9
+    assert world.delays() == []
+
+
+@pytest.mark.parametrize("url", [URL, "https://other.example.com/"])
+def test_a_change_calls_a_destination_that_hung(world: World, url: str) -> None:
+    made = world.make()
+    world.sender.answers = [TIME_OUT]
+    world.event()
+    world.deliver()
+    assert world.put(made, url=url).status_code == 200
+
+    world.wake()
+    world.deliver()
+
+    assert [sent[0] for sent in world.sender.sent] == [URL, url]
 
 
 def test_an_endpoint_that_fails_quickly_is_called_as_often_as_something_comes(
@@ -588,7 +644,7 @@ def test_a_retry_by_its_owner_calls_a_destination_that_hung(world: World, order:
     # Given one that hung, and hangs on to its slot
     made = world.make()
     world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
-    world.sender.answers = [TIME_OUT, TIME_OUT]
+    world.sender.answers = [TIME_OUT]
     event_id = world.event()
     for _ in range(2):
         world.deliver()
