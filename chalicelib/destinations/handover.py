@@ -1,7 +1,7 @@
 """The hand-over in the worker: a message for each destination that gets an event.
 
-It is beside the bus, so the unit's journal entry stays open until the queue of deliveries has all
-messages: whoever finishes a dead run's unit hands over again, and says so in the message.
+It comes before the bus, and the unit's journal entry stays open until the queue of deliveries has
+all messages: whoever finishes a dead run's unit hands over again, and says so in the message.
 """
 
 import json

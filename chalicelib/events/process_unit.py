@@ -1,6 +1,6 @@
 """Process a unit: the events that one run of the worker takes together (ADR 0024).
 
-    run the processors -> bronze -> journal -> silver -> ledger -> bus, destinations
+    run the processors -> bronze -> journal -> silver -> ledger -> destinations -> bus
         -> close the journal
 
 **The ledger decides.** An event that two units hold is of the one whose write made it PROCESSED;
@@ -394,22 +394,26 @@ def _withdraw(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
 
 
 def _publish(lines: Sequence[_Line], deps: WorkerDeps) -> dict[str, End]:
-    """Publish events to the bus, hand them over to destinations, and send their alerts; the seconds
-    to wait for what AWS refused, by id."""
-    with span("bus"):
-        entries = [
-            bus_entry(one.head, deps.lake.silver_bucket, one.key, one.byte_range) for one in lines
-        ]
-        codes = deps.bus.put(entries)
+    """Hand events over to destinations, publish them to the bus, and send their alerts; the seconds
+    to wait for what AWS refused, by id.
+
+    The bus comes after: a delivery that was made is known again, an entry on the bus is not.
+    """
     handed = deps.hand_over(
         [
             Handed(one.head, one.text, one.key, one.byte_range, one.event is None, one.request_id)
             for one in lines
         ]
     )
+    ready = [line for line, refused in zip(lines, handed, strict=True) if refused is None]
+    with span("bus"):
+        entries = [
+            bus_entry(one.head, deps.lake.silver_bucket, one.key, one.byte_range) for one in ready
+        ]
+        codes = dict(zip((one.event_id for one in ready), deps.bus.put(entries), strict=True))
     ends: dict[str, End] = {}
-    for line, *refusals in zip(lines, codes, handed, strict=True):
-        refused = refusals[0] or refusals[1] or _send_alert(line, deps)
+    for line, refusal in zip(lines, handed, strict=True):
+        refused = refusal or codes[line.event_id] or _send_alert(line, deps)
         if refused is not None:
             log.warning("event not published", extra={"eventId": line.event_id, "code": refused})
             ends[line.event_id] = wait_after(line.attempt, deps)

@@ -25,17 +25,21 @@ _JOURNAL = "DynamoDB_20120810.PutItem"
 _UPDATE = "DynamoDB_20120810.UpdateItem"
 _DETAIL = '{"Entries": [{"Detail": "{\\"eventId\\": \\"' + _ID + '\\"}"}]}'
 
-_UNIT = "UNIT#0190f2a5-7a41-7cc1-8f6e-0000000000ff"
+_UNIT = "0190f2a5-7a41-7cc1-8f6e-0000000000ff"
+_OTHER_UNIT = "0190f2a5-7a41-7cc1-8f6e-0000000000fe"
 _BEGUN = json.dumps(
     {
         "Item": {
-            "pk": {"S": _UNIT},
+            "pk": {"S": f"UNIT#{_UNIT}"},
             "events": {"B": base64.b64encode(uuid.UUID(_ID).bytes).decode()},
         }
     }
 )
 _NOTE = json.dumps(
-    {"Key": {"pk": {"S": _UNIT}}, "UpdateExpression": "SET #ttl = :ttl REMOVE statusShard"}
+    {
+        "Key": {"pk": {"S": f"UNIT#{_UNIT}"}},
+        "UpdateExpression": "SET #ttl = :ttl REMOVE statusShard",
+    }
 )
 
 
@@ -133,6 +137,28 @@ def test_a_repeat_is_explained_where_the_first_was_not_noted(
     witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
 
     assert Repeats(witness).of_event(_ID, 2) == (0 if is_explained else 1)
+
+
+@pytest.mark.parametrize(("winner", "without_cause"), [(_UNIT, 1), (_OTHER_UNIT, 0)])
+def test_the_end_of_a_unit_that_did_not_win_an_event_is_no_note(
+    winner: str, without_cause: int
+) -> None:
+    for named in (
+        {":key": {"S": f"silver/demo/dt=2026-01-31/{winner}.ndjson"}},
+        {":unit": {"B": base64.b64encode(uuid.UUID(winner).bytes).decode()}},
+    ):
+        witness = Witness()
+        witness.see(_JOURNAL, _BEGUN, None, 99.0)
+        won = {
+            "Key": {"pk": {"S": f"EVENT#{_ID}"}},
+            "ExpressionAttributeValues": {":status": {"S": "PROCESSED"}, **named},
+        }
+        witness.see(_UPDATE, json.dumps(won), None, 99.5)
+        witness.see(_PUT_EVENTS, _DETAIL, None, 100.0)
+        witness.see(_UPDATE, _NOTE, None, 101.0)
+        witness.see(_PUT_EVENTS, _DETAIL, None, 130.0)
+
+        assert Repeats(witness).of_event(_ID, 2) == without_cause
 
 
 def test_a_repeat_is_explained_where_the_worker_died_while_it_noted_the_first() -> None:

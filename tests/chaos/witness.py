@@ -14,8 +14,11 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 _EVENT_IN_DETAIL = re.compile(r'eventId\\?": ?\\?"([0-9a-f-]{36})')
+_EVENT_KEY = re.compile(r"EVENT#([0-9a-f-]{36})")
+_UNIT_FILE = re.compile(r"/([0-9a-f-]{36})\.ndjson")
 _UNIT_KEY = re.compile(r"UNIT#([0-9a-f-]{36})")
 _CLOSES = "REMOVE statusShard"
+_UNIT_BYTES = 16
 _HARMLESS_MS = 1000
 """A delay that every caller waits for, whether the proxy made it or a busy machine."""
 BUS, OWNERS, NOTES_OF_OWNERS, NOTES_OF_ALERTS = (
@@ -45,6 +48,9 @@ class Witness:
     troubles: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     units: dict[str, list[str]] = field(default_factory=dict)
     """The events of each unit of the journal."""
+    winners: dict[str, str] = field(default_factory=dict)
+    """The unit that made an event PROCESSED, as far as it was heard: it alone publishes, so the end
+    of another says nothing of the bus."""
 
     def see(
         self,
@@ -58,6 +64,8 @@ class Witness:
     ) -> None:
         """Note a request: its `X-Amz-Target` (for SNS `Publish`), what the proxy did to it, whether
         AWS answered that it is done, to a caller who was there to hear it, and after how long."""
+        if done:
+            self._see_winner(target, body)
         kind, names = self._subject(target, body)
         if not kind:
             return
@@ -97,7 +105,21 @@ class Witness:
             raw = base64.b64decode(json.loads(body)["Item"]["events"]["B"])
             ids = [str(uuid.UUID(bytes=raw[at : at + 16])) for at in range(0, len(raw), 16)]
             self.units[unit[1]] = ids
-        return BUS, self.units.get(unit[1], [])
+        events = self.units.get(unit[1], [])
+        return BUS, [one for one in events if self.winners.get(one, unit[1]) == unit[1]]
+
+    def _see_winner(self, target: str, body: str) -> None:
+        """Learn which unit made an event PROCESSED, from the write that did: it names the unit, or
+        its silver file does."""
+        event = _EVENT_KEY.search(body)
+        if event is None or "PROCESSED" not in body or not target.endswith(".UpdateItem"):
+            return
+        values = json.loads(body)["ExpressionAttributeValues"].values()
+        raw = [base64.b64decode(value["B"]) for value in values if "B" in value]
+        named = [str(uuid.UUID(bytes=one)) for one in raw if len(one) == _UNIT_BYTES]
+        named += [file[1] for file in map(_UNIT_FILE.search, [body]) if file]
+        if named:
+            self.winners[event[1]] = named[0]
 
 
 def gets_by(decision: Any) -> bool:

@@ -479,7 +479,10 @@ def test_routes_that_cannot_be_read_keep_the_unit_open(world: World, break_call:
         pytest.raises(Exception, match="messages to retry"),
     ):
         world.platform.work(records)
+    # Nor is it on the bus yet, where it would come twice
+    assert "PutEvents" not in world.platform.calls
     world.platform.reconcile()
+    assert world.platform.calls.count("PutEvents") == 1
     assert len(world.messages()) == 1
 
 

@@ -217,7 +217,7 @@ def test_a_large_event_is_accepted_up_to_the_limit(platform: Platform) -> None:
     platform.work()
     counters = ["UpdateItem"] * 2
     assert platform.calls == [
-        "GetObject", "PutItem", "PutObject", "UpdateItem", "PutEvents", "Query", "UpdateItem",
+        "GetObject", "PutItem", "PutObject", "UpdateItem", "Query", "PutEvents", "UpdateItem",
         *counters,
     ]  # fmt: skip
     assert sender.get(f"/events/{event_id}").json_body["status"] == "PROCESSED"

@@ -43,7 +43,7 @@ def test_processing_is_a_call_an_event_and_five_a_run(platform: Platform, count:
     # Who subscribed is asked once in DESTINATION_CACHE_SECONDS for each owner.
     assert platform.calls == [
         "PutObject", "PutItem", "PutObject",
-        *["UpdateItem"] * count, "PutEvents", "Query", "UpdateItem", *counters,
+        *["UpdateItem"] * count, "Query", "PutEvents", "UpdateItem", *counters,
     ]  # fmt: skip
 
 
