@@ -14,8 +14,7 @@ header holds 150 characters, a section 3,000, a context block 10 elements, a mes
 import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -27,6 +26,7 @@ from chalicelib.alerts.groups import AlertGroup
 from chalicelib.alerts.model import Alert, Severity
 from chalicelib.core import clock
 from chalicelib.core.log import log
+from chalicelib.core.retry_after import retry_after_seconds
 from chalicelib.core.strict_json import dump_json
 
 CONNECT_SECONDS, READ_SECONDS = 2.0, 5.0
@@ -237,16 +237,9 @@ def _is_loopback(host: str) -> bool:
 
 
 def _seconds(retry_after: str, now: datetime) -> int | None:
-    """Retry-After (RFC 9110, section 10.2.3), in seconds, at most an hour; None if unreadable."""
-    text = retry_after.strip()
-    if text.isascii() and text.isdecimal():
-        return min(int(text[:9]), _RETRY_AFTER_LIMIT)
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return min(max(round((moment - now).total_seconds()), 0), _RETRY_AFTER_LIMIT)
+    """Retry-After in seconds, at most an hour; None if unreadable."""
+    asked = retry_after_seconds(retry_after, now)
+    return None if asked is None else min(asked, _RETRY_AFTER_LIMIT)
 
 
 def _message(alert: Alert, title: str, text: str, at: str) -> dict[str, Any]:

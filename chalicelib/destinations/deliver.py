@@ -278,9 +278,7 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
             if seconds != 0:
                 _wait_for_turn(known.delivery, message, seconds, deps)
                 return
-        slot: int | None = _NO_SLOT_NEEDED
-        if destination_id in run.down or destination.needs_slot(deps.now()):
-            slot = None if destination_id in run.down else _take_slot(destination, deps)
+        slot = None if destination_id in run.down else _take_slot(destination, deps)
         if slot is None:
             pause = destination.pause_seconds(deps.now(), deps.jitter())
             _wait(known.delivery, replace(message, turn=False), pause, deps)
@@ -307,8 +305,10 @@ def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
 
 
 def _take_slot(destination: Destination, deps: DeliverDeps) -> int | None:
-    """A slot: the first for a destination that is new or down, one of two for another. None if they
-    are taken; a call for each."""
+    """The slot for a call: the first for a destination that is new or down, one of two for a slow
+    one; a call for each. None if they are taken, `_NO_SLOT_NEEDED` for one that is well."""
+    if not destination.needs_slot(deps.now()):
+        return _NO_SLOT_NEEDED
     first = int(deps.jitter() * SLOTS) % SLOTS
     is_probe = destination.is_down or destination.proven_at is None
     for number in (PROBE,) if is_probe else (first, (first + SLOTS // 2) % SLOTS):

@@ -8,14 +8,14 @@ small. The answer is text to show, never run or rendered.
 import re
 import time
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from threading import Event
 from typing import Any, Self
 
 from msgspec import Struct
 
 from chalicelib.core import clock
+from chalicelib.core.retry_after import retry_after_seconds
 
 MAX_ANSWER_BYTES = 64 * 1024
 SHOWN_BYTES, SHOWN_OF_SUCCESS = 1024, 256
@@ -106,7 +106,7 @@ class Sender:
             status,
             "" if is_success else f"http-{status}",
             _shown(raw, SHOWN_OF_SUCCESS if is_success else SHOWN_BYTES),
-            retry_after=None if asked is None else _seconds(asked, self._now()),
+            retry_after=None if asked is None else retry_after_seconds(asked, self._now()),
             is_down=status >= 500 or status == 429,  # noqa: PLR2004 - faults of servers, too many
         )
 
@@ -149,16 +149,3 @@ _CODES = {
 def _shown(raw: bytes, limit: int) -> str:
     """The beginning of an answer as text; whatever is no text becomes a question mark."""
     return re.sub(_NOT_TEXT, "?", raw[:limit].decode("utf-8", "replace"))
-
-
-def _seconds(text: str, now: datetime) -> int | None:
-    """Retry-After (RFC 9110, section 10.2.3) in seconds; None if it cannot be read."""
-    text = text.strip()
-    if text.isascii() and text.isdecimal():
-        return int(text[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    return max(round((moment - now).total_seconds()), 0)
