@@ -10,7 +10,8 @@ from functools import cache, partial
 from typing import Any
 
 from chalicelib.alerts.send import SendDeps
-from chalicelib.alerts.slack import Slack, make_pool
+from chalicelib.alerts.slack import LIMITS as SLACK_LIMITS
+from chalicelib.alerts.slack import Slack
 from chalicelib.alerts.store import AlertStore
 from chalicelib.aws import clients
 from chalicelib.aws.clients import aws
@@ -22,11 +23,11 @@ from chalicelib.aws.ssm import Secrets
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url, settings
 from chalicelib.destinations import sweep
+from chalicelib.destinations.deliver import LIMITS as DELIVERY_LIMITS
 from chalicelib.destinations.deliver import DeliverDeps, Destinations
 from chalicelib.destinations.due import DueDeps
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
 from chalicelib.destinations.manage import ManageDeps
-from chalicelib.destinations.send import Sender
 from chalicelib.destinations.store import DeliveryStore, DestinationStore
 from chalicelib.events import processors
 from chalicelib.events.bus import Bus, document_head
@@ -46,6 +47,7 @@ from chalicelib.items.notify import NotifyDeps
 from chalicelib.items.proofs import ProofStore
 from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.items.subscriptions import SubscriptionDeps, SubscriptionStore
+from chalicelib.outbound.send import Limits, Sender
 from chalicelib.recovery.compare import CompareDeps, point_at
 from chalicelib.recovery.dead_letters import DeadLetterDeps
 from chalicelib.recovery.model import (
@@ -457,7 +459,7 @@ def deliver(seconds_left: SecondsLeft) -> DeliverDeps:
         dead_letters=queue(config.deliveries_dlq_arn),
         alerts=alert_queue(),
         owner_topic=Topic(aws("sns"), config.owner_topic_arn),
-        make_sender=lambda: Sender(loopback=config.stage == "local"),
+        make_sender=lambda: sender(DELIVERY_LIMITS),
         sweep=lambda order: sweep.take_step(order, sweeping()),
         seconds_left=seconds_left,
     )
@@ -481,6 +483,13 @@ def due_deliveries(seconds_left: SecondsLeft) -> DueDeps:
         ahead=settings().reconcile_minutes * 60,
         seconds_left=seconds_left,
     )
+
+
+# HTTP that goes out
+
+
+def sender(limits: Limits) -> Sender:
+    return Sender(limits, loopback=settings().stage == "local")
 
 
 # Alerts
@@ -508,10 +517,10 @@ def alerts() -> AlertStore:
 
 @cache
 def slack() -> Slack:
-    """Slack, with the connections that the process keeps."""
+    """The webhook at Slack."""
     config = settings()
     return Slack(
-        make_pool(),
+        lambda: sender(SLACK_LIMITS),
         lambda max_age: secrets().get(config.slack_parameter, max_age),
         loopback=config.stage == "local",
     )

@@ -11,10 +11,8 @@ addresses become links. Sources: Slack, "Formatting text for app surfaces", "Blo
 header holds 150 characters, a section 3,000, a context block 10 elements, a message 50 blocks).
 """
 
-import ipaddress
 import re
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -24,16 +22,18 @@ from msgspec import Struct
 
 from chalicelib.alerts.groups import AlertGroup
 from chalicelib.alerts.model import Alert, Severity
-from chalicelib.core import clock
 from chalicelib.core.log import log
-from chalicelib.core.retry_after import retry_after_seconds
 from chalicelib.core.strict_json import dump_json
+from chalicelib.outbound.address import url_fault
+from chalicelib.outbound.send import Answer, Limits, Sender
 
-CONNECT_SECONDS, READ_SECONDS = 2.0, 5.0
+LIMITS = Limits(connect=2.0, read=5.0, total=7.0)
+"""Of an attempt, in seconds."""
 FRESH_SECONDS = 5.0
 """A refused URL is read again unless it was read within this time."""
 _RETRY_AFTER_LIMIT = 3600
-_REPLY_BYTES = 200
+_REPLY_LIMIT = 200
+_HEADERS = {"Content-Type": "application/json; charset=utf-8"}
 _TRANSIENT_4XX = frozenset(
     (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
 )
@@ -71,101 +71,59 @@ class Outcome(Struct, frozen=True):
     retry_after: int | None = None
 
 
-def make_pool() -> Any:
-    """The HTTP client that `Slack` takes: bounded in time, following nothing, retrying nothing."""
-    import urllib3
-
-    return urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS), retries=False
-    )
-
-
 class Slack:
     """One webhook. `loopback` allows plain HTTP to this machine, for stage local."""
 
     def __init__(
-        self,
-        pool: Any,
-        url: WebhookUrl,
-        *,
-        loopback: bool = False,
-        now: Callable[[], datetime] = clock.utc_now,
+        self, make_sender: Callable[[], Sender], url: WebhookUrl, *, loopback: bool = False
     ) -> None:
-        self._pool = pool
+        self._make_sender = make_sender
         self._url = url
         self._loopback = loopback
-        self._now = now
 
     def post(self, message: Mapping[str, Any]) -> Outcome:
         """Post a message: one request, and one more if a cached URL is refused and another is set
-        now. Each takes at most 2 s to connect and 5 s for an answer. Raises no error of Slack or
-        the network; reading the URL may raise an AWS error."""
+        now, each within `LIMITS`. Raises no error of Slack or the network; reading the URL may
+        raise an AWS error."""
         url = self._url(None)
         fault = self._fault(url)
         if url is None or fault:
             return _not_set(fault or "there is no parameter with the webhook's URL")
-        status, outcome = self._attempt(url, message)
-        if status in _REFUSALS:
+        answer = self._attempt(url, message)
+        if answer.status in _REFUSALS:
             fresh = self._url(FRESH_SECONDS)
             if fresh is not None and fresh != url and not self._fault(fresh):
                 log.info("Slack webhook replaced")
-                _, outcome = self._attempt(fresh, message)
-        return outcome
+                answer = self._attempt(fresh, message)
+        return _outcome(answer)
 
-    def _attempt(self, url: str, message: Mapping[str, Any]) -> tuple[int, Outcome]:
-        from urllib3 import exceptions
-
-        # A new connection: a pooled one may have died while the process was frozen, and after a
+    def _attempt(self, url: str, message: Mapping[str, Any]) -> Answer:
+        # A new connection: a kept one may have died while the process was frozen, and after a
         # reset nobody knows whether Slack has the message.
-        headers = {"Content-Type": "application/json; charset=utf-8", "Connection": "close"}
-        try:
-            response = self._pool.request(
-                "POST",
-                url,
-                body=dump_json(message).encode(),
-                headers=headers,
-                redirect=False,
-                preload_content=False,
-            )
-        except exceptions.HTTPError as error:
-            return 0, _no_answer(error)
-        try:
-            reply = response.read(_REPLY_BYTES)
-        except exceptions.HTTPError:
-            reply = b""  # The status says enough.
-        finally:
-            response.close()
-        outcome = self._outcome(response.status, response.headers.get("Retry-After"), reply)
-        return response.status, outcome
-
-    def _outcome(self, status: int, retry_after: str | None, reply: bytes) -> Outcome:
-        said = "".join(c for c in reply.decode("utf-8", "replace") if c.isprintable()).strip()
-        reason = f"Slack answered {status}: {said}" if said else f"Slack answered {status}"
-        code = f"http-{status}"
-        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-            return Outcome(Verdict.DELIVERED, code, reason)
-        is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-        if is_refused and status not in _TRANSIENT_4XX:
-            return Outcome(Verdict.GONE, code, reason)
-        wait = None if retry_after is None else _seconds(retry_after, self._now())
-        return Outcome(Verdict.RETRY, code, reason, wait)
+        with self._make_sender() as sender:
+            return sender.post(url, dump_json(message).encode(), _HEADERS)
 
     def _fault(self, url: str | None) -> str:
         """What is wrong with a webhook's URL; empty when nothing is."""
-        if url is None:
-            return ""
-        try:
-            parts = urlsplit(url.strip())
-            host, _ = parts.hostname or "", parts.port
-        except ValueError:
-            return "the webhook's URL is not a URL"
-        if url != url.strip() or not url.isascii() or not host or parts.username is not None:
-            return "the webhook's URL is not a URL of a webhook"
-        if parts.scheme == "https":
-            return ""
-        if parts.scheme == "http" and self._loopback and _is_loopback(host):
-            return ""
-        return "the webhook's URL is not https"
+        fault = None if url is None else url_fault(url, loopback=self._loopback)
+        return f"the webhook's URL {fault}" if fault else ""
+
+
+def _outcome(answer: Answer) -> Outcome:
+    """What an attempt's end means for the message."""
+    status = answer.status
+    if status is None:
+        return Outcome(Verdict.RETRY, answer.code, f"no answer from Slack: {answer.code}")
+    said = answer.text[:_REPLY_LIMIT].strip()
+    reason = f"Slack answered {status}: {said}" if said else f"Slack answered {status}"
+    if answer.is_success:
+        return Outcome(Verdict.DELIVERED, f"http-{status}", reason)
+    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
+    if is_refused and status not in _TRANSIENT_4XX:
+        return Outcome(Verdict.GONE, answer.code, reason)
+    asked = answer.retry_after
+    wait = None if asked is None else min(asked, _RETRY_AFTER_LIMIT)
+    return Outcome(Verdict.RETRY, answer.code, reason, wait)
 
 
 def first_message(alert: Alert, at: str) -> dict[str, Any]:
@@ -217,29 +175,6 @@ def _not_set(reason: str) -> Outcome:
     # An operator sets it soon, so the alert waits.
     log.error("Slack webhook not usable; alerts wait until it is", extra={"reason": reason})
     return Outcome(Verdict.RETRY, "webhook-not-set", reason)
-
-
-def _no_answer(error: Exception) -> Outcome:
-    from urllib3 import exceptions
-
-    # A refused connection counts as a time-out among urllib3's classes.
-    is_refused = isinstance(error, exceptions.NewConnectionError)
-    if isinstance(error, exceptions.TimeoutError) and not is_refused:
-        return Outcome(Verdict.RETRY, "time-out", "Slack did not answer in time")
-    return Outcome(Verdict.RETRY, "no-connection", f"no answer from Slack: {type(error).__name__}")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _seconds(retry_after: str, now: datetime) -> int | None:
-    """Retry-After in seconds, at most an hour; None if unreadable."""
-    asked = retry_after_seconds(retry_after, now)
-    return None if asked is None else min(asked, _RETRY_AFTER_LIMIT)
 
 
 def _message(alert: Alert, title: str, text: str, at: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from chalicelib.core.errors import FieldError
 from chalicelib.core.names import MAX_TYPE_BYTES, name_fault
-from chalicelib.destinations.address import MAX_URL, url_fault
 from chalicelib.destinations.manage import (
     RECENT,
     ManageDeps,
@@ -32,6 +31,7 @@ from chalicelib.destinations.model import (
     State,
 )
 from chalicelib.events import api as events
+from chalicelib.outbound.address import MAX_URL, url_fault
 from chalicelib.web.body import check_body, refuse
 from chalicelib.web.describe import (
     EVENT_ID,

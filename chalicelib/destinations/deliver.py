@@ -55,7 +55,6 @@ from chalicelib.destinations.model import (
     wait_after,
 )
 from chalicelib.destinations.render import render
-from chalicelib.destinations.send import Answer, Sender
 from chalicelib.destinations.sign import signature_headers
 from chalicelib.destinations.store import (
     PROBE,
@@ -66,7 +65,10 @@ from chalicelib.destinations.store import (
     with_next,
 )
 from chalicelib.events.lake import Lake
+from chalicelib.outbound.send import Answer, Limits, Sender
 
+LIMITS = Limits(connect=5.0, read=15.0, total=20.0)
+"""Of an attempt, in seconds."""
 HANG_MILLIS = 1_000
 """A failure that took longer held up a run."""
 AT_ONCE = 4

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 from chalicelib.alerts import slack
 from chalicelib.alerts.slack import Slack, Verdict
 from chalicelib.aws.ssm import ABSENT_SECONDS, REFUSED_SECONDS, Secrets
+from chalicelib.outbound.send import Sender
 
 pytestmark = pytest.mark.enable_socket
 MESSAGE = {"text": "CI failed", "blocks": []}
@@ -95,20 +96,16 @@ def receiver() -> Iterator[Receiver]:
 
 
 @pytest.fixture
-def make_slack() -> Iterator[Callable[..., Slack]]:
-    pool = slack.make_pool()
-
+def make_slack() -> Callable[..., Slack]:
     def make(*urls: str | None, loopback: bool = True) -> Slack:
         """Slack behind the first of `urls`; behind the second when it is asked to look again."""
         return Slack(
-            pool,
+            lambda: Sender(slack.LIMITS, loopback=loopback, now=lambda: NOW),
             lambda max_age: urls[0] if max_age is None else urls[-1],
             loopback=loopback,
-            now=lambda: NOW,
         )
 
-    yield make
-    pool.clear()
+    return make
 
 
 def test_a_message_is_posted_as_json(receiver: Receiver, make_slack: Callable[..., Slack]) -> None:
@@ -199,8 +196,8 @@ def test_a_reset_is_tried_again_later_and_not_at_once(
 ) -> None:
     outcome = make_slack(receiver.url + "/reset").post(MESSAGE)
 
-    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "no-connection")
-    assert outcome.reason == "no answer from Slack: ProtocolError"
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "no-answer")
+    assert outcome.reason == "no answer from Slack: no-answer"
     assert len(receiver.posts) == 1
 
 
@@ -212,6 +209,20 @@ def test_nobody_at_the_port_is_tried_again(
     outcome = make_slack(f"http://127.0.0.1:{port}/hook").post(MESSAGE)
 
     assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "no-connection")
+
+
+def test_a_webhook_whose_host_is_inside_is_not_called(
+    receiver: Receiver,
+) -> None:
+    port = receiver.server_port
+    inside = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port))]
+    outcome = Slack(
+        lambda: Sender(slack.LIMITS, look_up=lambda *_: inside),
+        lambda _: f"https://hooks.example.com:{port}/hook",
+    ).post(MESSAGE)
+
+    assert (outcome.verdict, outcome.code) == (Verdict.RETRY, "address-refused")
+    assert receiver.posts == []
 
 
 def test_no_log_line_and_no_reason_holds_the_url(

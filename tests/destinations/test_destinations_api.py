@@ -8,7 +8,7 @@ import pytest
 import app
 from chalicelib import wiring
 from chalicelib.destinations import manage, sweep
-from chalicelib.destinations.send import Answer
+from chalicelib.outbound.send import Answer
 from tests.support.destination_world import QUEUE, URL, World
 from tests.support.factories import LambdaContext, make_id
 from tests.support.webhook_receiver import Receiver, answer

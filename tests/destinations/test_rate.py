@@ -7,8 +7,8 @@ import pytest
 
 from chalicelib import wiring
 from chalicelib.destinations.model import Outcome
-from chalicelib.destinations.send import Answer
 from chalicelib.destinations.store import TURNS_AHEAD
+from chalicelib.outbound.send import Answer
 from tests.support.destination_world import World
 from tests.support.factories import NOON, make_id
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from chalicelib.destinations.send import Sender
+from chalicelib.destinations.deliver import LIMITS
 from chalicelib.destinations.sign import make_secret, signature_headers
+from chalicelib.outbound.send import Sender
 from infra import project
 
 SECRET = make_secret(bytes(range(32)))
@@ -52,7 +53,7 @@ def test_a_receiver_verifies(page: str, monkeypatch: pytest.MonkeyPatch) -> None
 
     printed = StringIO()
     thread = threading.Thread(target=serve)
-    with redirect_stdout(printed), server, Sender(loopback=True) as sender:
+    with redirect_stdout(printed), server, Sender(LIMITS, loopback=True) as sender:
         thread.start()
         url = f"http://127.0.0.1:{server.server_address[1]}/"
         taken = sender.post(url, BODY, good)

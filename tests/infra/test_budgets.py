@@ -13,7 +13,6 @@ from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, R
 from chalicelib.aws.threads import THREADS
 from chalicelib.core.config import TABLE
 from chalicelib.destinations import deliver
-from chalicelib.destinations import send as delivery
 from chalicelib.destinations.store import SLOT_SECONDS
 from chalicelib.events import worker
 from chalicelib.events.ingest_batch import PATIENCE
@@ -76,11 +75,11 @@ def test_a_function_has_time_for_two_calls_that_hang(stage: str, function: str) 
 def test_a_batch_of_deliveries_to_one_hanging_endpoint_ends_in_time(stage: str) -> None:
     # Ten messages, some at a time, each until it is cut; then the notes.
     rounds = -(-10 // deliver.AT_ONCE)
-    hanging = rounds * delivery.TOTAL_SECONDS
+    hanging = rounds * deliver.LIMITS.total
     assert hanging + CALL_SECONDS <= timeout(stage, "deliver")
     # Who begins a call at the last moment has time for it and its note.
-    assert delivery.TOTAL_SECONDS + ATTEMPT_SECONDS <= deliver.CALL_SECONDS
-    assert delivery.TOTAL_SECONDS < SLOT_SECONDS
+    assert deliver.LIMITS.total + ATTEMPT_SECONDS <= deliver.CALL_SECONDS
+    assert deliver.LIMITS.total < SLOT_SECONDS
 
 
 @every_stage
@@ -90,8 +89,7 @@ def test_a_lease_outlasts_the_run_that_took_it(stage: str) -> None:
 
 
 def test_a_post_is_begun_only_with_time_for_it_and_a_note() -> None:
-    slack_seconds = slack.CONNECT_SECONDS + slack.READ_SECONDS
-    assert slack_seconds + ATTEMPT_SECONDS <= send.POST_SECONDS
+    assert slack.LIMITS.total + ATTEMPT_SECONDS <= send.POST_SECONDS
 
 
 @every_stage

@@ -14,7 +14,7 @@ from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.destinations.deliver import DeliverDeps, Destinations, deliver_batch
 from chalicelib.destinations.due import take_up_due
 from chalicelib.destinations.model import Delivery, Destination
-from chalicelib.destinations.send import Answer, Sender
+from chalicelib.outbound.send import Answer, Sender
 from tests.conftest import ACCOUNT, REGION
 from tests.support.app_on_moto import Platform
 from tests.support.app_on_moto import Sender as Client

@@ -14,8 +14,8 @@ from chalicelib.aws.sqs import read_deliveries
 from chalicelib.core import clock
 from chalicelib.core.config import queue_url
 from chalicelib.destinations.deliver import deliver_batch
-from chalicelib.destinations.send import Answer
 from chalicelib.items.endpoints import MAX_OWNERS, endpoint_id_of
+from chalicelib.outbound.send import Answer
 from chalicelib.web.callers import SCOPES
 from tests.conftest import STAGE_VARIABLES
 from tests.support.app_on_moto import Platform, Sender, without_delay

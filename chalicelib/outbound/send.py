@@ -20,12 +20,18 @@ from chalicelib.core.retry_after import retry_after_seconds
 MAX_ANSWER_BYTES = 64 * 1024
 SHOWN_BYTES, SHOWN_OF_SUCCESS = 1024, 256
 """How much of an answer is kept; less of a success, whose note shall stay within a kilobyte."""
-TOTAL_SECONDS = 20.0
-"""Connecting and reading together."""
 AGENT = "Eventline-Webhooks"
 _GONE = 410
 _RETRY_LATER = (429, 503)
 _NOT_TEXT = r"[^\t\n\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd]"
+
+
+class Limits(Struct, frozen=True):
+    """The seconds that an attempt may take: to connect, for each read, and in all."""
+
+    connect: float
+    read: float
+    total: float
 
 
 class Answer(Struct, frozen=True):
@@ -56,16 +62,19 @@ class Sender:
 
     def __init__(
         self,
+        limits: Limits,
         *,
         loopback: bool = False,
         ca: str | None = None,
         look_up: Any = None,
         now: Callable[[], datetime] = clock.utc_now,
     ) -> None:
-        from chalicelib.destinations import connect
+        from chalicelib.outbound import connect
 
         more = {} if look_up is None else {"look_up": look_up}
-        self._transport = connect.Transport(loopback=loopback, ca=ca, **more)
+        timeout = (limits.connect, limits.read)
+        self._transport = connect.Transport(timeout, loopback=loopback, ca=ca, **more)
+        self._total = limits.total
         self._time_limit = connect.time_limit
         self._refused = connect.RefusedAddressError
         self._now = now
@@ -77,12 +86,11 @@ class Sender:
         self._transport.close()
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> Answer:
-        """POST once; raises nothing that a receiver can cause. Safe in several threads. At most
-        5 s to connect, 15 s for each read, `TOTAL_SECONDS` in all; the look-up of the name has
-        the resolver's own time-out."""
+        """POST once; raises nothing that a receiver can cause. Safe in several threads. The look-up
+        of the name has the resolver's own time-out, beside the limits."""
         begun = time.monotonic()
         try:
-            with self._time_limit(TOTAL_SECONDS) as is_over:
+            with self._time_limit(self._total) as is_over:
                 answer = self._post(url, body, dict(headers), is_over)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the endpoint's
             answer = Answer(None, self._code(error), is_down=True)

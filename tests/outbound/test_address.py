@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chalicelib.destinations.address import is_public, url_fault
+from chalicelib.outbound.address import is_public, url_fault
 
 REFUSED_ADDRESSES = [
     # IPv4: this network, private, shared (CGNAT), loopback, link-local with the metadata services.

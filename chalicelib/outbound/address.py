@@ -1,6 +1,6 @@
 """Which URLs and addresses may be called: public ones only.
 
-`url_fault` looks at a URL as it is written, when a destination is made. That alone proves nothing,
+`url_fault` looks at a URL as it is written, before anything is called. That alone proves nothing,
 since a name may point anywhere and change at any time: `is_public` decides again for each address
 that a socket is about to connect to (`connect`). Sources: IANA IPv4 and IPv6 Special-Purpose
 Address Registries; RFC 4291, section 2.5.5 (IPv4-mapped), RFC 3056 (6to4), RFC 6052 (NAT64); OWASP,
@@ -56,7 +56,7 @@ def is_public(text: str, *, loopback: bool = False) -> bool:
 
 
 def url_fault(url: str, *, loopback: bool = False) -> str | None:
-    """What is wrong with the URL of a destination, in words; None when nothing is. `loopback`
+    """What is wrong with a URL that shall be called, in words; None when nothing is. `loopback`
     allows http and https to this machine, for the stage `local`."""
     if len(url) > MAX_URL or not re.fullmatch(_PRINTABLE, url) or "\\" in url:
         return f"must be a URL of at most {MAX_URL} printable ASCII characters"

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from chalicelib.destinations import connect, send
-from chalicelib.destinations.send import Answer, Sender
+from chalicelib.outbound import connect, send
+from chalicelib.outbound.send import Answer, Limits, Sender
 from tests.support import webhook_receiver as receivers
 from tests.support.factories import Clock
 from tests.support.webhook_receiver import NAME, Authority, Receiver, addresses, answer
 
 pytestmark = pytest.mark.enable_socket
 BODY = b'{"type":"order.paid"}'
+LIMITS = Limits(connect=5.0, read=15.0, total=20.0)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +33,7 @@ def receiver(authority: Authority) -> Iterator[Receiver]:
 
 def sender(receiver: Receiver, authority: Authority, **more: Any) -> Sender:
     more = {"loopback": True, "look_up": receiver.look_up, **more}
-    return Sender(ca=str(authority.file), now=Clock(), **more)
+    return Sender(more.pop("limits", LIMITS), ca=str(authority.file), now=Clock(), **more)
 
 
 def post(receiver: Receiver, authority: Authority, **more: Any) -> Answer:
@@ -141,35 +142,25 @@ def test_an_answer_is_shown_as_harmless_text(receiver: Receiver, authority: Auth
     assert len(text) <= send.SHOWN_BYTES
 
 
-def test_who_does_not_answer_in_time_is_left(
-    receiver: Receiver, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connect, "READ_SECONDS", 0.2)
+def test_who_does_not_answer_in_time_is_left(receiver: Receiver, authority: Authority) -> None:
     receiver.then(answer(seconds=1))
-    got = post(receiver, authority)
+    got = post(receiver, authority, limits=Limits(connect=5.0, read=0.2, total=20.0))
     assert (got.status, got.code, got.is_down) == (None, "time-out", True)
     assert 200 <= got.millis < 900
 
 
-def test_who_drips_is_cut(
-    receiver: Receiver, authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(send, "TOTAL_SECONDS", 0.4)
+def test_who_drips_is_cut(receiver: Receiver, authority: Authority) -> None:
     receiver.then(receivers.drip)
-    got = post(receiver, authority)
+    got = post(receiver, authority, limits=Limits(connect=5.0, read=15.0, total=0.4))
     assert got.status is None
     assert got.millis < 2000
 
 
-def test_who_hangs_in_the_handshake_is_cut(
-    authority: Authority, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(send, "TOTAL_SECONDS", 0.3)
-    monkeypatch.setattr(connect, "CONNECT_SECONDS", 5.0)
+def test_who_hangs_in_the_handshake_is_cut(authority: Authority) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         receiver = Receiver(authority.context(NAME), port=silent.getsockname()[1])
         begun = time.monotonic()
-        got = post(receiver, authority)
+        got = post(receiver, authority, limits=Limits(connect=5.0, read=15.0, total=0.3))
     assert got.status is None
     assert time.monotonic() - begun < 2
 
@@ -252,7 +243,7 @@ def test_a_name_of_many_dead_addresses_takes_no_longer_than_some(
             tried.append(place)
             raise TimeoutError
 
-    monkeypatch.setattr("chalicelib.destinations.connect.socket.socket", Dead)
+    monkeypatch.setattr("chalicelib.outbound.connect.socket.socket", Dead)
     receiver = Receiver(authority.context(NAME), port=9)
     got = post(receiver, authority, look_up=lambda _, port: [addresses("127.0.0.1", port)] * 50)
     assert got.code == "time-out"
@@ -283,7 +274,8 @@ def test_no_cookie_comes_back(receiver: Receiver, authority: Authority) -> None:
 
 
 def test_http_to_this_machine_works_in_the_local_stage_alone() -> None:
-    with Receiver().listening() as receiver, Sender(loopback=True) as local, Sender() as other:
+    local, other = Sender(LIMITS, loopback=True), Sender(LIMITS)
+    with Receiver().listening() as receiver, local, other:
         assert local.post(receiver.url, BODY, {}).is_success
         assert other.post(receiver.url, BODY, {}).code == "address-refused"
     assert len(receiver.got) == 1

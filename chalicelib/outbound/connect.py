@@ -23,9 +23,8 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.poolmanager import PoolManager
 
-from chalicelib.destinations.address import is_public
+from chalicelib.outbound.address import is_public
 
-CONNECT_SECONDS, READ_SECONDS = 5.0, 15.0
 MOST_ADDRESSES = 3
 """Of a name, that a connection is tried at."""
 Resolve = Callable[[str, int], list[tuple[Any, ...]]]
@@ -43,13 +42,20 @@ def resolve(host: str, port: int) -> list[tuple[Any, ...]]:
 
 
 class Transport(HTTPAdapter):
-    """Sends requests, and keeps its connections until it is closed. `loopback` allows addresses of
-    this machine; `ca` is a file with certificate authorities, instead of the usual ones."""
+    """Sends requests, and keeps its connections until it is closed. `timeout` is the seconds to
+    connect and for each read. `loopback` allows addresses of this machine; `ca` is a file with
+    certificate authorities, instead of the usual ones."""
 
     def __init__(
-        self, *, loopback: bool, ca: str | None = None, look_up: Resolve = resolve
+        self,
+        timeout: tuple[float, float],
+        *,
+        loopback: bool,
+        ca: str | None = None,
+        look_up: Resolve = resolve,
     ) -> None:
-        self._connect = _Connect(look_up, loopback=loopback)
+        self._connect = _Connect(look_up, timeout[0], loopback=loopback)
+        self._timeout = timeout
         self._ca = ca
         super().__init__(pool_connections=20, pool_maxsize=20, max_retries=0)
 
@@ -59,7 +65,7 @@ class Transport(HTTPAdapter):
         return self.send(
             request,
             stream=True,
-            timeout=(CONNECT_SECONDS, READ_SECONDS),
+            timeout=self._timeout,
             verify=self._ca or True,
             proxies=None,
         )
@@ -98,8 +104,9 @@ class Transport(HTTPAdapter):
 class _Connect:
     """Makes the sockets of a transport."""
 
-    def __init__(self, look_up: Resolve, *, loopback: bool) -> None:
+    def __init__(self, look_up: Resolve, seconds: float, *, loopback: bool) -> None:
         self._look_up = look_up
+        self._seconds = seconds
         self._loopback = loopback
 
     def __call__(self, connection: Any, host: str, port: int) -> socket.socket:
@@ -118,7 +125,7 @@ class _Connect:
         for family, kind, protocol, _, place in found[:MOST_ADDRESSES]:
             made = socket.socket(family, kind, protocol)
             try:
-                made.settimeout(CONNECT_SECONDS)
+                made.settimeout(self._seconds)
                 made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 _watch(made)
                 made.connect(place)
