@@ -178,7 +178,8 @@ function advice({ dead, queues, alerts, reports, stats }) {
 function First(states) {
   const all = Object.values(states);
   const found = advice(Object.fromEntries(Object.entries(states).map(([name, state]) => [name, state.data])));
-  if (!found.length && all.some((state) => state.loading)) return html`<${Skeleton} lines=${1} />`;
+  if (!found.length && all.some((state) => state.loading))
+    return html`<section class="panel first" aria-label="What to do first"><p role="status">Looking for what failed, waits or differs …</p></section>`;
   if (!found.length && all.some((state) => state.problem))
     return html`<section class="panel first warn" aria-label="What to do first"><p>Nothing wrong was found, but not everything could be looked at.</p></section>`;
   if (!found.length)
@@ -218,7 +219,8 @@ function Charts({ stats, query }) {
   if (stats.problem && [400, 404, 405].includes(stats.problem.status))
     return html`<${Missing} what="Counts over time" />`;
   if (stats.problem && !stats.data) return html`<${Fault} problem=${stats.problem} retry=${stats.reload} />`;
-  if (!stats.data) return html`<${Skeleton} lines=${6} />`;
+  if (!stats.data)
+    return html`<section class="panel counts"><${Skeleton} lines=${6} /></section><section class="panel times"><${Skeleton} lines=${6} /></section>`;
   const iso = (seconds) => new Date(seconds * 1000).toISOString();
   const pick = (from, to, isBrush) =>
     isBrush ? go([], { ...query, from: iso(from), to: iso(to) }) : go(["events"], { from: iso(from), to: iso(to) });
@@ -229,11 +231,11 @@ function Charts({ stats, query }) {
     .filter((row) => row.accepted || row.processed || row.failed || row.rejected)
     .reverse();
   return html`
-    <section class="panel" aria-label="Events a ${frame.step}"><div class="panel-head"><h2>Events a ${frame.step}</h2><span class="muted small">${summary}. Drag to zoom, click to see the events.</span></div>
+    <section class="panel counts" aria-label="Events a ${frame.step}"><div class="panel-head"><h2>Events a ${frame.step}</h2><span class="muted small">${summary}. Drag to zoom, click to see the events.</span></div>
       <${Chart} at=${at} series=${counts} step=${frame.stepMs / 1000} label=${`Events a ${frame.step}: ${summary}`} format=${(value) => count(Math.round(value * 10) / 10)} onPick=${pick} />
       <details><summary>As a table</summary><div class="scroll" tabindex="0" role="group" aria-label="Events over time"><table><thead><tr><th scope="col">From</th>${COUNTS.map((one) => html`<th scope="col" class="num">${one.label}</th>`)}<th scope="col" class="num">p50</th><th scope="col" class="num">p95</th></tr></thead>
         <tbody>${busy.slice(0, 200).map((row) => html`<tr><td><a href=${href(["events"], { from: iso(row.start), to: iso(row.start + frame.stepMs / 1000) })}>${new Date(row.start * 1000).toLocaleString()}</a></td>${COUNTS.map((one) => html`<td class="num">${count(row[one.name])}</td>`)}<td class="num">${duration(row.latencyP50Ms)}</td><td class="num">${duration(row.latencyP95Ms)}</td></tr>`)}</tbody></table></div></details></section>
-    <section class="panel" aria-label="Time to PROCESSED"><div class="panel-head"><h2>Time to PROCESSED</h2><span class="muted small">from acceptance to the end</span></div>
+    <section class="panel times" aria-label="Time to PROCESSED"><div class="panel-head"><h2>Time to PROCESSED</h2><span class="muted small">from acceptance to the end</span></div>
       <${Chart} at=${at} series=${times} step=${frame.stepMs / 1000} label="Time to PROCESSED, p50 and p95" format=${duration} onPick=${pick} /></section>`;
 }
 

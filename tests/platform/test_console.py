@@ -39,6 +39,12 @@ MOST_CLICKS = 8
 SCREEN_SECONDS = 0.1
 DRAWN_MS = 1500
 """Three times what it takes when it has a processor to itself."""
+MOST_LAYOUT_SHIFT = 0.1
+"""What web.dev calls good ("Cumulative Layout Shift")."""
+_LAYOUT_SHIFT = """new Promise(resolve => new PerformanceObserver(list => resolve(
+    list.getEntries().map(one => ({value: one.value, of: one.sources.map(
+        source => source.node?.outerHTML?.slice(0, 90))}))
+)).observe({type: "layout-shift", buffered: true}) ?? setTimeout(() => resolve([]), 500))"""
 HTML = '<img src=x onerror="window.ran=1"><script>window.ran=1</script>'
 TURNED = "abc\u202egpj.exe\u202c"
 LONG_LINE = "x" * 100_000
@@ -630,6 +636,19 @@ def test_it_is_drawn_at_once(browser: Browser, url: str, stage: Stage) -> None:
             )
             times.append(painted.json_value())
     assert min(times) < DRAWN_MS
+
+
+@pytest.mark.parametrize("size", [WIDE, NARROW])
+def test_what_is_read_does_not_move(
+    browser: Browser, url: str, stage: Stage, size: tuple[int, int]
+) -> None:
+    # An owner of its own: a list of what is wrong pushes the page down by its length.
+    token = stage.token(unique("still"), "events:read", "events:write")
+    stage.follow(stage.send({"eventType": unique("still")}, token))
+    with visiting(browser, url, token, size=size) as visit:
+        visit.settle()
+        shifts = visit.page.evaluate(_LAYOUT_SHIFT)
+    assert sum(one["value"] for one in shifts) < MOST_LAYOUT_SHIFT, shifts
 
 
 def test_pictures_are_taken(browser: Browser, url: str, stage: Stage, tmp_path: Path) -> None:
