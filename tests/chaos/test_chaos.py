@@ -1,4 +1,4 @@
-"""The short form of `make chaos`: 200 events under every fault, none lost and none doubled.
+"""The short form of `make chaos`: 120 events under every fault, none lost and none doubled.
 
 Its seed is fixed, so that it sends the same and draws the same faults each time; `make chaos` takes
 another each time, and so does this with `CHAOS_SEED=<number>`.
@@ -12,7 +12,7 @@ import pytest
 from tests.chaos.run import run, short_plan, table
 
 pytestmark = [pytest.mark.emulator, pytest.mark.slow]
-_SEED, _EVENTS = 7, 200
+_SEED, _EVENTS = 7, 120
 
 
 def test_nothing_is_lost_and_nothing_doubled_under_faults(tmp_path: Path) -> None:

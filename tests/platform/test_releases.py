@@ -6,7 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
@@ -33,8 +33,8 @@ _TRIES = 20
 """The emulator swaps a function's code by killing its workers and taking their files away, and
 answers 502 meanwhile, or 500 when it was the authorizer, where Lambda lets a run come to its end
 and starts the next on the new code (AWS Lambda Developer Guide, "Understanding the Lambda execution
-environment lifecycle"). A client sends again, with its key, for some seconds; whatever else it is
-answered fails the test."""
+environment lifecycle"). It may break a connection as well. A client sends again, with its key, for
+some seconds; whatever else it is answered fails the test."""
 # What says when, and not what.
 _TIMES = {"LastModified", "RevisionId", "ResponseMetadata", "LastProcessingResult"}
 
@@ -42,11 +42,12 @@ _TIMES = {"LastModified", "RevisionId", "ResponseMetadata", "LastProcessingResul
 def answered(ask: Callable[[], requests.Response]) -> requests.Response:
     """What `ask` is answered when the emulator is not just swapping the code."""
     for _ in range(_TRIES):
-        answer = ask()
-        if not _is_swapped(answer):
-            break
+        with suppress(requests.ConnectionError, requests.Timeout):
+            answer = ask()
+            if not _is_swapped(answer):
+                return answer
         time.sleep(0.2)
-    return answer
+    return ask()
 
 
 def _is_swapped(answer: requests.Response) -> bool:

@@ -40,6 +40,7 @@ AT_A_TIME = 3
 """Processes, not the program's own threads: Python 3.11 can fail when several parse code."""
 AT_LEAST = 800
 _SECONDS = 900
+_NOTHING_WRONG = " No issues found in "
 _STEPS = ("--max-examples", "40")
 """The stateful phase takes no number from the file of settings."""
 _ALWAYS = (
@@ -54,9 +55,13 @@ makes a deleted item anew), and ids make each run another. The other phases have
 
 @dataclass(frozen=True)
 class Run:
-    """What a run of Schemathesis came to; `sent` counts (method, path below the stage, status)."""
+    """What a run of Schemathesis came to; `sent` counts (method, path below the stage, status).
 
-    code: int
+    `fine` is that no answer was wrong and nothing hindered it. The program's own code is 1, without
+    a word, when a connection broke and the same request was then answered as documented.
+    """
+
+    fine: bool
     report: str
     sent: Counter[tuple[str, str, int]]
 
@@ -108,7 +113,8 @@ def generate(
     for entry in json.loads(har.read_text())["log"]["entries"] if har.exists() else []:
         path = urlsplit(entry["request"]["url"]).path.removeprefix(urlsplit(stage.url).path)
         sent[entry["request"]["method"], path, entry["response"]["status"]] += 1
-    run = Run(done.returncode, report, sent)
+    fine = done.returncode == 0 or (done.returncode == 1 and _NOTHING_WRONG in done.stdout)
+    run = Run(fine, report, sent)
     took = time.monotonic() - begun
     print(f"seed {SEED}, {folder.name}: {run.sent.total()} requests in {took:.0f} s")
     return run
@@ -248,7 +254,7 @@ def test_generated_requests_are_answered_as_documented(local: Stage, tmp_path: P
         runs = {name: run.result() for name, run in started.items()}
     # Then every answer was as documented
     for name, run in runs.items():
-        assert run.code == 0, f"{name}: {run.report}"
+        assert run.fine, f"{name}: {run.report}"
     sent = sum((run.sent for run in runs.values()), Counter[tuple[str, str, int]]())
     assert sent.total() >= AT_LEAST
     # And the requests reached what they are for
@@ -296,12 +302,12 @@ def test_generated_requests_find_nothing_of_another_owner(local: Stage, tmp_path
     for name, known in ids.items():
         described["components"]["parameters"][name]["schema"] = {"type": "string", "enum": [known]}
     bob = local.token(unique("bob"), *(scope for scope in SCOPES if scope != "admin"))
-    options = ("--phases", "fuzzing", "--mode", "positive")
+    options = ("--phases", "fuzzing", "--mode", "positive", "--max-examples", "6")
     # What he may not do is in the answers, not in the document.
     checks = ("--checks", "nothing_of_another_owner,not_a_server_error,status_code_conformance")
     run = generate(local, bob, described, tmp_path / "bob", *options, *checks, marker=marker)
     # Then no answer holds anything of hers
-    assert run.code == 0, run.report
+    assert run.fine, run.report
     for operation in operations():
         if any(f"{{{name}}}" in operation.path for name in ids):
             path = re.sub(r"\{(\w+)\}", lambda found: ids[found[1]], operation.path)
