@@ -27,6 +27,7 @@ from chalicelib.destinations.deliver import LIMITS as DELIVERY_LIMITS
 from chalicelib.destinations.deliver import DeliverDeps, Destinations
 from chalicelib.destinations.due import DueDeps
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.manage import ManageDeps
 from chalicelib.destinations.store import DeliveryStore, DestinationStore
 from chalicelib.events import processors
@@ -191,7 +192,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
         webhook_owner=config.webhook_owner,
         step_replay=step_replay,
         hand_over=lambda documents: hand_over(
-            documents, HandOverDeps(routes(), deliveries_queue())
+            documents, HandOverDeps(routes(), deliveries_queue(), lines())
         ),
     )
 
@@ -427,6 +428,10 @@ def delivery_store() -> DeliveryStore:
     return DeliveryStore(aws("dynamodb"), settings().destinations_table)
 
 
+def lines() -> LineStore:
+    return LineStore(aws("dynamodb"), settings().destinations_table)
+
+
 @cache
 def routes() -> Routes:
     """Who subscribed to what, as far as this process has read it."""
@@ -454,6 +459,7 @@ def deliver(seconds_left: SecondsLeft) -> DeliverDeps:
     return DeliverDeps(
         destinations=known_destinations(),
         deliveries=delivery_store(),
+        lines=lines(),
         lake=lake(),
         queue=deliveries_queue(),
         dead_letters=queue(config.deliveries_dlq_arn),

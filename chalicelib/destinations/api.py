@@ -120,6 +120,12 @@ _ORDER = component(
                     f" integer from 1 to {MAX_RATE}.",
                 }
             ),
+            "ordered": {
+                "type": "boolean",
+                "default": False,
+                "description": "Send the events of one source and subject one at a time, in the"
+                " order in which they were received: must be true or false.",
+            },
             "paused": {
                 "type": "boolean",
                 "default": False,
@@ -146,6 +152,7 @@ _EXAMPLE = {
     "headerNames": ["Authorization"],
     "format": "standard",
     "rate": None,
+    "ordered": False,
     "paused": False,
     "state": "active",
     "failingSince": None,
@@ -165,6 +172,7 @@ _MEMBERS: Json = {
     "headerNames": {"type": "array", "items": text()},
     "format": {"type": "string", "enum": list(Format)},
     "rate": nullable(number("The most deliveries a second.")),
+    "ordered": {"type": "boolean"},
     "paused": {"type": "boolean"},
     "state": {"type": "string", "enum": list(State)},
     "failingSince": nullable(moment("Since when no attempt has succeeded.")),
@@ -290,8 +298,8 @@ POST_DESTINATION = Operation(
     },
     (409,),
     description="Each event of its owner that matches is sent there by POST from then on, signed as"
-    " Standard Webhooks has it, at least once and in no order. It may miss events of its first"
-    f" seconds. 409 when there are {MAX_DESTINATIONS}.",
+    " Standard Webhooks has it, at least once, and in no order unless it is `ordered`. It may miss"
+    f" events of its first seconds. 409 when there are {MAX_DESTINATIONS}.",
     body=content(
         _ORDER,
         destination={

@@ -11,6 +11,7 @@ does never fails a batch, so no endpoint holds up another's messages:
   server failed gets one at a time until it succeeds, and one a minute if it hangs: so it holds one
   run for 15 s a minute, not each run that has a message for it. What gets no slot is put off.
 - One with a `rate` gives each call a turn, for which its message waits on the queue.
+- At one that is `ordered`, of the events of a subject the first is sent alone (`line`).
 - Waits of up to 15 minutes are a new, delayed message. Longer ones are a note in the table that the
   schedule takes up (`due`), so that nothing waits in flight.
 
@@ -41,6 +42,7 @@ from chalicelib.core.errors import (
 )
 from chalicelib.core.log import log, log_context, where
 from chalicelib.core.strict_json import dump_json
+from chalicelib.destinations.line import PAUSE, LineStore, line_of
 from chalicelib.destinations.match import filter_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
 from chalicelib.destinations.model import (
@@ -120,6 +122,7 @@ class DeliverDeps(Struct, frozen=True):
 
     destinations: Destinations
     deliveries: DeliveryStore
+    lines: LineStore
     lake: Lake
     queue: Queue
     dead_letters: Queue
@@ -155,7 +158,8 @@ def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
     silver for a large document; three for a slot of a destination that is new or in trouble; one or
-    two for a turn of one with a rate, and one to wait for it; one for each destination and
+    two for a turn of one with a rate, and one to wait for it; five for the first of a line, one
+    more to try it again, and one to call the next; one for each destination and
     `DESTINATION_CACHE_SECONDS`.
 
     Raises `BatchIncompleteError` when AWS failed for some, which SQS then delivers again.
@@ -212,6 +216,7 @@ def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repea
         record = deps.deliveries.get(delivery.destination_id, key)
         if record is not None and _is_superseded(record, delivery):
             log.info("delivery was made before")
+            _leave_again(record, deps)
             return
     destination = deps.destinations.get(delivery.destination_id)
     if destination is None or destination.is_off:
@@ -221,15 +226,58 @@ def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repea
     if document is None:
         deps.deliveries.give_up(delivery, "document-missing", deps.now())
         log.error("delivery given up", extra={"code": "document-missing"})
-    elif not message.match or _wants(destination, document):
-        _send(_Known(delivery, record, destination, document), message, run, deps)
+        _leave(delivery, deps)
+    elif message.match and not _wants(destination, document):
+        _leave(delivery, deps)
+    else:
+        message = _in_line(message, destination, document, deps)
+        _send(_Known(message.delivery, record, destination, document), message, run, deps)
+
+
+def _in_line(
+    message: DeliveryMessage,
+    destination: Destination,
+    document: Mapping[str, Any],
+    deps: DeliverDeps,
+) -> DeliveryMessage:
+    """The message, in its line: one that is sent again for its owner joins here; one call then."""
+    line = line_of(destination, document)
+    if message.delivery.line is not None or line is None:
+        return message
+    joined = replace(message, delivery=replace(message.delivery, line=line))
+    deps.lines.join(joined, deps.now())
+    return joined
 
 
 def _give_up(delivery: Delivery, destination: Destination | None, deps: DeliverDeps) -> None:
-    """End a delivery whose destination is gone or off; one call."""
+    """End a delivery whose destination is gone or off; one call, four for one in a line."""
     code = "deleted" if destination is None else str(destination.state)
     deps.deliveries.give_up(delivery, code, deps.now())
     log.info("delivery given up", extra={"code": code})
+    _leave(delivery, deps)
+
+
+def _leave(delivery: Delivery, deps: DeliverDeps) -> None:
+    """Leave the line of a delivery that came to its end, if it has one: call the next, and free the
+    lease."""
+    if delivery.line is not None:
+        deps.lines.leave(delivery)
+        _call_next(delivery, deps)
+
+
+def _leave_again(record: Delivery, deps: DeliverDeps) -> None:
+    """The same for one that came to its end before, if whoever ended it died before it had left."""
+    if record.line is None or record.outcome is Outcome.WAITING:
+        return
+    if deps.lines.leave(record) or deps.lines.has(record):
+        _call_next(record, deps)
+
+
+def _call_next(delivery: Delivery, deps: DeliverDeps) -> None:
+    following = deps.lines.first(delivery)
+    if following is not None:
+        deps.queue.send(following[1], group=delivery.destination_id)
+    deps.lines.free(delivery)
 
 
 def _is_superseded(record: Delivery, delivery: Delivery) -> bool:
@@ -273,28 +321,60 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
             _give_up(known.delivery, destination, deps)
             return
         known = replace(known, destination=destination)
-        if destination.rate is not None and not message.turn:
-            seconds = deps.destinations.store.take_turn(
-                destination_id, destination.rate, deps.now()
-            )
-            if seconds != 0:
-                _wait_for_turn(known.delivery, message, seconds, deps)
-                return
-        slot = None if destination_id in run.down else _take_slot(destination, deps)
-        if slot is None:
-            pause = destination.pause_seconds(deps.now(), deps.jitter())
-            _wait(known.delivery, replace(message, turn=False), pause, deps)
-            log.info("delivery put off", extra={"seconds": pause})
-            return
-        answer = _attempt(known, run, deps)
-        if answer.is_down:
-            run.down.add(destination_id)
-        hung = answer.is_down and answer.millis > HANG_MILLIS
-        try:
-            _conclude(known, message, answer, deps)
-        finally:
-            if slot != _NO_SLOT_NEEDED and not hung:
-                deps.destinations.store.free_slot(destination_id, slot)
+        if known.delivery.line is None:
+            _call(known, message, run, deps)
+        else:
+            _call_in_line(known, message, run, deps)
+
+
+def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> None:
+    """Call if nothing is before this delivery in its line. Else its message ends: whoever is before
+    it calls it."""
+    delivery = known.delivery
+    if delivery.tries > 0:  # Who calls it shall know of its attempts.
+        deps.lines.join(message, deps.now())
+    first = deps.lines.first(delivery)
+    if first is None or first[0] != delivery.event_id:
+        log.info("delivery waits in line")
+        return
+    if not deps.lines.take(delivery, deps.now()):
+        _wait(delivery, message, PAUSE, deps)
+        return
+    is_over = False
+    try:
+        is_over = _call(known, message, run, deps)
+    finally:
+        if not is_over:
+            deps.lines.free(delivery)
+    if is_over:
+        _leave(delivery, deps)
+
+
+def _call(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> bool:
+    """Make the attempt, if the destination has a turn and a slot for it; whether the delivery came
+    to its end."""
+    destination = known.destination
+    destination_id = destination.destination_id
+    if destination.rate is not None and not message.turn:
+        seconds = deps.destinations.store.take_turn(destination_id, destination.rate, deps.now())
+        if seconds != 0:
+            _wait_for_turn(known.delivery, message, seconds, deps)
+            return False
+    slot = None if destination_id in run.down else _take_slot(destination, deps)
+    if slot is None:
+        pause = destination.pause_seconds(deps.now(), deps.jitter())
+        _wait(known.delivery, replace(message, turn=False), pause, deps)
+        log.info("delivery put off", extra={"seconds": pause})
+        return False
+    answer = _attempt(known, run, deps)
+    if answer.is_down:
+        run.down.add(destination_id)
+    hung = answer.is_down and answer.millis > HANG_MILLIS
+    try:
+        return _conclude(known, message, answer, deps)
+    finally:
+        if slot != _NO_SLOT_NEEDED and not hung:
+            deps.destinations.store.free_slot(destination_id, slot)
 
 
 def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:
@@ -331,8 +411,8 @@ def _wait_for_turn(
         _wait(delivery, replace(message, turn=True), seconds, deps)
 
 
-def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: DeliverDeps) -> None:
-    """Note an attempt and what follows from it."""
+def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: DeliverDeps) -> bool:
+    """Note an attempt and what follows from it; whether the delivery came to its end."""
     now = deps.now()
     at = clock.to_text(now - timedelta(milliseconds=answer.millis))
     attempt = Attempt(at, answer.millis, answer.status, answer.code, answer.text)
@@ -345,7 +425,7 @@ def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: Del
         metrics.add("Delivered")
         log.info("event delivered", extra=extra)
         _note_success(known.destination, answer, deps)
-        return
+        return True
     metrics.add("AttemptFailed")
     log.warning("event not delivered", extra={**extra, "code": answer.code})
     wait = None if answer.is_gone else wait_after(delivery.tries, answer.retry_after, deps.jitter())
@@ -356,6 +436,7 @@ def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: Del
             with_next(delivery, now + timedelta(seconds=wait)), wait, attempt, known, message, deps
         )
     _note_failure(known.destination, answer, deps)
+    return wait is None
 
 
 def _note_retry(

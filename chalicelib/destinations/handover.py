@@ -7,15 +7,17 @@ all messages: whoever finishes a dead run's unit hands over again, and says so i
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
 from chalicelib.aws.sqs import Queue
 from chalicelib.aws.threads import Each, in_threads
-from chalicelib.core import metrics
+from chalicelib.core import clock, metrics
 from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
+from chalicelib.destinations.line import LineStore, line_of
 from chalicelib.destinations.match import filter_matches, needs_data, type_matches
 from chalicelib.destinations.message import DeliveryMessage
 from chalicelib.destinations.model import Delivery, Route
@@ -60,6 +62,8 @@ class HandOverDeps(Struct, frozen=True):
 
     routes: Routes
     queue: Queue
+    lines: LineStore
+    now: Callable[[], datetime] = clock.utc_now
     each: Each = in_threads
 
 
@@ -68,11 +72,11 @@ def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | Non
     that is done, else the code of what AWS refused.
 
     AWS calls: for an event that nobody subscribed to none, but one for each owner and
-    `DESTINATION_CACHE_SECONDS`; else one to the queue for ten messages.
+    `DESTINATION_CACHE_SECONDS`; else one to the queue for ten messages, and one for each that joins
+    a line first.
     """
     codes: list[str | None] = [None] * len(documents)
-    bodies: list[str] = []
-    groups: list[str] = []
+    messages: list[DeliveryMessage] = []
     places: list[int] = []
     for place, document in enumerate(documents):
         try:
@@ -82,15 +86,18 @@ def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | Non
                 raise
             codes[place] = aws_code(error)
             continue
-        for route in routes:
-            bodies.append(_message(document, route).encode())
-            groups.append(route.destination_id)
-            places.append(place)
-    if bodies:
-        for place, code in zip(places, _send(bodies, groups, deps), strict=True):
+        messages += [_message(document, route) for route in routes]
+        places += [place] * len(routes)
+    if messages:
+        joined = _join(messages, deps)
+        # All are in their lines before one is sent, so that none overtakes those of its run.
+        ready = [one for one, code in zip(messages, joined, strict=True) if code is None]
+        sent = iter(_send(ready, deps))
+        refused = [next(sent) if code is None else code for code in joined]
+        for place, code in zip(places, refused, strict=True):
             codes[place] = codes[place] or code
-        metrics.add("HandedOver", len(bodies))
-        log.info("deliveries handed over", extra={"number": len(bodies)})
+        metrics.add("HandedOver", len(messages))
+        log.info("deliveries handed over", extra={"number": len(messages)})
     return codes
 
 
@@ -112,23 +119,45 @@ def _message(document: Handed, route: Route) -> DeliveryMessage:
         event_type=head["eventType"],
         silver_key=document.key,
         silver_range=document.byte_range,
+        line=line_of(route, head),
     )
     return DeliveryMessage(
         delivery, document.text, again=document.again, request_id=document.request_id
     )
 
 
-def _send(bodies: Sequence[str], groups: Sequence[str], deps: HandOverDeps) -> list[str | None]:
+def _join(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str | None]:
+    """Put those of ordered destinations into their lines; for each message None, or the code of
+    what AWS refused."""
+    if all(one.delivery.line is None for one in messages):
+        return [None] * len(messages)
+
+    def join(message: DeliveryMessage) -> str | None:
+        if message.delivery.line is None:
+            return None
+        try:
+            deps.lines.join(message, deps.now())
+        except Exception as error:
+            if not is_aws_fault(error):
+                raise
+            return aws_code(error)
+        return None
+
+    return list(deps.each(join, messages))
+
+
+def _send(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str | None]:
     """Send messages, some at the same time: an event may have a thousand destinations."""
 
     def send(start: int) -> list[str | None]:
-        some = bodies[start : start + _AT_ONCE]
+        some = messages[start : start + _AT_ONCE]
+        groups = [one.destination_id for one in some]
         try:
-            return deps.queue.send_many(some, groups=groups[start : start + _AT_ONCE])
+            return deps.queue.send_many([one.encode() for one in some], groups=groups)
         except Exception as error:
             if not is_aws_fault(error):
                 raise
             return [aws_code(error)] * len(some)
 
-    answers = deps.each(send, range(0, len(bodies), _AT_ONCE))
+    answers = deps.each(send, range(0, len(messages), _AT_ONCE))
     return [code for answer in answers for code in answer]

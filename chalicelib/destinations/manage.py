@@ -60,7 +60,7 @@ def create(owner: str, order: Mapping[str, Any], deps: ManageDeps) -> tuple[Dest
         created_at=at,
         updated_at=at,
         headers=order.get("headers") or {},
-        **_ordered(order),
+        **_wanted(order),
     )
     deps.destinations.add(destination)
     return destination, secret
@@ -80,7 +80,7 @@ def change(seen: Destination, order: Mapping[str, Any], deps: ManageDeps) -> Des
     disabled one is enabled. One call, two if it was in trouble. Raises `ConflictError`."""
     changed = replace(
         seen,
-        **_ordered(order),
+        **_wanted(order),
         headers=order.get("headers", seen.headers),
         updated_at=clock.to_text(deps.now()),
         failing_since=None,
@@ -189,7 +189,7 @@ def _written(destination: Destination | None) -> Destination:
     return destination
 
 
-def _ordered(order: Mapping[str, Any]) -> dict[str, Any]:
+def _wanted(order: Mapping[str, Any]) -> dict[str, Any]:
     event_types: Sequence[str] = order["eventTypes"]
     return {
         "url": order["url"],
@@ -197,6 +197,7 @@ def _ordered(order: Mapping[str, Any]) -> dict[str, Any]:
         "filter": order.get("filter"),
         "description": order.get("description"),
         "rate": order.get("rate"),
+        "ordered": order.get("ordered", False),
         "paused": order.get("paused", False),
         "format": Format(order.get("format", Format.STANDARD)),
     }

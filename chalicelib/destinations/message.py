@@ -45,6 +45,8 @@ class DeliveryMessage(Struct, frozen=True):
             "silverRange": place.silver_range,
             "tries": place.tries,
         }
+        if place.line is not None:
+            fields["line"] = place.line
         body: dict[str, Any] = {"v": VERSION, "delivery": fields}
         if self.document is not None and len(self.document.encode()) <= INLINE_BYTES:
             body["document"] = self.document

@@ -79,7 +79,8 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     """A destination as it is stored. `failing_since` is the time of the first failure after the
     last success; `trouble_since` and `trouble_until` say when calls need a slot: after a failure of
     its server until a success. `proven_at` is the time of the first success at its URL. `rate` is
-    the most calls a second, None for no limit."""
+    the most calls a second, None for no limit. `ordered`: events of one subject go one at a time,
+    in the order in which they were received."""
 
     destination_id: str
     owner: str
@@ -89,6 +90,7 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
     description: str | None = None
     headers: Mapping[str, str] = {}
     rate: int | None = None
+    ordered: bool = False
     paused: bool = False
     format: Format = Format.STANDARD
     secrets: tuple[Secret, ...]
@@ -160,6 +162,7 @@ class Destination(Struct, frozen=True, kw_only=True, rename="camel"):
             "headerNames": sorted(self.headers),
             "format": self.format,
             "rate": self.rate,
+            "ordered": self.ordered,
             "paused": self.paused,
             "state": self.state,
             "failingSince": self.failing_since,
@@ -177,6 +180,7 @@ class Route(Struct, frozen=True):
     destination_id: str
     event_types: tuple[str, ...]
     filter: Mapping[str, Any] | None = None
+    ordered: bool = False
 
 
 class Attempt(Struct, frozen=True, rename="camel"):
@@ -191,7 +195,8 @@ class Attempt(Struct, frozen=True, rename="camel"):
 
 
 class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
-    """One event to one destination. `silver_range` as in the ledger."""
+    """One event to one destination. `silver_range` as in the ledger; `line` once it has joined one
+    (`destinations.line`)."""
 
     destination_id: str
     event_id: str
@@ -199,6 +204,7 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
     event_type: str
     silver_key: str
     silver_range: str | None = None
+    line: str | None = None
     outcome: Outcome = Outcome.WAITING
     tries: int = 0
     attempts: tuple[Attempt, ...] = ()
@@ -209,7 +215,7 @@ class Delivery(Struct, frozen=True, kw_only=True, rename="camel"):
     def to_dict(self) -> dict[str, Any]:
         """The delivery as the API shows it, the newest attempt last."""
         shown = to_builtins(self)
-        hidden = ("silverKey", "silverRange", "tries", "outcome")
+        hidden = ("silverKey", "silverRange", "line", "tries", "outcome")
         kept = {name: value for name, value in shown.items() if name not in hidden}
         return {**kept, "state": self.outcome}
 

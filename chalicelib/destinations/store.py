@@ -7,6 +7,8 @@
 | slot | `SLOT#<destination>#<number>` | `-` |
 | turns | `TURNS#<destination>` | `-` |
 
+Those of `destinations.line` are there too.
+
 A filter is stored as JSON text. A destination is in the index `by-owner` without its secrets, a
 delivery in `by-due` while it waits for the schedule.
 """
@@ -324,6 +326,7 @@ class DeliveryStore:
             "eventType": delivery.event_type,
             "silverKey": delivery.silver_key,
             "silverRange": delivery.silver_range,
+            "line": delivery.line,
             "outcome": delivery.outcome,
             "tries": delivery.tries,
             "nextAt": delivery.next_at,
@@ -340,6 +343,7 @@ class DeliveryStore:
             "eventType": delivery.event_type,
             "silverKey": delivery.silver_key,
             "silverRange": delivery.silver_range,
+            "line": delivery.line,
             "outcome": Outcome.WAITING,
             "tries": delivery.tries,
             "nextAt": delivery.next_at,
@@ -353,6 +357,7 @@ class DeliveryStore:
             "eventType": delivery.event_type,
             "silverKey": delivery.silver_key,
             "silverRange": delivery.silver_range,
+            "line": delivery.line,
             "outcome": Outcome.FAILED,
             "tries": delivery.tries,
             "nextAt": None,
@@ -455,8 +460,8 @@ class DeliveryStore:
 
 
 _OWNERS_OWN = (
-    *("url", "eventTypes", "filter", "description", "headers", "rate", "paused", "format"),
-    *("secrets", "updatedAt", "isOff"),
+    *("url", "eventTypes", "filter", "description", "headers", "rate", "ordered"),
+    *("paused", "format", "secrets", "updatedAt", "isOff"),
 )
 """The attributes that change with what its owner changes."""
 
@@ -506,6 +511,7 @@ def _to_route(values: Mapping[str, Any]) -> Route:
         destination_id=str(values["pk"]).removeprefix("DESTINATION#"),
         event_types=tuple(values["eventTypes"]),
         filter=read_filter(values.get("filter")),
+        ordered=values.get("ordered", False),
     )
 
 

@@ -54,7 +54,8 @@ def take_step(sweep: Sweep, deps: SweepDeps) -> None:
     known = [one for one in found if one.outcome is Outcome.FAILED]
     deps.each(lambda one: deps.deliveries.begin_again(one, deps.now()), known)
     messages = [
-        DeliveryMessage(replace(one, tries=0), again=True, match=sweep.every) for one in found
+        DeliveryMessage(replace(one, tries=0, line=None), again=True, match=sweep.every)
+        for one in found
     ]
     groups = [sweep.destination_id] * len(messages)
     codes = deps.queue.send_many([one.encode() for one in messages], groups=groups)

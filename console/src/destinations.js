@@ -74,6 +74,7 @@ function Editor({ title, before = null, onClose }) {
   const [filter, setFilter] = useState(before?.filter ? JSON.stringify(before.filter, null, 2) : "");
   const [format, setFormat] = useState(before?.format ?? "standard");
   const [rate, setRate] = useState(before?.rate?.toString() ?? "");
+  const [ordered, setOrdered] = useState(before?.ordered ?? false);
   const [description, setDescription] = useState(before?.description ?? "");
   const [made, setMade] = useState(null);
   const [problem, setProblem] = useState(null);
@@ -88,6 +89,7 @@ function Editor({ title, before = null, onClose }) {
       format,
       description: description.trim() || null,
       rate: rate ? Number(rate) : null,
+      ordered,
       paused: before?.paused ?? false,
     };
     try {
@@ -106,6 +108,7 @@ function Editor({ title, before = null, onClose }) {
     <${Field} label="Filter" hint="An EventBridge pattern over the envelope and data, or nothing." fault=${read.fault || ""}><textarea rows="3" spellcheck="false" placeholder=${'{"data": {"total": [{"numeric": [">=", 100]}]}}'} value=${filter} onInput=${(event) => setFilter(event.target.value)}></textarea><//>
     <${Field} label="Format"><select value=${format} onChange=${(event) => setFormat(event.target.value)}>${FORMATS.map(([name, label]) => html`<option value=${name}>${label}</option>`)}</select><//>
     <${Field} label="Most deliveries a second" hint="Nothing is no limit."><input type="number" min="1" max="1000" value=${rate} onInput=${(event) => setRate(event.target.value)} /><//>
+    <label class="inline"><input type="checkbox" checked=${ordered} onChange=${() => setOrdered(!ordered)} /> <span>In order: events of one source and subject go one at a time</span></label>
     <${Field} label="Description"><input type="text" maxlength="256" value=${description} onInput=${(event) => setDescription(event.target.value)} /><//>
     <${Fault} problem=${problem} /><div class="row end"><button type="button" onClick=${onClose}>Cancel</button><${Button} type="submit" kind="primary" scope="destinations:write" why=${read.fault ? "The filter is no JSON." : ""}>${before ? "Save" : "Make it"}<//></div></form><//>`;
 }
@@ -141,6 +144,7 @@ function Destination({ id }) {
         format: one.format,
         description: one.description,
         rate: one.rate,
+        ordered: one.ordered,
         paused: one.paused,
         ...changes,
       },
@@ -178,7 +182,7 @@ function Destination({ id }) {
         <${Button} scope="destinations:write" onClick=${() => setEditing(true)}>Change …<//><${Button} scope="destinations:write" onClick=${rotate}>Rotate the secret …<//><${Button} kind="danger" scope="destinations:write" onClick=${remove}>Delete …<//></div></div>
     ${one.disabledAt && html`<p class="note">Disabled <${Time} at=${one.disabledAt} form="ago" />: ${one.disabledReason === "gone" ? "it answered 410" : "no attempt succeeded for five days"}. Enable it, then send again what it missed.</p>`}
     ${one.failingSince && !one.disabledAt && html`<p class="note">No attempt has succeeded since <${Time} at=${one.failingSince} />.</p>`}
-    <section class="panel" aria-label="What it is"><dl class="facts"><div><dt>URL</dt><dd class="long"><${Plain} text=${one.url} /></dd></div><div><dt>Owner</dt><dd><${Plain} text=${one.owner} /></dd></div><div><dt>Gets</dt><dd class="long"><${Plain} text=${one.eventTypes.join(", ")} /></dd></div>${one.filter && html`<div><dt>Filter</dt><dd class="long"><code>${JSON.stringify(one.filter)}</code></dd></div>`}<div><dt>Format</dt><dd>${FORMATS.find(([name]) => name === one.format)?.[1]}</dd></div>${one.rate && html`<div><dt>At most</dt><dd>${count(one.rate)} a second</dd></div>`}${one.headerNames.length > 0 && html`<div><dt>Headers</dt><dd>${one.headerNames.join(", ")}</dd></div>`}${one.previousSecretUntil && html`<div><dt>Old secret</dt><dd>until <${Time} at=${one.previousSecretUntil} /></dd></div>`}<div><dt>Newest 100</dt><dd>${count(one.recent.delivered)} delivered, ${count(one.recent.waiting)} waiting, ${count(one.recent.failed)} failed${one.recent.successRate != null ? `: ${(one.recent.successRate * 100).toFixed(1)} %` : ""}</dd></div><div><dt>Made</dt><dd><${Time} at=${one.createdAt} /></dd></div></dl></section>
+    <section class="panel" aria-label="What it is"><dl class="facts"><div><dt>URL</dt><dd class="long"><${Plain} text=${one.url} /></dd></div><div><dt>Owner</dt><dd><${Plain} text=${one.owner} /></dd></div><div><dt>Gets</dt><dd class="long"><${Plain} text=${one.eventTypes.join(", ")} /></dd></div>${one.filter && html`<div><dt>Filter</dt><dd class="long"><code>${JSON.stringify(one.filter)}</code></dd></div>`}<div><dt>Format</dt><dd>${FORMATS.find(([name]) => name === one.format)?.[1]}</dd></div>${one.rate && html`<div><dt>At most</dt><dd>${count(one.rate)} a second</dd></div>`}${one.ordered && html`<div><dt>Order</dt><dd>one at a time for each source and subject</dd></div>`}${one.headerNames.length > 0 && html`<div><dt>Headers</dt><dd>${one.headerNames.join(", ")}</dd></div>`}${one.previousSecretUntil && html`<div><dt>Old secret</dt><dd>until <${Time} at=${one.previousSecretUntil} /></dd></div>`}<div><dt>Newest 100</dt><dd>${count(one.recent.delivered)} delivered, ${count(one.recent.waiting)} waiting, ${count(one.recent.failed)} failed${one.recent.successRate != null ? `: ${(one.recent.successRate * 100).toFixed(1)} %` : ""}</dd></div><div><dt>Made</dt><dd><${Time} at=${one.createdAt} /></dd></div></dl></section>
     <section class="panel" aria-label="Deliveries"><h2>Deliveries</h2><div class="row wrap"><${Button} scope="destinations:write" why=${why} onClick=${() => act(() => retry({ failedSince: since }), "What failed is sent again.")}>Send failed ones again<//><${Button} scope="destinations:write" why=${why} onClick=${() => act(() => retry({ from: since }), "What was missed is being sent.")}>Send what it missed<//><a href=${href(["send"], { eventType: sample(one.eventTypes) })}>Send a test event</a><button type="button" onClick=${attempts.reload}>Load again</button><span class="muted small">of events since <${Time} at=${since} /></span></div>
       <${Loaded} state=${attempts} what="The list of deliveries" empty=${html`<p class="muted">Nothing was sent yet.</p>`}>
       ${(items) => html`<${Table} label="Deliveries" heads=${["Event", "State", "Last answer", "Attempts", "Next", ACTIONS]}>${items.map((delivery) => {

@@ -9,6 +9,7 @@ import pytest
 from chalicelib import wiring
 from chalicelib.aws.threads import in_turn
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.message import INLINE_BYTES, DeliveryMessage, decode
 from chalicelib.destinations.model import Destination, Route, Secret
 from chalicelib.events.finish import Handed
@@ -17,6 +18,8 @@ from tests.support.factories import make_id, unique
 from tests.support.fake_queue import FakeQueue
 from tests.support.fake_stores import FakeAws
 
+NO_LINES = LineStore(None, "none")
+"""Nobody here asked for an order."""
 AT = "2026-03-14T12:00:00.000Z"
 
 
@@ -56,7 +59,7 @@ def sent(queue: FakeQueue) -> list[DeliveryMessage]:
 
 def test_each_owner_is_looked_up_once_in_the_time_of_the_cache() -> None:
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
-    deps = HandOverDeps(routes, queue, in_turn)
+    deps = HandOverDeps(routes, queue, NO_LINES, each=in_turn)
     for _ in range(3):
         assert hand_over([handed(), handed("nobody")], deps) == [None, None]
     assert routes.asked == ["shop", "nobody"]
@@ -69,7 +72,8 @@ def test_each_owner_is_looked_up_once_in_the_time_of_the_cache() -> None:
 def test_a_document_is_sent_along_while_it_is_small() -> None:
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
     hand_over(
-        [handed(data="x"), handed(data="x" * INLINE_BYTES)], HandOverDeps(routes, queue, in_turn)
+        [handed(data="x"), handed(data="x" * INLINE_BYTES)],
+        HandOverDeps(routes, queue, NO_LINES, each=in_turn),
     )
     small, large = sent(queue)
     assert json.loads(small.document or "")["data"] == "x"
@@ -82,17 +86,19 @@ def test_data_is_read_only_if_a_filter_asks_for_it() -> None:
     by_source = Route(make_id(), ("*",), {"source": ["/a"]})
     queue = FakeQueue(FakeAws())
     broken = Handed(handed().head, "no JSON", "silver/k", None, again=False)
-    assert hand_over([broken], HandOverDeps(Known(10, shop=[by_source]), queue, in_turn)) == [None]
+    assert hand_over(
+        [broken], HandOverDeps(Known(10, shop=[by_source]), queue, NO_LINES, each=in_turn)
+    ) == [None]
     with pytest.raises(ValueError, match="Expecting value"):
-        hand_over([broken], HandOverDeps(Known(10, shop=[by_data]), queue, in_turn))
+        hand_over([broken], HandOverDeps(Known(10, shop=[by_data]), queue, NO_LINES, each=in_turn))
 
 
 def test_what_the_queue_refuses_fails_its_event_alone() -> None:
     first, second = handed(), handed()
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
-    hand_over([second], HandOverDeps(routes, queue, in_turn))
+    hand_over([second], HandOverDeps(routes, queue, NO_LINES, each=in_turn))
     queue.refused = {queue.sent[0]}
-    codes = hand_over([first, second], HandOverDeps(routes, queue, in_turn))
+    codes = hand_over([first, second], HandOverDeps(routes, queue, NO_LINES, each=in_turn))
     assert codes == [None, "ThrottlingException"]
 
 
@@ -100,7 +106,7 @@ def test_a_thousand_destinations_get_one_event() -> None:
     ids = {make_id() for _ in range(1000)}
     queue = FakeQueue(FakeAws())
     routes = Known(10, shop=[Route(one, ("order.*",)) for one in ids])
-    assert hand_over([handed()], HandOverDeps(routes, queue, in_turn)) == [None]
+    assert hand_over([handed()], HandOverDeps(routes, queue, NO_LINES, each=in_turn)) == [None]
     assert {message.destination_id for message in sent(queue)} == ids
     assert queue._aws.calls.count("SendMessageBatch") == 100
 
@@ -121,7 +127,7 @@ def test_all_destinations_of_an_owner_are_one_read(platform: Platform) -> None:
         )
     queue = FakeQueue(FakeAws())
     platform.calls.clear()
-    hand_over([handed(owner)], HandOverDeps(Routes(store, 10), queue, in_turn))
+    hand_over([handed(owner)], HandOverDeps(Routes(store, 10), queue, NO_LINES, each=in_turn))
     assert len(queue.sent) == 60
     assert platform.calls == ["Query"]
 
@@ -139,5 +145,5 @@ def test_messages_go_out_at_the_same_time_and_their_answers_stay_in_order() -> N
     gate = threading.Barrier(4)
     routes = Known(10, shop=[Route(make_id(), ("*",))])
     documents = [handed(data=number) for number in range(40)]
-    codes = hand_over(documents, HandOverDeps(routes, Slow(FakeAws())))
+    codes = hand_over(documents, HandOverDeps(routes, Slow(FakeAws()), NO_LINES))
     assert codes == ["Throttled", None] * 20

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
+from svix.webhooks import Webhook as SvixWebhook
 
 from chalicelib.destinations.sign import SECRET_BYTES, make_secret, signature_headers
 
@@ -17,6 +18,12 @@ def signed(*secrets: str) -> dict[str, str]:
 
 def test_the_library_verifies_a_signature() -> None:
     assert Webhook(OLD).verify(BODY, signed(OLD)) == {"type": "order.paid", "data": "ü"}
+
+
+def test_receivers_that_were_written_for_svix_verify_it_too() -> None:
+    SvixWebhook(OLD).verify(BODY, signed(NEW, OLD))
+    with pytest.raises(WebhookVerificationError):
+        SvixWebhook(OLD).verify(BODY, signed(NEW))
 
 
 def test_while_secrets_overlap_a_receiver_may_have_either() -> None:

@@ -13,6 +13,7 @@ from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, R
 from chalicelib.aws.threads import THREADS
 from chalicelib.core.config import TABLE
 from chalicelib.destinations import deliver
+from chalicelib.destinations.line import LEASE_SECONDS
 from chalicelib.destinations.store import SLOT_SECONDS
 from chalicelib.events import worker
 from chalicelib.events.ingest_batch import PATIENCE
@@ -80,6 +81,7 @@ def test_a_batch_of_deliveries_to_one_hanging_endpoint_ends_in_time(stage: str) 
     # Who begins a call at the last moment has time for it and its note.
     assert deliver.LIMITS.total + ATTEMPT_SECONDS <= deliver.CALL_SECONDS
     assert deliver.LIMITS.total < SLOT_SECONDS
+    assert deliver.CALL_SECONDS < LEASE_SECONDS
 
 
 @every_stage

@@ -204,12 +204,21 @@ def test_secrets_of_destinations_are_read_by_who_shows_and_who_signs() -> None:
         for name in index["Projection"]["NonKeyAttributes"]
     }
     assert not projected & {"secrets", "headers", "url"}
-    # The schedule moves the due times of deliveries, and reaches no destination.
-    (moving,) = [part for part in template("reconcile")["Statement"] if table in part["Resource"]]
-    assert moving["Action"] == ["dynamodb:UpdateItem"]
-    assert moving["Condition"] == {
-        "ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["DELIVERIES#*"]}
-    }
+    # The schedule moves the due times of deliveries, it and the worker put them into lines, and
+    # neither reaches a destination.
+    for function, keys in {
+        "reconcile": ["DELIVERIES#*", "LINE#*"],
+        "process_events": ["LINE#*"],
+    }.items():
+        (writes,) = [part for part in template(function)["Statement"] if table in part["Resource"]]
+        assert writes["Action"] == ["dynamodb:UpdateItem"]
+        assert writes["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": keys}}
+    (deletes,) = [
+        part
+        for part in template("deliver")["Statement"]
+        if table in part["Resource"] and "dynamodb:DeleteItem" in part["Action"]
+    ]
+    assert deletes["Condition"] == {"ForAllValues:StringLike": {"dynamodb:LeadingKeys": ["LINE#*"]}}
 
 
 def test_who_notes_effects_reaches_nothing_else_in_the_ledger() -> None:

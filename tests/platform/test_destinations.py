@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import requests
 from standardwebhooks.webhooks import Webhook
+from svix.webhooks import Webhook as SvixWebhook
 
 from tests.support.deployed_stage import Stage
 from tests.support.factories import unique
@@ -57,6 +58,7 @@ def test_an_event_arrives_signed_and_is_tried_again(stage: Stage, receiver: Rece
     until(lambda: len(receiver.got) == 2)
     for got in receiver.got:
         assert got.headers["webhook-id"] == sent["eventId"]
+        SvixWebhook(made["secret"]).verify(got.body, dict(got.headers))
         body = Webhook(made["secret"]).verify(got.body, dict(got.headers))
         assert body["data"]["total"] == 5
     path = f"/events/{sent['eventId']}/deliveries"
@@ -80,3 +82,30 @@ def test_410_disables_and_a_change_enables(stage: Stage, receiver: Receiver) -> 
     assert retried.status_code == 202
     until(lambda: len(receiver.got) == 2)
     assert receiver.got[1].headers["webhook-id"] == sent["eventId"]
+
+
+def test_an_ordered_destination_gets_a_subject_s_events_in_their_order(
+    stage: Stage, receiver: Receiver
+) -> None:
+    # Given a server that takes the first event only at its second try
+    somebody = Client(stage)
+    order = {"url": receiver.url, "eventTypes": ["order.*"], "ordered": True}
+    assert somebody.call("POST", "/destinations", order).status_code == 201
+    time.sleep(2)
+    receiver.then(answer(500, b"not yet"))
+
+    # When events of two subjects are sent
+    def send(subject: str) -> str:
+        event = {"eventType": "order.paid", "subject": subject}
+        event_id: str = somebody.call("POST", "/events", event).json()["eventId"]
+        return event_id
+
+    first = send("order/7")
+    until(lambda: len(receiver.got) == 1)
+    events = [first, *(send("order/7") for _ in range(4))]
+    send("order/8")
+
+    # Then the others of its subject come after it, one after the other
+    until(lambda: len(receiver.got) == 7)
+    got = [one.headers["webhook-id"] for one in receiver.got]
+    assert [one for one in got if one in events] == [first, *events]

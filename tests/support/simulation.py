@@ -17,6 +17,7 @@ from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
 from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.model import Route
 from chalicelib.events.batch import Form
 from chalicelib.events.finish import Handed, WorkerDeps
@@ -322,7 +323,9 @@ class World:
 
     def _hand_over(self, documents: Sequence[Handed]) -> list[str | None]:
         """One destination of everybody's gets everything."""
-        return hand_over(documents, HandOverDeps(ToOne(), self.deliveries, in_turn))
+        return hand_over(
+            documents, HandOverDeps(ToOne(), self.deliveries, LineStore(None, "none"), each=in_turn)
+        )
 
     def _reconcile(self) -> None:
         deps = ReconcileDeps(

@@ -1,0 +1,243 @@
+"""An ordered destination: the events of a subject go one at a time, and none is left behind."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+
+from chalicelib.aws import clients
+from chalicelib.destinations.model import RETRY_SECONDS
+from chalicelib.outbound.send import Answer
+from tests.support.destination_world import World
+from tests.support.moto_aws import client
+
+DOWN = Answer(500, "http-500", "no", 12)
+GONE = Answer(410, "http-410", "gone", 12)
+TABLE = "eventline-test-destinations"
+
+
+def deliver_all(world: World, *, rounds: int = 60) -> None:
+    """Run until nothing waits on the queue."""
+    for _ in range(rounds):
+        world.wake()
+        world.clock.advance(61)
+        if not (records := world.messages()):
+            return
+        world.deliver(records)
+    raise AssertionError("messages go round")
+
+
+def sent(world: World) -> list[str]:
+    """The events that were sent, each time."""
+    return [str(body["id"]) for _, body, _ in world.sender.sent]
+
+
+def lines(made: dict[str, Any]) -> list[Any]:
+    """What is in the lines of a destination, and their leases that are held."""
+    items = client("dynamodb").scan(TableName=TABLE)["Items"]
+    return [
+        item
+        for item in items
+        if item["pk"]["S"].startswith(f"LINE#{made['id']}#")
+        and (item["sk"]["S"] != "-" or "holder" in item)
+    ]
+
+
+def test_one_that_fails_holds_up_those_of_its_subject_alone(world: World) -> None:
+    made = world.make(ordered=True)
+    world.sender.answers = [DOWN]
+    first = world.event(subject="order/7")
+    world.deliver()
+    second, third = world.event(subject="order/7"), world.event(subject="order/7")
+    other, none = world.event(subject="order/8"), world.event()
+    world.deliver()
+    assert set(sent(world)) == {first, other, none}
+
+    deliver_all(world)
+
+    assert [one for one in sent(world) if one in (first, second, third)] == [
+        first,
+        first,
+        second,
+        third,
+    ]
+    assert lines(made) == []
+
+
+def test_those_that_come_together_go_one_after_the_other(world: World) -> None:
+    made = world.make(ordered=True)
+    events = [world.event(subject="order/7") for _ in range(8)]
+
+    records = world.messages()
+    world.deliver(records[::-1])
+    deliver_all(world)
+
+    assert sent(world) == events
+    assert lines(made) == []
+
+
+def test_an_older_one_that_comes_late_goes_first_and_calls_the_other(world: World) -> None:
+    # Given one that waits to be tried again when an older one is processed at last
+    made = world.make(ordered=True)
+    body = {"eventType": "order.paid", "subject": "order/7"}
+    older, newer = world.somebody.event_id(body), world.somebody.event_id(body)
+    taken = {older in one["body"]: one for one in world.platform.receive()}
+    world.sender.answers = [DOWN]
+    world.platform.work([taken[False]])
+    world.deliver()
+    world.platform.work([taken[True]])
+
+    # When it is tried again while the older one is before it
+    world.wake()
+    again = [one for one in world.messages() if newer in one["body"]]
+    world.deliver(again)
+    assert sent(world) == [newer]
+    deliver_all(world)
+
+    # Then it goes after that
+    assert sent(world) == [newer, older, newer]
+    assert lines(made) == []
+
+
+def test_another_source_is_another_line(world: World) -> None:
+    world.make(ordered=True)
+    world.sender.answers = [DOWN]
+    held = world.event(subject="7", source="/a")
+    world.deliver()
+    free = world.event(subject="7", source="/b")
+    world.deliver()
+    assert sent(world) == [held, free]
+
+
+def test_without_it_nothing_waits(world: World) -> None:
+    made = world.make()
+    world.sender.answers = [DOWN]
+    first = world.event(subject="order/7")
+    world.deliver()
+    second = world.event(subject="order/7")
+    world.deliver()
+    assert sent(world) == [first, second]
+    assert lines(made) == []
+
+
+def test_what_is_given_up_lets_the_next_go(world: World) -> None:
+    made = world.make(ordered=True)
+    tries = 1 + len(RETRY_SECONDS)
+    world.sender.answers = [DOWN] * tries
+    first = world.event(subject="order/7")
+    second = world.event(subject="order/7")
+    for wait in (*RETRY_SECONDS, 0):
+        world.deliver()
+        world.wake()
+        world.clock.advance(wait + 1)
+        world.take_up()
+        world.wake()
+    deliver_all(world)
+    assert sent(world) == [first] * tries + [second]
+    assert world.delivery(made, first)["state"] == "failed"
+    assert world.delivery(made, second)["state"] == "delivered"
+    assert lines(made) == []
+
+
+@pytest.mark.parametrize("end", ["gone", "deleted", "paused"])
+def test_a_destination_that_ends_leaves_no_line(world: World, end: str) -> None:
+    made = world.make(ordered=True)
+    world.sender.answers = [DOWN, GONE]
+    events = [world.event(subject="order/7") for _ in range(3)]
+    world.deliver()
+    if end == "deleted":
+        path = f"/destinations/{made['id']}"
+        assert world.somebody.call("DELETE", path).status_code == 204
+    elif end == "paused":
+        assert world.put(made, ordered=True, paused=True).status_code == 200
+
+    deliver_all(world)
+
+    assert set(sent(world)) == {events[0]}
+    assert lines(made) == []
+
+
+def test_who_turns_it_off_gets_what_waited(world: World) -> None:
+    made = world.make(ordered=True)
+    world.sender.answers = [DOWN]
+    events = [world.event(subject="order/7") for _ in range(3)]
+    world.deliver()
+    assert world.put(made).status_code == 200
+    assert world.shown(made)["ordered"] is False
+    deliver_all(world)
+    assert sent(world) == [events[0], *events]
+    assert lines(made) == []
+
+
+def test_a_filter_that_changed_leaves_no_line(world: World) -> None:
+    made = world.make(ordered=True)
+    world.sender.answers = [GONE]
+    events = [world.event(subject="order/7") for _ in range(2)]
+    world.deliver()
+    deliver_all(world)
+    wanted = {"data": {"nosuch": [{"exists": True}]}}
+    assert world.put(made, ordered=True).status_code == 200
+    world.sender.answers = [DOWN]
+    assert world.retry(made, **{"from": "2026-01-01", "to": "2027-01-01"}).status_code == 202
+    world.deliver()
+    world.wake()
+    world.deliver()
+    assert world.put(made, ordered=True, filter=wanted).status_code == 200
+    deliver_all(world)
+    assert set(sent(world)) <= set(events)
+    assert lines(made) == []
+
+
+class DeathError(BaseException):
+    """The end of a process: nothing that it would have done after it is done."""
+
+
+@contextmanager
+def dying(at: int, *, done: bool) -> Iterator[None]:
+    """Die at the call of that number to DynamoDB or SQS, before it or after it took effect."""
+    calls = itertools.count(1)
+    dead = threading.Event()
+
+    def before(**_: Any) -> None:
+        if dead.is_set() or (next(calls) == at and not done):
+            dead.set()
+            raise DeathError
+
+    def after(**_: Any) -> None:
+        if done and next(answers) == at:
+            dead.set()
+            raise DeathError
+
+    answers = itertools.count(1)
+    services = ("dynamodb", "sqs")
+    for service in services:
+        clients.aws(service).meta.events.register(f"before-parameter-build.{service}", before)
+        clients.aws(service).meta.events.register(f"after-call.{service}", after)
+    try:
+        yield
+    finally:
+        for service in services:
+            clients.aws(service).meta.events.unregister(f"before-parameter-build.{service}", before)
+            clients.aws(service).meta.events.unregister(f"after-call.{service}", after)
+
+
+@pytest.mark.parametrize("done", [False, True])
+@pytest.mark.parametrize("at", range(1, 41))
+def test_a_death_at_any_call_leaves_nobody_behind(world: World, at: int, done: bool) -> None:
+    # Given a line, whose second is tried twice
+    made = world.make(ordered=True)
+    events = [world.event(subject="order/7") for _ in range(3)]
+    world.sender.answers = [world.sender.usual, DOWN]
+
+    # When the process dies at a call
+    with dying(at, done=done), suppress(DeathError):
+        deliver_all(world)
+    deliver_all(world)
+
+    # Then all arrive, in their order, and nobody is left in the line
+    assert {world.delivery(made, one)["state"] for one in events} == {"delivered"}
+    assert sent(world) == sorted(sent(world), key=events.index)
+    assert lines(made) == []
