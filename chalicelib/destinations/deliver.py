@@ -216,7 +216,8 @@ def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repea
         record = deps.deliveries.get(delivery.destination_id, key)
         if record is not None and _is_superseded(record, delivery):
             log.info("delivery was made before")
-            _leave_again(record, deps)
+            if record.outcome is not Outcome.WAITING:
+                _leave_again(delivery if delivery.line else record, deps)
             return
     destination = deps.destinations.get(delivery.destination_id)
     if destination is None or destination.is_off:
@@ -265,12 +266,10 @@ def _leave(delivery: Delivery, deps: DeliverDeps) -> None:
         _call_next(delivery, deps)
 
 
-def _leave_again(record: Delivery, deps: DeliverDeps) -> None:
+def _leave_again(delivery: Delivery, deps: DeliverDeps) -> None:
     """The same for one that came to its end before, if whoever ended it died before it had left."""
-    if record.line is None or record.outcome is Outcome.WAITING:
-        return
-    if deps.lines.leave(record) or deps.lines.has(record):
-        _call_next(record, deps)
+    if delivery.line is not None and (deps.lines.leave(delivery) or deps.lines.has(delivery)):
+        _call_next(delivery, deps)
 
 
 def _call_next(delivery: Delivery, deps: DeliverDeps) -> None:

@@ -6,8 +6,11 @@ waiting costs nothing.
 
 | item | pk | sk |
 |---|---|---|
-| a delivery in line, with its message | `LINE#<destination>#<digest>` | `<receivedAt>#<eventId>` |
+| a delivery, with its message | `LINE#<destination>#<digest>` | `<receivedAt>#<place>#<eventId>` |
 | the lease of the one that is sent | `LINE#<destination>#<digest>` | `-` |
+
+`place` is where the payload begins in its bronze file, so that the events of a batch keep their
+order. A delivery's `line` is `<digest>#<place>`.
 
 The lease keeps two from being sent at once where an older event joins late. Whoever leaves does it
 in this order: delete the entry, call the next, free the lease. A death at any point leaves the
@@ -24,7 +27,7 @@ from msgspec.structs import replace
 from chalicelib.aws.dynamodb import Table, from_item, to_item
 from chalicelib.core import clock
 from chalicelib.destinations.message import DeliveryMessage
-from chalicelib.destinations.model import KEPT, Delivery, Destination, Route, list_key
+from chalicelib.destinations.model import KEPT, Delivery, Destination, Route
 
 LEASE_SECONDS = 60
 """Longer than a call and its notes take."""
@@ -34,17 +37,21 @@ _LEASE = "-"
 
 
 def line_of(target: Destination | Route, head: Mapping[str, Any]) -> str | None:
-    """The line that an event with this envelope waits in; None for one without a subject, or where
-    no order was asked for."""
+    """The line that an event with this envelope waits in, and its place; None for one without a
+    subject, or where no order was asked for."""
     subject = head.get("subject")
     if not target.ordered or subject is None:
         return None
     named = f"{head.get('source')}\0{subject}"
-    return hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    first_byte = (
+        (head["bronze"].get("range") or "bytes=0-").removeprefix("bytes=").partition("-")[0]
+    )
+    return f"{digest}#{int(first_byte):08}"
 
 
 class LineStore:
-    """Reads and writes lines; a delivery's `line` says which. Each method is one call."""
+    """Reads and writes lines, those that a delivery's `line` names. Each method is one call."""
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client
@@ -118,7 +125,7 @@ class LineStore:
 
 
 def _line(delivery: Delivery) -> str:
-    return f"LINE#{delivery.destination_id}#{delivery.line}"
+    return f"LINE#{delivery.destination_id}#{str(delivery.line).partition('#')[0]}"
 
 
 def _lease(delivery: Delivery) -> dict[str, Any]:
@@ -126,5 +133,6 @@ def _lease(delivery: Delivery) -> dict[str, Any]:
 
 
 def _entry(delivery: Delivery) -> dict[str, Any]:
-    key = list_key(delivery.received_at, delivery.event_id)
+    place = str(delivery.line).partition("#")[2]
+    key = f"{delivery.received_at}#{place}#{delivery.event_id}"
     return to_item({"pk": _line(delivery), "sk": key})

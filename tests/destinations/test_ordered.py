@@ -1,6 +1,7 @@
 """An ordered destination: the events of a subject go one at a time, and none is left behind."""
 
 import itertools
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -100,6 +101,33 @@ def test_an_older_one_that_comes_late_goes_first_and_calls_the_other(world: Worl
     # Then it goes after that
     assert sent(world) == [newer, older, newer]
     assert lines(made) == []
+
+
+PLAIN, CLOUD_EVENTS = "application/json", "application/cloudevents-batch+json"
+
+
+@pytest.mark.parametrize("media_type", [PLAIN, CLOUD_EVENTS])
+def test_the_events_of_a_batch_keep_its_order(world: World, media_type: str) -> None:
+    # Given events of one subject and two types; the ids of CloudEvents make ours, in no order
+    world.make(ordered=True)
+    types = [f"order.{'ab'[number % 2]}" for number in range(9)]
+    plain = {"events": [{"eventType": one, "subject": "order/7"} for one in types]}
+    cloud = [
+        {"specversion": "1.0", "source": "/a", "id": str(number), "type": one, "subject": "order/7"}
+        for number, one in enumerate(types)
+    ]
+    path, batch = ("/events/batch", plain) if media_type == PLAIN else ("/events", cloud)
+
+    # When they come in a batch
+    body = json.dumps(batch).encode()
+    answer = world.somebody.call("POST", path, body, {"Content-Type": media_type})
+    accepted = [one["eventId"] for one in answer.json_body["results"]]
+    world.platform.work()
+    deliver_all(world)
+
+    # Then they go out in its order
+    assert len(accepted) == len(types)
+    assert sent(world) == accepted
 
 
 def test_another_source_is_another_line(world: World) -> None:
