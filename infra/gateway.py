@@ -36,6 +36,7 @@ class Problem:
 
 _FORBIDDEN = "The credentials do not allow this request."
 _INTERNAL = "The request could not be handled. Nothing was kept unless an answer said so."
+_NOBODY = "Who calls could not be looked up, so nothing was done. Try again."
 _SLOW = "No answer came in time. The request may have been carried out; repeat it with its key."
 _SOON = {"Retry-After": "1"}
 
@@ -45,7 +46,8 @@ PROBLEMS: dict[str, Problem] = {
     "ACCESS_DENIED": Problem(403, "forbidden", _FORBIDDEN),
     "API_CONFIGURATION_ERROR": Problem(500, "internal-error", _INTERNAL),
     "AUTHORIZER_CONFIGURATION_ERROR": Problem(500, "internal-error", _INTERNAL),
-    "AUTHORIZER_FAILURE": Problem(500, "internal-error", _INTERNAL),
+    # AWS failed while the authorizer looked the token up.
+    "AUTHORIZER_FAILURE": Problem(503, "unavailable", _NOBODY, _SOON),
     "BAD_REQUEST_BODY": Problem(400, "invalid-request", "The body is not what the route takes."),
     "BAD_REQUEST_PARAMETERS": Problem(
         400, "invalid-request", "A parameter is missing or not usable."

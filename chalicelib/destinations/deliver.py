@@ -352,28 +352,29 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
 def _call(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> bool:
     """Make the attempt, if the destination has a turn and a slot for it; whether the delivery came
     to its end."""
-    destination = known.destination
+    destination, store = known.destination, deps.destinations.store
     destination_id = destination.destination_id
-    if destination.rate is not None and not message.turn:
-        seconds = deps.destinations.store.take_turn(destination_id, destination.rate, deps.now())
-        if seconds != 0:
-            _wait_for_turn(known.delivery, message, seconds, deps)
-            return False
     slot = None if destination_id in run.down else _take_slot(destination, deps)
     if slot is None:
         pause = destination.pause_seconds(deps.now(), deps.jitter())
         _wait(known.delivery, replace(message, turn=False), pause, deps)
         log.info("delivery put off", extra={"seconds": pause})
         return False
-    answer = _attempt(known, run, deps)
-    if answer.is_down:
-        run.down.add(destination_id)
-    hung = answer.is_down and answer.millis > HANG_MILLIS
+    hung = False
     try:
+        if destination.rate is not None and not message.turn:
+            seconds = store.take_turn(destination_id, destination.rate, deps.now())
+            if seconds != 0:
+                _wait_for_turn(known.delivery, message, seconds, deps)
+                return False
+        answer = _attempt(known, run, deps)
+        if answer.is_down:
+            run.down.add(destination_id)
+        hung = answer.is_down and answer.millis > HANG_MILLIS
         return _conclude(known, message, answer, deps)
     finally:
         if slot != _NO_SLOT_NEEDED and not hung:
-            deps.destinations.store.free_slot(destination_id, slot)
+            store.free_slot(destination_id, slot)
 
 
 def _attempt(known: _Known, run: _Run, deps: DeliverDeps) -> Answer:

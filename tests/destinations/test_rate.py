@@ -2,16 +2,20 @@
 
 from collections import Counter
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from chalicelib import wiring
+from chalicelib.aws.dynamodb import to_item
 from chalicelib.destinations.model import Outcome
-from chalicelib.destinations.store import TURNS_AHEAD
+from chalicelib.destinations.store import PROBE, TURNS_AHEAD
 from chalicelib.outbound.send import Answer
 from tests.support.destination_world import World
 from tests.support.factories import NOON, make_id
+from tests.support.moto_aws import client
 
+TABLE = "eventline-test-destinations"
 DOWN = Answer(503, "http-503", "busy", 40, is_down=True)
 NOT_FOUND = Answer(404, "http-404", "no", 40)
 
@@ -121,6 +125,29 @@ def test_another_attempt_takes_another_turn(world: World, answer: Answer) -> Non
     path = f"/destinations/{made['id']}/attempts"
     states = Counter(one["state"] for one in world.somebody.get(path).json_body["items"])
     assert states == {Outcome.DELIVERED: 2}
+
+
+def test_who_is_put_off_for_another_reason_takes_no_turn(world: World) -> None:
+    # Given a destination that is down, and has one call at a time
+    made = world.make(rate=1)
+    world.sender.answers = [DOWN]
+    events(world, 1)
+    world.deliver()
+    turns = to_item({"pk": f"TURNS#{made['id']}", "sk": "-"})
+
+    def next_turn() -> Any:
+        return client("dynamodb").get_item(TableName=TABLE, Key=turns)["Item"]["nextAt"]
+
+    before = next_turn()
+
+    # When that call is taken
+    assert wiring.destination_store().take_slot(made["id"], PROBE, world.clock())
+    events(world, 3)
+    world.deliver()
+
+    # Then those that wait for it took none
+    assert len(world.sender.sent) == 1
+    assert next_turn() == before
 
 
 def test_without_a_rate_nothing_is_written_for_turns(world: World) -> None:

@@ -116,8 +116,10 @@ def test_denied_token_is_a_403(gateway: Gateway) -> None:
     assert_problem(send(gateway, "GET", "/things/a", "denied"), 403, "forbidden")
 
 
-def test_failing_authorizer_is_a_500_without_its_words(gateway: Gateway) -> None:
-    assert_problem(send(gateway, "GET", "/things/a", "broken"), 500, "internal-error")
+def test_failing_authorizer_is_a_503_without_its_words(gateway: Gateway) -> None:
+    failed = send(gateway, "GET", "/things/a", "broken")
+    assert_problem(failed, 503, "unavailable")
+    assert failed.header("Retry-After") == "1"
 
 
 @pytest.mark.parametrize(

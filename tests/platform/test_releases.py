@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.emulator, pytest.mark.slow]
 _SENDERS, _PAUSE_SECONDS = 2, 0.2
 _TRIES = 20
 """The emulator swaps a function's code by killing its workers and taking their files away, and
-answers 502 meanwhile, or 500 when it was the authorizer, where Lambda lets a run come to its end
+answers 502 meanwhile, or 503 when it was the authorizer, where Lambda lets a run come to its end
 and starts the next on the new code (AWS Lambda Developer Guide, "Understanding the Lambda execution
 environment lifecycle"). It may break a connection as well. A client sends again, with its key, for
 some seconds; whatever else it is answered fails the test."""
@@ -51,7 +51,7 @@ def answered(ask: Callable[[], requests.Response]) -> requests.Response:
 
 
 def _is_swapped(answer: requests.Response) -> bool:
-    """Whether the code was just being swapped. A 500 of ours has other words."""
+    """Whether the code was just being swapped. A 503 of ours has other words."""
     failed = gateway.PROBLEMS["AUTHORIZER_FAILURE"]
     return answer.status_code == HTTPStatus.BAD_GATEWAY or (
         answer.status_code == failed.status and failed.detail in answer.text
