@@ -24,9 +24,10 @@ from chalicelib.core import clock
 from chalicelib.core.config import queue_url, settings
 from chalicelib.destinations import sweep
 from chalicelib.destinations.deliver import LIMITS as DELIVERY_LIMITS
-from chalicelib.destinations.deliver import DeliverDeps, Destinations
+from chalicelib.destinations.deliver import DeliverDeps
 from chalicelib.destinations.due import DueDeps
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
+from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.manage import ManageDeps
 from chalicelib.destinations.store import DeliveryStore, DestinationStore
@@ -457,14 +458,14 @@ def destinations() -> ManageDeps:
 def deliver(seconds_left: SecondsLeft) -> DeliverDeps:
     config = settings()
     return DeliverDeps(
-        destinations=known_destinations(),
+        health=Health(
+            known_destinations(), alert_queue(), Topic(aws("sns"), config.owner_topic_arn)
+        ),
         deliveries=delivery_store(),
         lines=lines(),
         lake=lake(),
         queue=deliveries_queue(),
         dead_letters=queue(config.deliveries_dlq_arn),
-        alerts=alert_queue(),
-        owner_topic=Topic(aws("sns"), config.owner_topic_arn),
         make_sender=lambda: sender(DELIVERY_LIMITS),
         sweep=lambda order: sweep.take_step(order, sweeping()),
         seconds_left=seconds_left,

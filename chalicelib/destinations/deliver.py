@@ -29,7 +29,6 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from chalicelib.aws.sns import Message, Topic
 from chalicelib.aws.sqs import Delivery as Received
 from chalicelib.aws.sqs import Queue, back_off
 from chalicelib.aws.threads import Each, in_threads
@@ -41,14 +40,11 @@ from chalicelib.core.errors import (
     aws_code,
 )
 from chalicelib.core.log import log, log_context, where
-from chalicelib.core.strict_json import dump_json
+from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import PAUSE, LineStore, line_of
 from chalicelib.destinations.match import filter_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
 from chalicelib.destinations.model import (
-    PATIENCE,
-    SLOW_MILLIS,
-    TROUBLE,
     Attempt,
     Delivery,
     Destination,
@@ -63,7 +59,6 @@ from chalicelib.destinations.store import (
     SLOTS,
     TURNS_AHEAD,
     DeliveryStore,
-    DestinationStore,
     with_next,
 )
 from chalicelib.events.lake import Lake
@@ -81,59 +76,29 @@ CALL_SECONDS = 30.0
 """Time that must be left to begin a call: 20 s for it, and the notes around it."""
 _NO_SLOT_NEEDED = -1
 _RETRY_BASE, _LONGEST_RETRY = 5, 900
-_GONE, _FAILING = "gone", "failing"
-
-
-class Destinations:
-    """Destinations by id, each read once and used for `seconds`; keep one for the life of the
-    process. What this process learns of an endpoint counts at once."""
-
-    def __init__(
-        self, store: DestinationStore, seconds: float, now: Callable[[], datetime] = clock.utc_now
-    ) -> None:
-        self.store = store
-        self._age = timedelta(seconds=seconds)
-        self._now = now
-        self._known: dict[str, tuple[Destination | None, datetime]] = {}
-        self._lock = threading.Lock()
-
-    def get(self, destination_id: str) -> Destination | None:
-        """A destination; one call, none while it is known."""
-        with self._lock:
-            known = self._known.get(destination_id)
-        if known is not None and self._now() - known[1] < self._age:
-            return known[0]
-        return self.look(destination_id)
-
-    def look(self, destination_id: str) -> Destination | None:
-        """A destination as it is now; one call."""
-        return self.learn(destination_id, self.store.get(destination_id))
-
-    def learn(self, destination_id: str, destination: Destination | None) -> Destination | None:
-        """Use this from now on."""
-        with self._lock:
-            self._known[destination_id] = destination, self._now()
-        return destination
 
 
 class DeliverDeps(Struct, frozen=True):
     """The collaborators of `deliver_batch`. `make_sender` makes the connections of a run, `sweep`
     takes a step of a sweep."""
 
-    destinations: Destinations
+    health: Health
     deliveries: DeliveryStore
     lines: LineStore
     lake: Lake
     queue: Queue
     dead_letters: Queue
-    alerts: Queue
-    owner_topic: Topic
     make_sender: Callable[[], Sender]
     sweep: Callable[[Sweep], None]
     seconds_left: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
     jitter: Callable[[], float] = random.random
     each: Each = in_threads
+
+    @property
+    def destinations(self) -> Destinations:
+        """What is known of them."""
+        return self.health.destinations
 
 
 class _Run(Struct):
@@ -424,7 +389,7 @@ def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: Del
         deps.deliveries.note(done, attempt, known.record, now)
         metrics.add("Delivered")
         log.info("event delivered", extra=extra)
-        _note_success(known.destination, answer, deps)
+        deps.health.succeeded(known.destination, answer)
         return True
     metrics.add("AttemptFailed")
     log.warning("event not delivered", extra={**extra, "code": answer.code})
@@ -435,7 +400,7 @@ def _conclude(known: _Known, message: DeliveryMessage, answer: Answer, deps: Del
         _note_retry(
             with_next(delivery, now + timedelta(seconds=wait)), wait, attempt, known, message, deps
         )
-    _note_failure(known.destination, answer, deps)
+    deps.health.failed(known.destination, answer)
     return wait is None
 
 
@@ -465,60 +430,3 @@ def _wait(delivery: Delivery, message: DeliveryMessage, seconds: int, deps: Deli
         return
     body = replace(message, again=True).encode()
     deps.queue.send(body, delay=seconds, group=delivery.destination_id)
-
-
-def _note_success(destination: Destination, answer: Answer, deps: DeliverDeps) -> None:
-    """Note that a destination is well again, or slow; no call where that is known."""
-    store, id_, now = deps.destinations.store, destination.destination_id, deps.now()
-    is_slow, is_failing = answer.millis > SLOW_MILLIS, destination.failing_since is not None
-    is_new = destination.proven_at is None
-    if is_new or is_failing or (destination.trouble_since is not None and not is_slow):
-        store.mark_healthy(id_, now)
-        healthy = replace(
-            destination,
-            proven_at=destination.proven_at or clock.to_text(now),
-            failing_since=None,
-            trouble_since=None,
-            trouble_until=None,
-        )
-        deps.destinations.learn(id_, healthy)
-    # Not at each of many slow answers.
-    if is_slow and (is_failing or not destination.is_in_trouble(now + TROUBLE / 2)):
-        deps.destinations.learn(id_, store.mark_slow(id_, now))
-
-
-def _note_failure(destination: Destination, answer: Answer, deps: DeliverDeps) -> None:
-    """Note that a destination fails; disable one that is gone, or has failed for too long."""
-    store, id_, now = deps.destinations.store, destination.destination_id, deps.now()
-    marked = store.mark_failed(id_, now, is_trouble=answer.is_down)
-    deps.destinations.learn(id_, marked)
-    if marked is None or marked.disabled_at is not None:
-        return
-    since = clock.from_text(marked.failing_since or clock.to_text(now))
-    reason = _GONE if answer.is_gone else _FAILING if now - since >= PATIENCE else None
-    if reason is None:
-        return
-    # Told first: a death between the two tells it twice, which is one alert.
-    _tell(marked, reason, deps)
-    store.disable(id_, now, reason)
-    deps.destinations.learn(id_, store.get(id_))
-    log.warning("destination disabled", extra={"code": reason})
-
-
-def _tell(destination: Destination, reason: str, deps: DeliverDeps) -> None:
-    """Tell operators by an alert, and the owner by their subscriptions; two calls."""
-    fields = {
-        "kind": "destination-disabled",
-        "destinationId": destination.destination_id,
-        "owner": destination.owner,
-        "reason": reason,
-        "at": clock.to_text(deps.now()),
-    }
-    deps.alerts.send(dump_json({"eventline": fields}))
-    why = "it answered 410 Gone" if reason == _GONE else "it has failed for five days"
-    text = (
-        f"The destination {destination.destination_id} was disabled: {why}.\n"
-        "Change it (PUT) to enable it again, and send what it missed with its retry.\n"
-    )
-    subject = "Eventline: a destination was disabled"
-    deps.owner_topic.publish(Message(subject, text, {"owner": destination.owner}))

@@ -14,6 +14,7 @@ from chalicelib.core import clock
 from chalicelib.core.log import correlation
 from chalicelib.destinations import deliver
 from chalicelib.destinations.due import take_up_due
+from chalicelib.destinations.health import Destinations
 from chalicelib.destinations.model import RETRY_SECONDS, Delivery
 from chalicelib.destinations.store import SLOTS, with_next
 from chalicelib.outbound.send import Answer
@@ -76,7 +77,7 @@ def test_what_nobody_subscribed_to_costs_one_read_in_the_time_of_the_cache(world
 def test_a_delivery_that_is_answered_at_once_costs_one_note(world: World) -> None:
     world.make()
     world.event()
-    world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
+    world.known = Destinations(wiring.destination_store(), 10, world.clock)
     world.deliver()
     world.event()
     records = world.messages()
@@ -646,7 +647,7 @@ def test_an_endpoint_that_fails_quickly_is_called_as_often_as_something_comes(
 def test_a_retry_by_its_owner_calls_a_destination_that_hung(world: World, order: str) -> None:
     # Given one that hung, and hangs on to its slot
     made = world.make()
-    world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
+    world.known = Destinations(wiring.destination_store(), 10, world.clock)
     world.sender.answers = [TIME_OUT]
     event_id = world.event()
     for _ in range(2):
@@ -700,7 +701,7 @@ def test_the_longer_the_trouble_the_longer_the_pause(world: World) -> None:
 
 def test_a_tenth_of_endpoints_dead_delays_no_other(world: World) -> None:
     # Given ten destinations, of which one does not answer, and six events
-    world.known = deliver.Destinations(wiring.destination_store(), 10, world.clock)
+    world.known = Destinations(wiring.destination_store(), 10, world.clock)
     urls = [f"https://shop{number}.example.com/" for number in range(10)]
     for url in urls:
         world.make(url=url)

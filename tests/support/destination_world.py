@@ -11,8 +11,9 @@ from msgspec.structs import replace
 from chalicelib import wiring
 from chalicelib.aws.sqs import read_deliveries
 from chalicelib.core.errors import BatchIncompleteError
-from chalicelib.destinations.deliver import DeliverDeps, Destinations, deliver_batch
+from chalicelib.destinations.deliver import DeliverDeps, deliver_batch
 from chalicelib.destinations.due import take_up_due
+from chalicelib.destinations.health import Destinations
 from chalicelib.destinations.model import Delivery, Destination
 from chalicelib.outbound.send import Answer, Sender
 from tests.conftest import ACCOUNT, REGION
@@ -73,12 +74,13 @@ class World:
         return event_id
 
     def deps(self) -> DeliverDeps:
+        deps = wiring.deliver(lambda: self.seconds)
         return replace(
-            wiring.deliver(lambda: self.seconds),
+            deps,
+            health=replace(deps.health, destinations=self.known, now=self.clock),
             now=self.clock,
             jitter=lambda: self.jitter,
             make_sender=lambda: self.sender,
-            destinations=self.known,
         )
 
     def messages(self) -> list[dict[str, Any]]:
