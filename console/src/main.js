@@ -172,7 +172,8 @@ function Frame() {
 
 function App({ refused }) {
   const [, again] = useState(0);
-  useEffect(() => onSession(() => again((before) => before + 1)), []);
+  // Before the paint: the answer about the token may come sooner.
+  useLayoutEffect(() => onSession(() => again((before) => before + 1)), []);
   if (session.self) return html`<${Frame} />`;
   if (session.isChecking) return html`<main class="signin"><${Skeleton} /></main>`;
   return html`<${SignIn} from=${refused} />`;

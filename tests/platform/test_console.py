@@ -132,6 +132,20 @@ def test_the_token_in_the_address_is_taken_out_of_it_and_forgotten(
         assert secret not in kept + page.content() + page.url
 
 
+def test_an_answer_that_comes_before_the_page_is_painted_counts(
+    browser: Browser, url: str, stage: Stage
+) -> None:
+    # Given a browser that is too busy to paint: what waits for it comes a second late
+    with visiting(browser, url, stage.admin) as visit:
+        visit.page.add_init_script(
+            "const later = setTimeout;"
+            "window.setTimeout = (work, ms, ...more) => later(work, (ms || 0) + 1000, ...more);"
+            "window.requestAnimationFrame = work => later(work, 1000);"
+        )
+        visit.page.reload()
+        expect(visit.page.get_by_role("heading", level=1)).to_have_text("Overview", timeout=10_000)
+
+
 def test_a_token_is_typed_masked_and_a_wrong_one_is_refused(
     browser: Browser, url: str, stage: Stage
 ) -> None:
