@@ -28,6 +28,7 @@ from chalicelib.aws.dynamodb import Table, from_item, to_item
 from chalicelib.core import clock
 from chalicelib.destinations.message import DeliveryMessage
 from chalicelib.destinations.model import KEPT, Delivery, Destination, Route
+from chalicelib.events.unit import bounds
 
 LEASE_SECONDS = 60
 """Longer than a call and its notes take."""
@@ -44,10 +45,9 @@ def line_of(target: Destination | Route, head: Mapping[str, Any]) -> str | None:
         return None
     named = f"{head.get('source')}\0{subject}"
     digest = hashlib.sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    first_byte = (
-        (head["bronze"].get("range") or "bytes=0-").removeprefix("bytes=").partition("-")[0]
-    )
-    return f"{digest}#{int(first_byte):08}"
+    byte_range = head["bronze"].get("range")
+    place = bounds(byte_range)[0] if byte_range else 0
+    return f"{digest}#{place:08}"
 
 
 class LineStore:

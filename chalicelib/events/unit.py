@@ -71,17 +71,23 @@ def unpack(body: bytes) -> list[tuple[bytes, str]]:
     return found
 
 
-def part(body: bytes, byte_range: str) -> bytes:
-    """The bytes of a range (`bytes=0-41`)."""
+def bounds(byte_range: str) -> tuple[int, int]:
+    """(the first byte, the last byte) of a range (`bytes=0-41`)."""
     first, last = byte_range.removeprefix("bytes=").split("-")
-    return body[int(first) : int(last) + 1]
+    return int(first), int(last)
+
+
+def part(body: bytes, byte_range: str) -> bytes:
+    """The bytes of a range."""
+    first, last = bounds(byte_range)
+    return body[first : last + 1]
 
 
 def blank(body: bytes, ranges: Iterable[str]) -> bytes:
     """The file without the lines of `ranges`; all others keep their place."""
     left = bytearray(body)
     for byte_range in ranges:
-        first, last = (int(text) for text in byte_range.removeprefix("bytes=").split("-"))
+        first, last = bounds(byte_range)
         end = min(last + 2, len(left))
         left[first:end] = b" " * (end - first)
     return bytes(left.rstrip(b" "))
@@ -177,7 +183,7 @@ def _read_gathered(key: str, body: bytes) -> list[Event] | None:
         for line, byte_range in unpack(body):
             facts = {**json.loads(line), "s3Key": key}
             event = Event.from_dict(facts)
-            first = int(byte_range.removeprefix("bytes=").split("-")[0])
+            first, _ = bounds(byte_range)
             place = _range(first + len(line) - 1 - event.payload_bytes, event.payload_bytes)
             events.append(replace(event, s3_range=place))
     except (ValueError, KeyError, TypeError):

@@ -76,7 +76,6 @@ class Sender:
         self._transport = connect.Transport(timeout, loopback=loopback, ca=ca, **more)
         self._total = limits.total
         self._time_limit = connect.time_limit
-        self._refused = connect.RefusedAddressError
         self._now = now
 
     def __enter__(self) -> Self:
