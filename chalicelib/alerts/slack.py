@@ -114,7 +114,7 @@ def _outcome(answer: Answer) -> Outcome:
     status = answer.status
     if status is None:
         return Outcome(Verdict.RETRY, answer.code, f"no answer from Slack: {answer.code}")
-    said = answer.text[:_REPLY_LIMIT].strip()
+    said = " ".join(answer.text[:_REPLY_LIMIT].split())
     reason = f"Slack answered {status}: {said}" if said else f"Slack answered {status}"
     if answer.is_success:
         return Outcome(Verdict.DELIVERED, f"http-{status}", reason)

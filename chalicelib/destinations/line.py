@@ -10,7 +10,7 @@ waiting costs nothing.
 | the lease of the one that is sent | `LINE#<destination>#<digest>` | `-` |
 
 `place` is where the payload begins in its bronze file, so that the events of a batch keep their
-order. A delivery's `line` is `<digest>#<place>`.
+order, as far as they are one unit. A delivery's `line` is `<digest>#<place>`.
 
 The lease keeps two from being sent at once where an older event joins late. Whoever leaves does it
 in this order: delete the entry, call the next, free the lease. A death at any point leaves the
