@@ -25,10 +25,11 @@ from chalicelib.alerts.groups import AlertGroup, GroupState, candidate_ids, choo
 from chalicelib.alerts.model import Alert, SummaryDue, read_message, shorten, summary
 from chalicelib.alerts.slack import Outcome, Slack, Verdict, first_message, repeat_message
 from chalicelib.alerts.store import AlertStore
+from chalicelib.aws.faults import aws_code, is_aws_fault
 from chalicelib.aws.sns import AlarmTopic
 from chalicelib.aws.sqs import Delivery, Queue, back_off
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import BatchIncompleteError, UnavailableError, aws_code, is_aws_fault
+from chalicelib.core.errors import BatchIncompleteError, UnavailableError
 from chalicelib.core.log import log, log_context, where
 from chalicelib.core.tracing import span
 

@@ -12,9 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from chalicelib.core.errors import aws_code
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.core.log import log
 
 ABSENT_SECONDS = 2.0
@@ -58,7 +56,7 @@ class Secrets:
             return cached[0]
         try:
             answer = self._client.get_parameter(Name=name, WithDecryption=True)
-        except (ClientError, BotoCoreError) as error:
+        except aws_faults() as error:
             if aws_code(error) == "ParameterNotFound":
                 self._read.pop(name, None)
                 self._absent[name] = now

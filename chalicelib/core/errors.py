@@ -217,17 +217,6 @@ class BatchIncompleteError(EventlineError):
     retryable = True
 
 
-def is_aws_fault(error: BaseException) -> bool:
-    """Whether the AWS SDK raised `error`: a refusal, a time-out, no connection."""
-    return any(cls.__module__.startswith("botocore.") for cls in type(error).__mro__)
-
-
-def aws_code(error: BaseException) -> str:
-    """The AWS error code of an SDK error ("SlowDown"), or its class's name."""
-    response = getattr(error, "response", None) or {}
-    return str(response.get("Error", {}).get("Code") or type(error).__name__)
-
-
 _OF_GATEWAYS = {
     "bad-request": "Bad request",
     "gateway-timeout": "Gateway timeout",

@@ -29,16 +29,12 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import aws_code
 from chalicelib.aws.sqs import Delivery as Received
 from chalicelib.aws.sqs import Queue, back_off
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import (
-    BatchIncompleteError,
-    ForeignMessageError,
-    NotFoundError,
-    aws_code,
-)
+from chalicelib.core.errors import BatchIncompleteError, ForeignMessageError, NotFoundError
 from chalicelib.core.log import log, log_context, where
 from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import PAUSE, LineStore, line_of

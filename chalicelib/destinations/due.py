@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 
 from msgspec import Struct
 
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.aws.sqs import Queue
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
-from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
 from chalicelib.destinations.deliver import LONGEST_DELAY
 from chalicelib.destinations.message import DeliveryMessage
@@ -43,9 +43,7 @@ def take_up_due(deps: DueDeps) -> int:
     try:
         for shard in range(DUE_SHARDS):
             sent += _take_up(shard, until, deps)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         log.error("deliveries not taken up", extra={"code": aws_code(error)})
     if sent:
         log.info("deliveries taken up", extra={"number": sent})

@@ -12,10 +12,10 @@ from typing import Any
 
 from msgspec import Struct
 
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.aws.sqs import Queue
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
 from chalicelib.destinations.line import LineStore, line_of
 from chalicelib.destinations.match import filter_matches, needs_data, type_matches
@@ -81,9 +81,7 @@ def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | Non
     for place, document in enumerate(documents):
         try:
             routes = routes_of(document.head, document.text, deps.routes.of(document.head["owner"]))
-        except Exception as error:
-            if not is_aws_fault(error):
-                raise
+        except aws_faults() as error:
             codes[place] = aws_code(error)
             continue
         messages += [_message(document, route) for route in routes]
@@ -137,9 +135,7 @@ def _join(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str |
             return None
         try:
             deps.lines.join(message, deps.now())
-        except Exception as error:
-            if not is_aws_fault(error):
-                raise
+        except aws_faults() as error:
             return aws_code(error)
         return None
 
@@ -154,9 +150,7 @@ def _send(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str |
         groups = [one.destination_id for one in some]
         try:
             return deps.queue.send_many([one.encode() for one in some], groups=groups)
-        except Exception as error:
-            if not is_aws_fault(error):
-                raise
+        except aws_faults() as error:
             return [aws_code(error)] * len(some)
 
     answers = deps.each(send, range(0, len(messages), _AT_ONCE))

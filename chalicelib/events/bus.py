@@ -9,7 +9,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from chalicelib.core.errors import aws_code, is_aws_fault
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.core.strict_json import dump_json
 from chalicelib.events.model import Event
 
@@ -39,9 +39,7 @@ class Bus:
             some = entries[start : start + _BATCH_LIMIT]
             try:
                 codes += self._put(some)
-            except Exception as error:
-                if not is_aws_fault(error):
-                    raise
+            except aws_faults() as error:
                 codes += [aws_code(error)] * len(some)
         return codes
 

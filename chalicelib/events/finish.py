@@ -11,15 +11,11 @@ from typing import Any
 
 from msgspec import Struct
 
+from chalicelib.aws.faults import aws_code, is_aws_fault
 from chalicelib.aws.sqs import Delivery, Queue, back_off
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import (
-    PermanentError,
-    ProcessingError,
-    aws_code,
-    is_aws_fault,
-)
+from chalicelib.core.errors import PermanentError, ProcessingError
 from chalicelib.core.ids import sha256
 from chalicelib.core.log import correlation, log, log_context, where
 from chalicelib.core.strict_json import dump_json

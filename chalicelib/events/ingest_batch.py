@@ -19,8 +19,9 @@ from itertools import islice
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import is_aws_fault
 from chalicelib.core import clock
-from chalicelib.core.errors import FieldError, InvalidRequestError, UnavailableError, is_aws_fault
+from chalicelib.core.errors import FieldError, InvalidRequestError, UnavailableError
 from chalicelib.core.ids import keyed_event_id, new_event_id
 from chalicelib.core.log import log
 from chalicelib.core.media_types import CLOUD_EVENT, JSON

@@ -19,8 +19,9 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.core import clock
-from chalicelib.core.errors import NotFoundError, TransientError, aws_code, is_aws_fault
+from chalicelib.core.errors import NotFoundError, TransientError
 from chalicelib.core.ids import new_event_id
 from chalicelib.core.log import correlation, log, log_context
 from chalicelib.core.media_types import CLOUD_EVENT, JSON
@@ -428,9 +429,7 @@ def _send_alert(line: _Line, deps: WorkerDeps) -> str | None:
     try:
         with log_context(**fields):
             deps.alerts.send(line.alert, correlation())
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         return aws_code(error)
     return None
 
@@ -443,9 +442,7 @@ def _end(unit: OpenUnit, ends: Mapping[str, End], deps: WorkerDeps) -> bool:
             deps.journal.put(replace(unit, event_ids=left, until=unit.begun))
         else:
             deps.journal.close(unit.unit_id, deps.now())
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         # It is over when its time is.
         log.warning("unit not ended", extra={"unit": unit.unit_id, "code": aws_code(error)})
         return False

@@ -25,9 +25,9 @@ from typing import Any
 from msgspec import Struct, field
 
 from chalicelib.aws.dynamodb import BATCH, Table, from_item, to_item
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
-from chalicelib.core.errors import aws_code, is_aws_fault
 from chalicelib.core.log import log
 
 SLOT_MINUTES = 15
@@ -240,9 +240,7 @@ def _keep(counted: Mapping[str, Minutes], store: StatStore) -> None:
     for owner, minutes in counted.items():
         try:
             store.add(owner, minutes)
-        except Exception as error:
-            if not is_aws_fault(error):
-                raise
+        except aws_faults() as error:
             log.warning("counts not kept", extra={"code": aws_code(error)})
 
 

@@ -16,6 +16,7 @@ from contextlib import suppress
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import aws_code, aws_faults, is_aws_fault
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core import clock, metrics
 from chalicelib.core.errors import (
@@ -23,8 +24,6 @@ from chalicelib.core.errors import (
     ForeignMessageError,
     TransientError,
     UnavailableError,
-    aws_code,
-    is_aws_fault,
 )
 from chalicelib.core.log import log, log_context, where
 from chalicelib.events.finish import (
@@ -251,9 +250,7 @@ def _detach(failed: Sequence[tuple[Task, BaseException]], deps: WorkerDeps) -> l
         ]
         try:
             codes = deps.queue.send_many(bodies, delays)
-        except Exception as fault:
-            if not is_aws_fault(fault):
-                raise
+        except aws_faults() as fault:
             codes = [aws_code(fault)] * len(bodies)
         waits += deps.each(lambda one: _note_apart(*one, deps), zip(alone, codes, strict=True))
     return [wait for wait in waits if wait is not None]

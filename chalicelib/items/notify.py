@@ -22,16 +22,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
+from chalicelib.aws.faults import aws_code, aws_faults, is_aws_fault
 from chalicelib.aws.sns import BATCH_LIMIT, BY_MAIL, BY_OTHERS, Message, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
-from chalicelib.core.errors import (
-    BatchIncompleteError,
-    EventlineError,
-    PermanentError,
-    aws_code,
-    is_aws_fault,
-)
+from chalicelib.core.errors import BatchIncompleteError, EventlineError, PermanentError
 from chalicelib.core.ids import sha256
 from chalicelib.core.log import log
 from chalicelib.items.changes import Change, Kind, changes_of, digest_text
@@ -209,9 +204,7 @@ def _claim(task: _Task, deps: NotifyDeps) -> Claim | None:
     """What became of the claim; None after an AWS error, so that the record is left over."""
     try:
         return deps.effects.claim(task.effect_id, deps.now(), LEASE_SECONDS)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         log.warning("notification not claimed", extra=_facts(task, aws_code(error)))
         return None
 
@@ -222,9 +215,7 @@ def _publish(tasks: Sequence[_Task], deps: NotifyDeps) -> list[_Task]:
         return []
     try:
         outcomes = deps.topic.publish_batch([task.message for task in tasks if task.message])
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         log.warning("notifications not published", extra={"code": aws_code(error)})
         return []
     done = []
@@ -251,9 +242,7 @@ def _set_aside(task: _Task, fault: PermanentError, deps: NotifyDeps) -> bool:
     reason = {"reason": fault.detail, "code": fault.code}
     try:
         deps.dead_letters.send(_dead_letter(task.record), reason)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults() as error:
         log.error("stream record not set aside", extra=_facts(task, aws_code(error)))
         return False
     log.warning("stream record set aside", extra=_facts(task, fault.code))

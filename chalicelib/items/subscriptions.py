@@ -18,6 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import ShardedIndex, Table, from_item, to_item
+from chalicelib.aws.faults import aws_faults
 from chalicelib.aws.threads import in_threads
 from chalicelib.core import clock
 from chalicelib.core.errors import (
@@ -25,7 +26,6 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     LimitReachedError,
     NotFoundError,
-    is_aws_fault,
 )
 from chalicelib.core.ids import is_event_id, keyed_event_id
 from chalicelib.core.log import log
@@ -273,9 +273,7 @@ def _refresh(
         if endpoints.reaches(subscription.owner, *settled):
             return _note(subscription, CONFIRMED, deps)
         return _note(subscription, ENDED if subscription.status == CONFIRMED else PENDING, deps)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults():
         # At worst, the list shows a status that has just changed.
         log.warning("status of a subscription not read", exc_info=True)
         return subscription

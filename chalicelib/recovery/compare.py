@@ -18,9 +18,10 @@ from msgspec import Struct, field
 
 from chalicelib.aws.dynamodb import Table, to_item
 from chalicelib.aws.effects import CheckpointStore
+from chalicelib.aws.faults import aws_code, is_aws_fault
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
-from chalicelib.core.errors import NotFoundError, aws_code, is_aws_fault
+from chalicelib.core.errors import NotFoundError
 from chalicelib.core.log import log, log_context, where
 from chalicelib.events.finish import check_payload
 from chalicelib.events.keys import (

@@ -18,6 +18,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import aws_faults
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
 from chalicelib.core.errors import (
@@ -26,7 +27,6 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     NotFoundError,
     UnavailableError,
-    is_aws_fault,
 )
 from chalicelib.core.ids import is_event_id, keyed_event_id, new_event_id, sha256
 from chalicelib.core.log import log
@@ -223,9 +223,7 @@ def _send(body: str, queue: Queue, **fields: str) -> None:
     schedule sends it again."""
     try:
         queue.send(body)
-    except Exception as error:
-        if not is_aws_fault(error):
-            raise
+    except aws_faults():
         log.warning("replay kept but not sent", extra=fields, exc_info=True)
 
 

@@ -20,10 +20,11 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 from msgspec.structs import asdict, replace
 
+from chalicelib.aws.faults import aws_code
 from chalicelib.aws.sqs import Delivery, Queue, back_off
 from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
-from chalicelib.core.errors import InvalidRequestError, NotFoundError, UnavailableError, aws_code
+from chalicelib.core.errors import InvalidRequestError, NotFoundError, UnavailableError
 from chalicelib.core.log import log, log_context, where
 from chalicelib.core.paging import OLDEST, Entry
 from chalicelib.events.ingest import CheckSchema

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
+from chalicelib.aws.faults import is_aws_fault
 from chalicelib.core.errors import (
     FieldError,
     InvalidRequestError,
     SchemaViolationError,
     UnavailableError,
-    is_aws_fault,
 )
 from chalicelib.core.log import log
 from chalicelib.core.strict_json import parse_json

@@ -3,11 +3,11 @@
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.dynamodb import Table, from_item, to_item
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.core import clock
-from chalicelib.core.errors import ConflictError, TransientError, aws_code
+from chalicelib.core.errors import ConflictError, TransientError
 from chalicelib.tokens.model import Token
 
 
@@ -48,7 +48,7 @@ class TokenStore:
                 ConditionExpression="attribute_exists(pk)",
                 ExpressionAttributeValues=to_item({":hour": hour}),
             )
-        except (ClientError, BotoCoreError) as error:
+        except aws_faults() as error:
             raise TransientError("the use was not noted", code=aws_code(error)) from error
 
     def delete(self, token_id: str) -> bool:

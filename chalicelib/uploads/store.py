@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from botocore.exceptions import BotoCoreError, ClientError
 
 from chalicelib.aws.dynamodb import Partitions, ShardedIndex, Table, to_item
-from chalicelib.core.errors import TransientError, aws_code
+from chalicelib.aws.faults import aws_code, aws_faults
+from chalicelib.core.errors import TransientError
 from chalicelib.core.paging import shard_of
 from chalicelib.uploads.model import ObjectRecord, UploadOrder
 
@@ -74,7 +74,7 @@ class UploadStore:
                 ExpressionAttributeNames={"#sequence": "sequence"},
                 ExpressionAttributeValues={":sequence": {"S": record.sequence}},
             )
-        except (ClientError, BotoCoreError) as error:
+        except aws_faults() as error:
             raise TransientError("the record was not written", code=aws_code(error)) from error
         return outcome.made
 

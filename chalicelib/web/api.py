@@ -25,6 +25,7 @@ from chalice.app import (
 from chalice.app import Request as ChaliceRequest
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import aws_faults
 from chalicelib.core.config import AuthMode
 from chalicelib.core.errors import (
     EventlineError,
@@ -32,7 +33,6 @@ from chalicelib.core.errors import (
     UnauthenticatedError,
     UnavailableError,
     UnsupportedCodingError,
-    is_aws_fault,
     title_of,
 )
 from chalicelib.core.log import log
@@ -140,9 +140,7 @@ class Api(Chalice):
                     return handler(request, **path)
             except EventlineError as error:
                 return self._problem(error)
-            except Exception as error:
-                if not is_aws_fault(error):
-                    raise
+            except aws_faults():
                 log.error("AWS call failed", exc_info=True)
                 return self._problem(UnavailableError("try again; nothing was acknowledged"))
 

@@ -9,7 +9,8 @@ import pytest
 from botocore.awsrequest import AWSResponse
 
 from chalicelib.aws import clients
-from chalicelib.core.errors import UnavailableError, is_aws_fault
+from chalicelib.aws.faults import is_aws_fault
+from chalicelib.core.errors import UnavailableError
 from tests.support.app_on_moto import Platform
 from tests.support.problems import check_problem
 

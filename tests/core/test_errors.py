@@ -3,7 +3,6 @@
 import re
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeoutError
 
 from chalicelib.core import errors
 from chalicelib.core.errors import (
@@ -11,10 +10,7 @@ from chalicelib.core.errors import (
     InvalidRequestError,
     PermanentError,
     TransientError,
-    aws_code,
-    is_aws_fault,
 )
-from tests.support.faults import no_answer, refusal
 
 
 def _all_errors() -> list[type[EventlineError]]:
@@ -49,27 +45,3 @@ def test_a_processors_own_code_is_kept() -> None:
     assert TransientError("later", code="busy").code == "busy"
     assert TransientError.retryable
     assert not PermanentError.retryable
-
-
-@pytest.mark.parametrize(
-    ("error", "code"),
-    [
-        (refusal("PutItem", "SlowDown"), "SlowDown"),
-        (no_answer(), "ReadTimeoutError"),
-        (EndpointConnectionError(endpoint_url="https://aws.invalid"), "EndpointConnectionError"),
-    ],
-)
-def test_what_the_sdk_raises_is_an_aws_fault(error: Exception, code: str) -> None:
-    assert is_aws_fault(error)
-    assert aws_code(error) == code
-
-
-def test_a_subclass_made_by_a_client_is_an_aws_fault() -> None:
-    made = type("ThrottlingException", (ClientError,), {})
-    assert is_aws_fault(made({"Error": {"Code": "ThrottlingException"}}, "PutItem"))
-    assert issubclass(ReadTimeoutError, Exception)
-
-
-@pytest.mark.parametrize("error", [ValueError("x"), KeyError("x"), EventlineError("x")])
-def test_our_own_faults_are_none_of_aws(error: Exception) -> None:
-    assert not is_aws_fault(error)

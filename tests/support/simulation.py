@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from chalicelib.aws.faults import is_aws_fault
 from chalicelib.aws.sqs import Delivery
 from chalicelib.aws.threads import in_turn
-from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError, is_aws_fault
+from chalicelib.core.errors import BatchIncompleteError, IdempotencyConflictError
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
 from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.model import Route
