@@ -85,6 +85,34 @@ class FileTail:
             yield line.decode(errors="replace")
 
 
+class Pace:
+    """When to look for news again: soon after some, and less often the longer there are none.
+
+    A look at the functions' logs is ten requests; two looks a second are a tenth of a core.
+    """
+
+    SOONEST, LATEST = 0.5, 3.0
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._pause = self.SOONEST
+        self._due = monotonic()
+
+    def is_due(self) -> bool:
+        """Whether it is time for a look."""
+        return self._monotonic() >= self._due
+
+    def looked(self) -> None:
+        """There was a look: the next one has time."""
+        self._due = self._monotonic() + self._pause
+        self._pause = min(self._pause * 1.5, self.LATEST)
+
+    def heard(self) -> None:
+        """There is news, and more may follow."""
+        self._pause = self.SOONEST
+        self._due = min(self._due, self._monotonic() + self._pause)
+
+
 class FunctionLogs:
     """New log lines of every function of the stage, from CloudWatch Logs."""
 

@@ -14,7 +14,7 @@ from typing import NoReturn
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.console import FailedError, elapsed, say
-from local.follow import FileTail, FunctionLogs, condense, without_refusals
+from local.follow import FileTail, FunctionLogs, Pace, condense, without_refusals
 from local.layout import STAGE, Layout
 from local.platform import Platform
 from local.ports import is_free
@@ -150,21 +150,30 @@ def _follow(platform: Platform) -> NoReturn:
     """Print the logs and restart `chalice local` when the code changes, until interrupted."""
     access = FileTail(platform.log_file("api"))
     functions = FunctionLogs(platform.client("logs"), f"/aws/lambda/eventline-{STAGE}")
+    pace = Pace()
     code = platform.layout.code_version()
     while True:
         platform.check()
         for line in access.lines():
             _print_log("chalice local", line)
-        try:
-            for name, line in without_refusals(functions.lines()):
-                _print_log(name, line)
-        except (BotoCoreError, ClientError) as error:
-            # The emulator's end is noticed by `check`; a single refused call is not the end.
-            say(f"the functions' logs cannot be read now: {error}")
+            pace.heard()
+        if pace.is_due():
+            pace.looked()
+            _print_functions(functions, pace)
         if code != (code := platform.layout.code_version()):
             say("The code has changed. The deployed functions keep the old one until `make up`.")
             _restart(platform)
         time.sleep(_FOLLOW_SECONDS)
+
+
+def _print_functions(functions: FunctionLogs, pace: Pace) -> None:
+    try:
+        for name, line in without_refusals(functions.lines()):
+            _print_log(name, line)
+            pace.heard()
+    except (BotoCoreError, ClientError) as error:
+        # The emulator's end is noticed by `Platform.check`; a single refused call is not the end.
+        say(f"the functions' logs cannot be read now: {error}")
 
 
 def _restart(platform: Platform) -> None:

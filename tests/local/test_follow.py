@@ -1,12 +1,13 @@
 """The condensed logs of `make up`."""
 
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from local.follow import FileTail, FunctionLogs, condense, without_refusals
+from local.follow import FileTail, FunctionLogs, Pace, condense, without_refusals
 
 
 def test_json_line_becomes_a_sentence() -> None:
@@ -89,3 +90,23 @@ def test_function_logs_are_read_once_each_in_order_of_time() -> None:
     assert list(reader.lines()) == []
     logs.events.append({"logStreamName": "s", "timestamp": 1200, "message": "late"})
     assert list(reader.lines()) == [("worker", "late")]
+
+
+def test_looks_become_rare_while_there_is_no_news_and_frequent_with_it() -> None:
+    # Given a minute without news
+    now = [0.0]
+    pace = Pace(lambda: now[0])
+    looks = []
+    for tick in range(1, 121):
+        now[0] = tick / 2
+        if pace.is_due():
+            pace.looked()
+            looks.append(now[0])
+    assert looks[:3] == [0.5, 1.0, 2.0]
+    assert {after - before for before, after in pairwise(looks[5:])} == {Pace.LATEST}
+    # When there is some
+    pace.heard()
+    # Then the next look is soon
+    assert not pace.is_due()
+    now[0] += Pace.SOONEST
+    assert pace.is_due()
