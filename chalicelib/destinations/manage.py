@@ -191,12 +191,13 @@ def _written(destination: Destination | None) -> Destination:
 
 def _wanted(order: Mapping[str, Any]) -> dict[str, Any]:
     event_types: Sequence[str] = order["eventTypes"]
+    rate = order.get("rate")
     return {
         "url": order["url"],
         "event_types": tuple(dict.fromkeys(event_types)),
         "filter": order.get("filter"),
         "description": order.get("description"),
-        "rate": order.get("rate"),
+        "rate": None if rate is None else int(rate),  # 5.0 is an integer in JSON Schema
         "ordered": order.get("ordered", False),
         "paused": order.get("paused", False),
         "format": Format(order.get("format", Format.STANDARD)),

@@ -11,7 +11,7 @@ from chalicelib.aws.dynamodb import to_item
 from chalicelib.destinations.model import Outcome
 from chalicelib.destinations.store import PROBE, TURNS_AHEAD
 from chalicelib.outbound.send import Answer
-from tests.support.destination_world import World
+from tests.support.destination_world import URL, World
 from tests.support.factories import NOON, make_id
 from tests.support.moto_aws import client
 
@@ -161,3 +161,12 @@ def test_without_a_rate_nothing_is_written_for_turns(world: World) -> None:
 
     assert len(world.sender.sent) == 3
     assert wiring.destination_store().take_turn(made["id"], 1, world.clock()) == 0
+
+
+@pytest.mark.parametrize("rate", ["5.0", "5e0"])
+def test_a_whole_number_is_one_however_it_is_written(world: World, rate: str) -> None:
+    body = f'{{"url": "{URL}", "eventTypes": ["*"], "rate": {rate}}}'.encode()
+    made = world.somebody.call("POST", "/destinations", body)
+    assert (made.status_code, made.json_body["rate"]) == (201, 5)
+    path = f"/destinations/{made.json_body['id']}"
+    assert world.somebody.call("PUT", path, body).json_body["rate"] == 5
