@@ -2,12 +2,12 @@
 was raised."""
 
 
-def aws_faults() -> tuple[type[Exception], ...]:
-    """The classes to catch: a refusal, a time-out, no connection, half an answer."""
+def aws_faults(*others: type[Exception]) -> tuple[type[Exception], ...]:
+    """The classes to catch: a refusal, a time-out, no connection, half an answer; and `others`."""
     from botocore.exceptions import BotoCoreError, ClientError
     from botocore.parsers import ResponseParserError
 
-    return BotoCoreError, ClientError, ResponseParserError
+    return BotoCoreError, ClientError, ResponseParserError, *others
 
 
 def is_aws_fault(error: BaseException) -> bool:

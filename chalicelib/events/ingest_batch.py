@@ -19,7 +19,7 @@ from itertools import islice
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from chalicelib.aws.faults import is_aws_fault
+from chalicelib.aws.faults import aws_faults
 from chalicelib.core import clock
 from chalicelib.core.errors import FieldError, InvalidRequestError, UnavailableError
 from chalicelib.core.ids import keyed_event_id, new_event_id
@@ -325,9 +325,7 @@ class _BatchIngest:
         """Make AWS calls for `items`: a fault of AWS fails them, and the block ends there."""
         try:
             yield
-        except Exception as error:
-            if not (is_aws_fault(error) or isinstance(error, UnavailableError)):
-                raise
+        except aws_faults(UnavailableError) as error:
             self._fail(items, error)
 
     def _check_time(self) -> None:

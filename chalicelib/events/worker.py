@@ -16,7 +16,7 @@ from contextlib import suppress
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from chalicelib.aws.faults import aws_code, aws_faults, is_aws_fault
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.aws.sqs import Delivery
 from chalicelib.core import clock, metrics
 from chalicelib.core.errors import (
@@ -222,7 +222,7 @@ def _wait(
 
 def _is_ours(error: BaseException) -> bool:
     """Whether not the event failed but AWS, which concerns its whole message."""
-    return is_aws_fault(error) or isinstance(error, UnavailableError)
+    return isinstance(error, aws_faults(UnavailableError))
 
 
 def _fail(task: Task, error: BaseException, deps: WorkerDeps) -> int | None:

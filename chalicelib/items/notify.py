@@ -22,7 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from chalicelib.aws.effects import Claim, EffectStore
-from chalicelib.aws.faults import aws_code, aws_faults, is_aws_fault
+from chalicelib.aws.faults import aws_code, aws_faults
 from chalicelib.aws.sns import BATCH_LIMIT, BY_MAIL, BY_OTHERS, Message, Topic
 from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
@@ -268,9 +268,7 @@ def _settle(write: Callable[[], None], number: int) -> None:
         return
     try:
         write()
-    except Exception as error:
-        if not isinstance(error, EventlineError) and not is_aws_fault(error):
-            raise
+    except aws_faults(EventlineError) as error:
         log.error("notifications not noted", extra={"code": aws_code(error), "number": number})
 
 

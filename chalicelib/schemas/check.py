@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from msgspec import Struct
 
-from chalicelib.aws.faults import is_aws_fault
+from chalicelib.aws.faults import aws_faults
 from chalicelib.core.errors import (
     FieldError,
     InvalidRequestError,
@@ -100,9 +100,8 @@ class SchemaCheck:
             return known
         try:
             active = self._store.active(due)
-        except Exception as error:
-            is_known_fault = is_aws_fault(error) or isinstance(error, UnavailableError)
-            if not is_known_fault or any(name not in known for name in due):
+        except aws_faults(UnavailableError):
+            if any(name not in known for name in due):
                 raise
             log.warning("schemas not read, old ones used", exc_info=True)
             later = now + _RETRY_SECONDS
