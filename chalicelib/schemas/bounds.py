@@ -89,34 +89,45 @@ _FORMAT_UNITS, _FORMAT_BYTE_UNITS = 50, 5
 """Of one format, when it is asserted."""
 _LEAST_BYTES = 64
 _BRANCHES = frozenset({"anyOf", "oneOf", "propertyNames", "dependencies"})
+_SILENT = frozenset(
+    {"properties", "patternProperties", "items", "prefixItems", "allOf", "$ref"}
+    | {"$schema", "$id", "$defs", "definitions", "title", "description", "default", "examples"}
+)
+"""Keywords that have no violation of their own."""
+_FAULT_BYTES = 1_000
+"""What a violation takes besides its copies."""
+_QUOTED = ("enum", "const", "pattern")
+"""A violation of these has a copy of what the schema says."""
 
 
 class Cost(NamedTuple):
     """Units for each value (or name), for each byte of text, for each number; how often the weight
-    of a number counts, and that of elements which `uniqueItems` takes for the same at first."""
+    of a number counts, and that of elements which `uniqueItems` takes for the same at first; and
+    how many violations each value may have."""
 
     per_value: float = 0
     per_byte: float = 0
     per_number: float = 0
     per_weight: float = 0
     per_twin: float = 0
+    faults: float = 0
 
 
-_LIMIT_OF_COST = Cost(
-    MAX_WORK + 1, MAX_EVENT_WORK, MAX_NUMBER_WORK + 1, MAX_EVENT_WORK, MAX_EVENT_WORK
-)
+_LIMIT_OF_COST = Cost(MAX_WORK + 1, MAX_EVENT_WORK, MAX_NUMBER_WORK + 1, *[MAX_EVENT_WORK] * 3)
 """Beyond it, it does not matter how far."""
 
 
 class Size(NamedTuple):
     """How large data is: its values and names, the bytes of its strings and names, the bytes of all
-    its parts together (each counts in every part around it), its depth; its numbers, their weights
-    together, whether any is a `LongNumber`, and whether one has a fraction that its double lacks.
+    its parts together (each counts in every part around it), the members of its widest object, its
+    depth; its numbers, their weights together, whether any is a `LongNumber`, and whether one has a
+    fraction that its double lacks.
     """
 
     values: int
     text_bytes: int
     copied_bytes: int
+    widest: int
     depth: int
     numbers: int
     weight: float
@@ -125,12 +136,15 @@ class Size(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What `bound_work` finds: the cost by depth of the data; whether a violation may hold those of
-    each branch; whether numbers are compared with integers or divided by them, for which the
-    validator rounds one with a fraction to a double."""
+    """What `bound_work` finds: the cost by depth of the data; the bytes that a violation takes
+    besides its part of the data; whether one may hold those of each branch; whether names are
+    checked, whose violations hold the whole object; whether numbers are compared with integers or
+    divided by them, for which the validator rounds one with a fraction to a double."""
 
     costs: tuple[Cost, ...]
+    fault_bytes: int
     has_branches: bool
+    has_names: bool
     has_integers: bool
 
     def cost_of(self, size: Size, data: Any) -> float:
@@ -145,6 +159,14 @@ class Work(NamedTuple):
         if cost.per_twin and units <= MAX_EVENT_WORK:
             units += cost.per_twin * count_twins(data)
         return units
+
+    def bytes_of_faults(self, size: Size) -> float:
+        """The bytes that all violations of data of that size may take: each has a copy of its part
+        of the data."""
+        copies = size.widest if self.has_names else 1
+        return self.at(size.depth).faults * (
+            size.values * self.fault_bytes + size.copied_bytes * copies
+        )
 
     def at(self, depth: int) -> Cost:
         """The cost for data that is `depth` deep."""
@@ -194,16 +216,20 @@ def bound_work(document: Document) -> Work:
         if isinstance(value, dict)
         for name, held in value.items()
     ]
+    names = {name for name, _ in named}
+    quoted = (measure(held).copied_bytes for name, held in named if name in _QUOTED)
     return Work(
         tuple(costs),
-        any(name in _BRANCHES for name, _ in named),
+        _FAULT_BYTES + max(quoted, default=0),
+        not names.isdisjoint(_BRANCHES),
+        "propertyNames" in names,
         any(name in {*_LIMITS, "multipleOf"} and float(held).is_integer() for name, held in named),
     )
 
 
 def measure(data: Any) -> Size:
     """The size of data, level by level."""
-    level, depth, values, text, copied = [data], 0, 0, 0, 0
+    level, depth, values, text, copied, widest = [data], 0, 0, 0, 0, 0
     numbers, weights, is_long, is_blurred = 0, 0.0, False, False
     while level:
         below: list[Any] = []
@@ -212,10 +238,12 @@ def measure(data: Any) -> Size:
             bytes_here += _LEAST_BYTES
             kind = type(value)
             if kind is str:
-                bytes_here += len(value)
-                text += _utf8_bytes(value)
+                long = _utf8_bytes(value)
+                text += long
+                bytes_here += long
             elif kind is dict:
                 values += len(value)
+                widest = max(widest, len(value))
                 names = sum(map(_utf8_bytes, value))
                 text += names
                 bytes_here += names
@@ -235,7 +263,7 @@ def measure(data: Any) -> Size:
         depth += 1
         copied += depth * bytes_here
         level = below
-    return Size(values, text, copied, depth - 1, numbers, weights, is_long, is_blurred)
+    return Size(values, text, copied, widest, depth - 1, numbers, weights, is_long, is_blurred)
 
 
 def _utf8_bytes(text: str) -> int:
@@ -244,7 +272,7 @@ def _utf8_bytes(text: str) -> int:
 
 def _read(pointer: str, value: Any, document: Document, patterns: Patterns) -> _Node:
     if not isinstance(value, dict):
-        return _Node(pointer, Cost(1))
+        return _Node(pointer, Cost(1, faults=1))
     held = [pointer + step for step, _ in subschemas_of(value, document.dialect)]
 
     def under(*names: str) -> list[str]:
@@ -280,6 +308,8 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
         if name in value:
             per_value += units * measure(value[name]).values
     per_value += _UNIQUE_UNITS if "uniqueItems" in value else 0
+    needed = _needed(value)
+    per_value += needed
     if "format" in value:
         per_value, per_byte = per_value + _FORMAT_UNITS, per_byte + _FORMAT_BYTE_UNITS
     per_byte += sum(_LENGTH_UNITS for name in ("minLength", "maxLength") if name in value)
@@ -296,7 +326,24 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
         per_byte += patterns.size(source, place) / _BYTES_PER_UNIT + 2 * _LENGTH_UNITS
     per_number, per_weight = _own_of_numbers(value)
     twins = "uniqueItems" in value
-    return Cost(per_value, per_byte, per_number, per_weight + _UNIQUE_COMPARED * twins, twins)
+    return Cost(
+        per_value,
+        per_byte,
+        per_number,
+        per_weight + _UNIQUE_COMPARED * twins,
+        twins,
+        sum(name not in _SILENT for name in value) + needed + len(value.get("required", ())),
+    )
+
+
+def _needed(value: dict[str, Any]) -> int:
+    """The names that members require: each is looked up, and may be missing."""
+    return sum(
+        len(names)
+        for keyword in ("dependentRequired", "dependencies")
+        for names in value.get(keyword, {}).values()
+        if isinstance(names, list)
+    )
 
 
 def _own_of_numbers(value: dict[str, Any]) -> tuple[float, float]:

@@ -32,8 +32,7 @@ MAX_SCHEMA_DEPTH = 32
 MAX_VIOLATIONS = 20
 MAX_DETAIL = 200
 _MAX_EXPLANATION = 20_000_000
-"""Bytes of data times work up to which every violation is told: each one costs a copy of its part
-of the data."""
+"""Bytes up to which every violation is told."""
 
 
 class Compiled(Struct, frozen=True):
@@ -111,7 +110,7 @@ def violations(compiled: Compiled, data: Any) -> list[FieldError]:
     if compiled.validator.is_valid(data):
         return []
     may_look_twice = cost <= MAX_EVENT_WORK / 4
-    if may_look_twice and work.at(size.depth).per_value * size.copied_bytes <= _MAX_EXPLANATION:
+    if may_look_twice and work.bytes_of_faults(size) <= _MAX_EXPLANATION:
         return _told(compiled.validator.iter_errors(data), data, compiled.patterns)
     if may_look_twice and not work.has_branches:
         try:
