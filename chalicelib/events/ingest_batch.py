@@ -3,7 +3,7 @@
 One bad item never refuses the others, and a batch can be sent again whole. What is accepted travels
 on together (ADR 0024):
 
-    look up known identities -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
+    look up known identities -> check -> bronze, a file for a hundred -> ledger (RECEIVED) -> queue
 
 A fault of AWS fails the items of that call; the others go on. As with single events, wherever it
 stops an event is either not acknowledged, or where `reconcile` finds it.
@@ -44,6 +44,10 @@ from chalicelib.events.unit import Checked, Unit, make_events, pack, plan, to_me
 
 PATIENCE = timedelta(seconds=10)
 """After that no further call is begun, so that an answer comes before the gateway's time is up."""
+CHECK_TIME = timedelta(seconds=3)
+"""After that no further item is checked against its schema. One check takes up to some 2 s."""
+_SLOW_AWS = "AWS did not answer"
+_SLOW_CHECKS = "to check those before it took too long"
 _CONTENT_TYPES = {Form.PLAIN: JSON, Form.CLOUD_EVENTS: CLOUD_EVENT}
 
 
@@ -65,7 +69,7 @@ class Outcome(StrEnum):
     REJECTED = "rejected"
     """Refused for its content. With an event id it is stored as a REJECTED event."""
     FAILED = "failed"
-    """AWS did not store it; send it again."""
+    """AWS did not store it, or there was no time to check it; send it again."""
 
 
 class Verdict(Struct, frozen=True, rename={"outcome": "status", "event_id": "eventId"}):
@@ -132,10 +136,9 @@ class Item(Struct):
         identity = "key" if self.form is Form.PLAIN else "source and id"
         self.reject([FieldError("", f"this {identity} came before with other content")])
 
-    def fail(self) -> None:
-        """AWS did not store it, or did not take its message."""
-        detail = "was not kept, since AWS did not answer; send it again"
-        self._answer(Outcome.FAILED, [FieldError("", detail)])
+    def fail(self, why: str = _SLOW_AWS) -> None:
+        """It was not stored, or its message was not taken."""
+        self._answer(Outcome.FAILED, [FieldError("", f"was not kept, since {why}; send it again")])
 
     def follow(self, leader: Verdict) -> None:
         """The verdict of an item whose leader got that one."""
@@ -159,12 +162,15 @@ def ingest_batch(batch: Batch, deps: IngestDeps) -> list[Verdict]:
 
     AWS calls for a hundred events without keys: one to bronze, four to the ledger, one to the
     queue. An event with a key costs a call to the ledger of its own; a hundred that are repeats,
-    one together. Raises `InvalidRequestError`, the body being stored as REJECTED, when it cannot be
-    split; an AWS error passes through when nothing at all was stored.
+    one together, and so a hundred that were refused before. Raises `InvalidRequestError`, the body
+    being stored as REJECTED, when it cannot be split; an AWS error passes through when nothing at
+    all was stored.
     """
     work = _BatchIngest(batch, deps)
     work.read()
     work.answer_known()
+    work.check()
+    work.answer_checked()
     work.find_leaders()
     work.store_new()
     work.store_refused()
@@ -176,16 +182,17 @@ class _BatchIngest:
     """The ingest of one batch: its items, and the faults of AWS so far."""
 
     def __init__(self, batch: Batch, deps: IngestDeps) -> None:
-        now = deps.now()
         self._batch = batch
         self._deps = deps
+        now = deps.now()
         self._received_at = clock.to_text(now)
         self._until = now + PATIENCE
         self._faults: list[Exception] = []
         self._items: list[Item] = []
+        self._known: dict[str, Record] = {}
 
     def read(self) -> None:
-        """Split the body, read each item and check it against the schema of its type."""
+        """Split the body and read each item."""
         batch, limit = self._batch, self._deps.max_event_bytes
         try:
             payloads = split(batch.body, batch.form)
@@ -204,29 +211,49 @@ class _BatchIngest:
                 item.payload = item.draft.payload
             except InvalidRequestError as error:
                 self._refuse(item, error)
-        drafts = [(item, item.draft) for item in self._items if item.draft]
-        self._deps.load_schemas({draft.event_type for _, draft in drafts})
-        for item, draft in drafts:
+                continue
+            identity = item.draft.identity
+            if identity is not None:
+                item.event_id = keyed_event_id(batch.owner, identity.key, identity.kind)
+
+    def answer_known(self) -> None:
+        """Answer what the ledger has already, without a check or a write; one call for a hundred
+        identities. So a batch that comes again gets further each time."""
+        ids = {item.event_id for item in self._items if item.event_id is not None}
+        self._known = self._deps.ledger.get_many(sorted(ids))
+        for item in self._items:
+            record = self._known.get(item.event_id or "")
+            if record and item.draft and has_content(record.event, item.draft):
+                item.repeat(record)
+
+    def check(self) -> None:
+        """Check each new item against the schema of its type, as long as there is time."""
+        new = [(item, item.draft) for item in self._items if item.is_new and item.draft]
+        self._deps.load_schemas({draft.event_type for _, draft in new})
+        started = self._deps.now()
+        for item, draft in new:
+            if self._deps.now() - started > CHECK_TIME:
+                item.fail(_SLOW_CHECKS)
+                continue
             try:
                 facts = replace(draft, payload=b"")
-                check_facts(facts.to_event("", batch.owner, self._received_at, ""))
+                check_facts(facts.to_event("", self._batch.owner, self._received_at, ""))
                 item.schema_version = check_draft(draft, self._deps.check_schema)
             except InvalidRequestError as error:
                 self._refuse(item, error)
-            if draft.identity is not None:
-                item.event_id = keyed_event_id(batch.owner, draft.identity.key, draft.identity.kind)
+        self._until += self._deps.now() - started
 
-    def answer_known(self) -> None:
-        """Answer what the ledger has already, without a write; one call for a hundred ids."""
-        ids = {item.event_id for item in self._items if item.event_id is not None}
-        ids |= {item.refusal.event.event_id for item in self._items if item.refusal}
-        known = self._deps.ledger.get_many(sorted(ids))
+    def answer_checked(self) -> None:
+        """Answer what has the identity of other content, and what was refused before, without a
+        write; one call for a hundred that are refused."""
         for item in self._items:
-            record = known.get(item.event_id or "")
-            if record is not None:
-                self._answer(item, record)
-            if item.verdict is None and item.refusal and item.refusal.event.event_id in known:
-                item.reject_as(item.refusal)
+            if item.is_new and item.event_id in self._known:
+                item.reject_conflict()
+        refused = [(item, item.refusal) for item in self._items if item.refusal]
+        known = self._deps.ledger.get_many(sorted({one.event.event_id for _, one in refused}))
+        for item, refusal in refused:
+            if refusal.event.event_id in known:
+                item.reject_as(refusal)
 
     def find_leaders(self) -> None:
         """Find the items of one identity; of those that are new, the first counts."""
@@ -383,5 +410,5 @@ class _BatchIngest:
         came later refuses it."""
         if item.draft is not None and has_content(record.event, item.draft):
             item.repeat(record)
-        elif item.refusal is None:
+        else:
             item.reject_conflict()

@@ -405,6 +405,38 @@ def test_after_some_seconds_no_further_call_is_begun(platform: Platform) -> None
         platform.send({"eventType": "demo", "idempotencyKey": "late"})
 
 
+def test_after_some_seconds_no_further_item_is_checked(platform: Platform) -> None:
+    # Given a schema that takes two seconds an item
+    platform.schemas.before_check = lambda: platform.clock.advance(2)
+    items = [{"eventType": "demo", "idempotencyKey": f"k{n}", "n": n} for n in range(5)]
+    # When a batch needs longer
+    verdicts = platform.send(*items)
+    # Then those that could not be checked are told to come again
+    assert told(verdicts) == ["accepted"] * 2 + ["failed"] * 3
+    assert "took too long; send it again" in verdicts[2].errors[0].detail
+    assert len(platform.aws.records) == 2
+    # And each time that all of it comes again, it gets further
+    assert told(platform.send(*items)) == ["duplicate"] * 2 + ["accepted"] * 2 + ["failed"]
+    assert told(platform.send(*items)) == ["duplicate"] * 4 + ["accepted"]
+    assert told(platform.send(*items)) == ["duplicate"] * 5
+
+
+def test_time_for_checks_takes_none_from_aws(platform: Platform) -> None:
+    platform.schemas.before_check = lambda: platform.clock.advance(11)
+    verdicts = platform.send(DEMO, DEMO)
+    assert told(verdicts) == ["accepted", "failed"]
+
+
+def test_a_refused_item_with_a_key_of_other_content_is_refused_for_its_content(
+    platform: Platform,
+) -> None:
+    platform.schemas.needing_n = {"strict"}
+    assert told(platform.send(KEYED)) == ["accepted"]
+    (verdict,) = platform.send({"eventType": "strict", "idempotencyKey": "k"})
+    assert (verdict.errors[0].pointer, verdict.outcome) == ("/events/0/n", "rejected")
+    assert record(platform, verdict).status is Status.REJECTED
+
+
 def test_a_single_repeat_of_an_event_of_a_batch_is_sent_as_it_is_stored(
     platform: Platform,
 ) -> None:

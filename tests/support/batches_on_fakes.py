@@ -1,7 +1,7 @@
 """Ingest of batches on fakes."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from chalicelib.aws.threads import in_turn
@@ -23,12 +23,14 @@ class Schemas:
 
     def __init__(self) -> None:
         self.needing_n: set[str] = set()
+        self.before_check: Callable[[], None] = lambda: None
         self.loaded: list[set[str]] = []
 
     def load_many(self, event_types: Iterable[str], /) -> None:
         self.loaded.append(set(event_types))
 
     def check(self, event_type: str, data: Any, is_json: bool, /) -> int | None:
+        self.before_check()
         if event_type not in self.needing_n:
             return None
         if "n" not in data:

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import time
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +17,7 @@ from chalicelib.core.media_types import PROBLEM
 from chalicelib.web.api import Api
 from chalicelib.web.browsers import SECURITY_HEADERS
 from chalicelib.web.callers import AuthConfig
+from chalicelib.web.limits import MAX_BODY_BYTES
 from chalicelib.web.request import Request
 from chalicelib.web.responses import answer, no_content, problem, stored
 from tests.support.faults import no_answer, refusal
@@ -227,6 +229,17 @@ def test_broken_gzip_is_refused() -> None:
     for body in (whole[:-1], whole + b"more", b"\x1f\x8bnothing", b"\x1f\x8b"):
         reply, seen = coded(body, "gzip")
         assert (reply["statusCode"], seen) == (400, [])
+
+
+def test_gzip_of_very_many_members_is_refused_at_once() -> None:
+    empty = gzip.compress(b"")
+    assert coded(gzip.compress(b"{}") + empty * 99, "gzip", MAX_BODY_BYTES)[1] == [b"{}"]
+    started = time.process_time()
+    for number in (101, 200_000):
+        reply, seen = coded(empty * number, "gzip", MAX_BODY_BYTES)
+        assert (reply["statusCode"], seen) == (400, [])
+        assert "members" in reply["body"]
+    assert time.process_time() - started < 2
 
 
 def test_a_bomb_is_not_unpacked() -> None:
