@@ -193,7 +193,7 @@ def worker(seconds_left: SecondsLeft) -> WorkerDeps:
         webhook_owner=config.webhook_owner,
         step_replay=step_replay,
         hand_over=lambda documents: hand_over(
-            documents, HandOverDeps(routes(), deliveries_queue(), lines())
+            documents, HandOverDeps(routes(), deliveries_queue(), lines(), seconds_left)
         ),
     )
 

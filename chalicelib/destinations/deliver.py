@@ -38,7 +38,7 @@ from chalicelib.core.errors import BatchIncompleteError, ForeignMessageError, No
 from chalicelib.core.log import log, log_context, where
 from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import PAUSE, LineStore, line_of
-from chalicelib.destinations.match import filter_matches
+from chalicelib.destinations.match import Comparisons, TooManyComparisonsError, filter_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
 from chalicelib.destinations.model import (
     Attempt,
@@ -70,6 +70,8 @@ LONGEST_DELAY = 900
 """The longest that SQS delays a message (Amazon SQS Developer Guide, "Message timers")."""
 CALL_SECONDS = 30.0
 """Time that must be left to begin a call: 20 s for it, and the notes around it."""
+_COMPARISONS = 500_000
+"""Of a filter with an event."""
 _NO_SLOT_NEEDED = -1
 _RETRY_BASE, _LONGEST_RETRY = 5, 900
 
@@ -262,7 +264,14 @@ def _document(message: DeliveryMessage, deps: DeliverDeps) -> Mapping[str, Any] 
 
 
 def _wants(destination: Destination, document: Mapping[str, Any]) -> bool:
-    return destination.filter is None or filter_matches(destination.filter, document)
+    """Whether an event matches the destination's filter; one too large to say is sent."""
+    if destination.filter is None:
+        return True
+    try:
+        return filter_matches(destination.filter, document, Comparisons(_COMPARISONS))
+    except TooManyComparisonsError:
+        log.warning("event not held against its filter, which takes too many comparisons")
+        return True
 
 
 def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> None:

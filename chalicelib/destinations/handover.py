@@ -18,7 +18,13 @@ from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
 from chalicelib.core.log import log
 from chalicelib.destinations.line import LineStore, line_of
-from chalicelib.destinations.match import filter_matches, needs_data, type_matches
+from chalicelib.destinations.match import (
+    Comparisons,
+    TooManyComparisonsError,
+    filter_matches,
+    needs_data,
+    type_matches,
+)
 from chalicelib.destinations.message import DeliveryMessage
 from chalicelib.destinations.model import Delivery, Route
 from chalicelib.destinations.store import DestinationStore
@@ -27,6 +33,11 @@ from chalicelib.events.finish import Handed
 _MOST_OWNERS = 10_000
 _AT_ONCE = 10
 """Messages of a call to the queue."""
+_COMPARISONS, _LEAST_COMPARISONS = 500_000, 10_000
+"""Of all filters with the documents of a run together; for each at least."""
+RESERVE_SECONDS = 4
+"""What a run needs to tell the bus, and to leave the rest to another."""
+_NO_TIME = "no-time"
 
 
 class Routes:
@@ -58,34 +69,38 @@ class Routes:
 
 
 class HandOverDeps(Struct, frozen=True):
-    """The collaborators of `hand_over`."""
+    """The collaborators of `hand_over`. `seconds_left` gives the seconds left to this run."""
 
     routes: Routes
     queue: Queue
     lines: LineStore
+    seconds_left: Callable[[], float]
     now: Callable[[], datetime] = clock.utc_now
     each: Each = in_threads
 
 
 def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | None]:
     """Send a message for each destination that gets one of `documents`; for each document None when
-    that is done, else the code of what AWS refused.
+    that is done, else the code of what AWS refused, or that there was no time.
 
-    AWS calls: for an event that nobody subscribed to none, but one for each owner and
-    `DESTINATION_CACHE_SECONDS`; else one to the queue for ten messages, and one for each that joins
-    a line first.
+    Documents with few destinations go first, so that one with very many holds up no other. A filter
+    that would take too long here is left to `deliver`. AWS calls: for an event that nobody
+    subscribed to none, but one for each owner and `DESTINATION_CACHE_SECONDS`; else one to the
+    queue for ten messages, and one for each that joins a line first.
     """
     codes: list[str | None] = [None] * len(documents)
-    messages: list[DeliveryMessage] = []
-    places: list[int] = []
+    found: list[tuple[int, list[DeliveryMessage]]] = []
+    share = max(_COMPARISONS // max(len(documents), 1), _LEAST_COMPARISONS)
     for place, document in enumerate(documents):
         try:
-            routes = routes_of(document.head, document.text, deps.routes.of(document.head["owner"]))
+            routes = deps.routes.of(document.head["owner"])
         except aws_faults() as error:
             codes[place] = aws_code(error)
             continue
-        messages += [_message(document, route) for route in routes]
-        places += [place] * len(routes)
+        found.append((place, _messages(document, routes, Comparisons(share))))
+    found.sort(key=lambda one: len(one[1]))
+    messages = [message for _, some in found for message in some]
+    places = [place for place, some in found for _ in some]
     if messages:
         joined = _join(messages, deps)
         # All are in their lines before one is sent, so that none overtakes those of its run.
@@ -99,16 +114,26 @@ def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | Non
     return codes
 
 
-def routes_of(head: Mapping[str, Any], text: str, routes: Sequence[Route]) -> list[Route]:
-    """Those that an event goes to. The document's `text` is read only if a filter asks for data."""
-    found = [one for one in routes if type_matches(one.event_types, head["eventType"])]
-    event: Mapping[str, Any] = head
+def _messages(
+    document: Handed, routes: Sequence[Route], comparisons: Comparisons
+) -> list[DeliveryMessage]:
+    """Those for the destinations that a document goes to. Its text is read only if a filter asks
+    for data."""
+    event: Mapping[str, Any] = document.head
+    found = [one for one in routes if type_matches(one.event_types, event["eventType"])]
     if any(needs_data(one.filter) for one in found):
-        event = {**head, "data": json.loads(text).get("data")}
-    return [one for one in found if one.filter is None or filter_matches(one.filter, event)]
+        event = {**event, "data": json.loads(document.text).get("data")}
+    messages = []
+    for route in found:
+        try:
+            if route.filter is None or filter_matches(route.filter, event, comparisons):
+                messages.append(_message(document, route))
+        except TooManyComparisonsError:
+            messages.append(_message(document, route, match=True))
+    return messages
 
 
-def _message(document: Handed, route: Route) -> DeliveryMessage:
+def _message(document: Handed, route: Route, *, match: bool = False) -> DeliveryMessage:
     head = document.head
     delivery = Delivery(
         destination_id=route.destination_id,
@@ -120,7 +145,7 @@ def _message(document: Handed, route: Route) -> DeliveryMessage:
         line=line_of(route, head),
     )
     return DeliveryMessage(
-        delivery, document.text, again=document.again, request_id=document.request_id
+        delivery, document.text, document.again, match, request_id=document.request_id
     )
 
 
@@ -133,6 +158,8 @@ def _join(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str |
     def join(message: DeliveryMessage) -> str | None:
         if message.delivery.line is None:
             return None
+        if deps.seconds_left() < RESERVE_SECONDS:
+            return _NO_TIME
         try:
             deps.lines.join(message, deps.now())
         except aws_faults() as error:
@@ -148,6 +175,8 @@ def _send(messages: Sequence[DeliveryMessage], deps: HandOverDeps) -> list[str |
     def send(start: int) -> list[str | None]:
         some = messages[start : start + _AT_ONCE]
         groups = [one.destination_id for one in some]
+        if deps.seconds_left() < RESERVE_SECONDS:
+            return [_NO_TIME] * len(some)
         try:
             return deps.queue.send_many([one.encode() for one in some], groups=groups)
         except aws_faults() as error:

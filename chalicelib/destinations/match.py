@@ -14,8 +14,9 @@ EventBridge pattern over the envelope and the data, of which this subset is unde
 | `[{"exists": true}]`, `[{"exists": false}]` | a member that is there, or is not |
 
 All members of a pattern must match, and one entry of each list. A list in the event matches if one
-of its elements does, also a list of objects. Source: Amazon EventBridge User Guide, "Comparison
-operators for use in event patterns" and "Creating Amazon EventBridge event patterns".
+of its elements does, also a list of objects. What that may take is bounded (`Comparisons`). Source:
+Amazon EventBridge User Guide, "Comparison operators for use in event patterns" and "Creating Amazon
+EventBridge event patterns".
 """
 
 import json
@@ -36,6 +37,23 @@ _COMPARISONS = {
 _TEXT_OPERATORS = ("prefix", "suffix", "equals-ignore-case")
 _OPERATORS = (*_TEXT_OPERATORS, "anything-but", "numeric", "exists")
 _ABSENT: Any = object()
+
+
+class TooManyComparisonsError(Exception):
+    """An event cannot be held against a filter with the comparisons that are left."""
+
+
+class Comparisons:
+    """How many comparisons filters may still make; half a million take up to half a second."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def spend(self, number: int) -> None:
+        """Raises `TooManyComparisonsError` when they are spent."""
+        self._left -= number
+        if self._left < 0:
+            raise TooManyComparisonsError
 
 
 def type_matches(patterns: Sequence[str], event_type: str) -> bool:
@@ -63,9 +81,15 @@ def filter_faults(pattern: Any) -> list[FieldError]:
     return faults
 
 
-def filter_matches(pattern: Mapping[str, Any], event: Mapping[str, Any]) -> bool:
-    """Whether an event, its envelope with its `data`, matches a filter without faults."""
-    return all(_member_matches(rule, event.get(name, _ABSENT)) for name, rule in pattern.items())
+def filter_matches(
+    pattern: Mapping[str, Any], event: Mapping[str, Any], comparisons: Comparisons
+) -> bool:
+    """Whether an event, its envelope with its `data`, matches a filter without faults. Raises
+    `TooManyComparisonsError` if that cannot be said with the comparisons that are left."""
+    return all(
+        _member_matches(rule, event.get(name, _ABSENT), comparisons)
+        for name, rule in pattern.items()
+    )
 
 
 def needs_data(pattern: Mapping[str, Any] | None) -> bool:
@@ -73,16 +97,21 @@ def needs_data(pattern: Mapping[str, Any] | None) -> bool:
     return pattern is not None and "data" in pattern
 
 
-def _member_matches(rule: Any, value: Any) -> bool:
+def _member_matches(rule: Any, value: Any, comparisons: Comparisons) -> bool:
     if isinstance(rule, Mapping):
         if isinstance(value, list):
-            return any(_member_matches(rule, element) for element in value)
+            return any(_member_matches(rule, element, comparisons) for element in value)
         inner = value if isinstance(value, Mapping) else {}
-        return all(_member_matches(one, inner.get(name, _ABSENT)) for name, one in rule.items())
-    return any(_entry_matches(entry, value) for entry in rule)
+        comparisons.spend(len(rule))
+        return all(
+            _member_matches(one, inner.get(name, _ABSENT), comparisons)
+            for name, one in rule.items()
+        )
+    return any(_entry_matches(entry, value, comparisons) for entry in rule)
 
 
-def _entry_matches(entry: Any, value: Any) -> bool:
+def _entry_matches(entry: Any, value: Any, comparisons: Comparisons) -> bool:
+    comparisons.spend(_values_of(entry) * (len(value) + 1 if isinstance(value, list) else 1))
     if isinstance(entry, Mapping) and "exists" in entry:
         # As in EventBridge, which looks at leaves: an object is not there, a value is.
         is_there = value is not _ABSENT and not isinstance(value, Mapping)
@@ -107,13 +136,25 @@ def _leaf_matches(entry: Any, value: Any) -> bool:
         case "suffix":
             return isinstance(value, str) and value.endswith(wanted)
         case "equals-ignore-case":
-            return isinstance(value, str) and value.casefold() == wanted.casefold()
+            return isinstance(value, str) and _is_same_in_any_case(wanted, value)
         case "anything-but":
             return not _is_one_of(wanted, value)
         case _:
             return _is_number(value) and all(
                 _COMPARISONS[sign](value, bound) for sign, bound in _bounds(wanted)
             )
+
+
+def _values_of(entry: Any) -> int:
+    """With how many values an entry compares."""
+    values = entry.get("anything-but") if isinstance(entry, Mapping) else None
+    return len(values) if isinstance(values, list) else 1
+
+
+def _is_same_in_any_case(wanted: str, value: str) -> bool:
+    folded = wanted.casefold()
+    # Folding makes no text shorter, so a long one is not folded in vain.
+    return len(value) <= len(folded) and value.casefold() == folded
 
 
 def _is_one_of(unwanted: Any, value: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from typing import Any
 
 import pytest
@@ -21,6 +22,11 @@ from tests.support.fake_stores import FakeAws
 NO_LINES = LineStore(None, "none")
 """Nobody here asked for an order."""
 AT = "2026-03-14T12:00:00.000Z"
+
+
+def long() -> float:
+    """The seconds left to a run that has just begun."""
+    return 60.0
 
 
 class Known(Routes):
@@ -59,7 +65,7 @@ def sent(queue: FakeQueue) -> list[DeliveryMessage]:
 
 def test_each_owner_is_looked_up_once_in_the_time_of_the_cache() -> None:
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
-    deps = HandOverDeps(routes, queue, NO_LINES, each=in_turn)
+    deps = HandOverDeps(routes, queue, NO_LINES, long, each=in_turn)
     for _ in range(3):
         assert hand_over([handed(), handed("nobody")], deps) == [None, None]
     assert routes.asked == ["shop", "nobody"]
@@ -73,7 +79,7 @@ def test_a_document_is_sent_along_while_it_is_small() -> None:
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
     hand_over(
         [handed(data="x"), handed(data="x" * INLINE_BYTES)],
-        HandOverDeps(routes, queue, NO_LINES, each=in_turn),
+        HandOverDeps(routes, queue, NO_LINES, long, each=in_turn),
     )
     small, large = sent(queue)
     assert json.loads(small.document or "")["data"] == "x"
@@ -87,18 +93,20 @@ def test_data_is_read_only_if_a_filter_asks_for_it() -> None:
     queue = FakeQueue(FakeAws())
     broken = Handed(handed().head, "no JSON", "silver/k", None, again=False)
     assert hand_over(
-        [broken], HandOverDeps(Known(10, shop=[by_source]), queue, NO_LINES, each=in_turn)
+        [broken], HandOverDeps(Known(10, shop=[by_source]), queue, NO_LINES, long, each=in_turn)
     ) == [None]
     with pytest.raises(ValueError, match="Expecting value"):
-        hand_over([broken], HandOverDeps(Known(10, shop=[by_data]), queue, NO_LINES, each=in_turn))
+        hand_over(
+            [broken], HandOverDeps(Known(10, shop=[by_data]), queue, NO_LINES, long, each=in_turn)
+        )
 
 
 def test_what_the_queue_refuses_fails_its_event_alone() -> None:
     first, second = handed(), handed()
     routes, queue = Known(10, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
-    hand_over([second], HandOverDeps(routes, queue, NO_LINES, each=in_turn))
+    hand_over([second], HandOverDeps(routes, queue, NO_LINES, long, each=in_turn))
     queue.refused = {queue.sent[0]}
-    codes = hand_over([first, second], HandOverDeps(routes, queue, NO_LINES, each=in_turn))
+    codes = hand_over([first, second], HandOverDeps(routes, queue, NO_LINES, long, each=in_turn))
     assert codes == [None, "ThrottlingException"]
 
 
@@ -106,7 +114,9 @@ def test_a_thousand_destinations_get_one_event() -> None:
     ids = {make_id() for _ in range(1000)}
     queue = FakeQueue(FakeAws())
     routes = Known(10, shop=[Route(one, ("order.*",)) for one in ids])
-    assert hand_over([handed()], HandOverDeps(routes, queue, NO_LINES, each=in_turn)) == [None]
+    assert hand_over([handed()], HandOverDeps(routes, queue, NO_LINES, long, each=in_turn)) == [
+        None
+    ]
     assert {message.destination_id for message in sent(queue)} == ids
     assert queue._aws.calls.count("SendMessageBatch") == 100
 
@@ -127,7 +137,7 @@ def test_all_destinations_of_an_owner_are_one_read(platform: Platform) -> None:
         )
     queue = FakeQueue(FakeAws())
     platform.calls.clear()
-    hand_over([handed(owner)], HandOverDeps(Routes(store, 10), queue, NO_LINES, each=in_turn))
+    hand_over([handed(owner)], HandOverDeps(Routes(store, 10), queue, NO_LINES, long, each=in_turn))
     assert len(queue.sent) == 60
     assert platform.calls == ["Query"]
 
@@ -145,5 +155,40 @@ def test_messages_go_out_at_the_same_time_and_their_answers_stay_in_order() -> N
     gate = threading.Barrier(4)
     routes = Known(10, shop=[Route(make_id(), ("*",))])
     documents = [handed(data=number) for number in range(40)]
-    codes = hand_over(documents, HandOverDeps(routes, Slow(FakeAws()), NO_LINES))
+    codes = hand_over(documents, HandOverDeps(routes, Slow(FakeAws()), NO_LINES, long))
     assert codes == ["Throttled", None] * 20
+
+
+def test_a_filter_that_takes_too_long_is_left_to_deliver() -> None:
+    # Given filters that each ask a hundred things of each of 50,000 values
+    pattern = {"data": {"a": [{"prefix": f"x{n}"} for n in range(100)]}}
+    by_data = [Route(make_id(), ("*",), pattern) for _ in range(1_000)]
+    by_type = Route(make_id(), ("*",), {"eventType": ["order.paid"]})
+    other = Route(make_id(), ("*",), {"eventType": ["another"]})
+    queue = FakeQueue(FakeAws())
+    deps = HandOverDeps(
+        Known(10, shop=[by_type, other, *by_data]), queue, NO_LINES, long, each=in_turn
+    )
+    # When an event with these values comes
+    started = time.process_time()
+    assert hand_over([handed(data={"a": ["y"] * 50_000})], deps) == [None]
+    # Then it is over soon: whoever delivers asks the filters
+    assert time.process_time() - started < 3
+    first, *others = sent(queue)
+    assert (first.destination_id, first.match) == (by_type.destination_id, False)
+    assert [one.destination_id for one in others] == [one.destination_id for one in by_data]
+    assert all(one.match for one in others)
+
+
+def test_who_has_very_many_destinations_holds_up_nobody() -> None:
+    # Given a run that has time for five calls
+    many = [Route(make_id(), ("*",)) for _ in range(1_000)]
+    routes, queue = Known(10, flood=many, shop=[Route(make_id(), ("*",))]), FakeQueue(FakeAws())
+    left = iter([60.0] * 5)
+    deps = HandOverDeps(routes, queue, NO_LINES, lambda: next(left, 0.0), each=in_turn)
+    # When the events of one with a thousand destinations come before another's
+    codes = hand_over([*[handed("flood")] * 9, handed("shop")], deps)
+    # Then the other's is handed over, and the rest is left to the next run
+    assert codes == ["no-time"] * 9 + [None]
+    assert sent(queue)[0].destination_id == routes.mine["shop"][0].destination_id
+    assert len(queue.sent) == 50

@@ -1,5 +1,6 @@
 """Which events a destination gets."""
 
+import time
 from typing import Any
 
 import pytest
@@ -7,6 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chalicelib.destinations.match import (
+    Comparisons,
+    TooManyComparisonsError,
     filter_faults,
     filter_matches,
     needs_data,
@@ -31,6 +34,10 @@ EVENT: dict[str, Any] = {
         "address": {"city": "Köln"},
     },
 }
+
+
+def is_match(pattern: Any, event: Any) -> bool:
+    return filter_matches(pattern, event, Comparisons(10_000))
 
 
 @pytest.mark.parametrize(
@@ -137,15 +144,15 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("pattern", MATCHES)
-def test_a_filter_matches(pattern: dict[str, Any]) -> None:
+def test_a_matches(pattern: dict[str, Any]) -> None:
     assert filter_faults(pattern) == []
-    assert filter_matches(pattern, EVENT)
+    assert is_match(pattern, EVENT)
 
 
 @pytest.mark.parametrize("pattern", NO_MATCHES)
 def test_a_filter_does_not_match(pattern: dict[str, Any]) -> None:
     assert filter_faults(pattern) == []
-    assert not filter_matches(pattern, EVENT)
+    assert not is_match(pattern, EVENT)
 
 
 @pytest.mark.parametrize(("pattern", "pointer"), FAULTS)
@@ -173,7 +180,7 @@ def test_only_a_filter_on_data_needs_it() -> None:
 
 @pytest.mark.parametrize("value", [None, "text", 7, [1, [2]], [{"country": 1}]])
 def test_data_of_any_form_is_matched_without_a_fault(value: Any) -> None:
-    assert not filter_matches(data("country", "DE"), {**EVENT, "data": value})
+    assert not is_match(data("country", "DE"), {**EVENT, "data": value})
 
 
 json_values = st.recursive(
@@ -201,12 +208,48 @@ patterns = st.recursive(
 def test_a_pattern_is_refused_or_works(pattern: Any, value: Any) -> None:
     filters = {"data": pattern}
     if filter_faults(filters) == []:
-        assert filter_matches(filters, {**EVENT, "data": value}) in (True, False)
+        assert is_match(filters, {**EVENT, "data": value}) in (True, False)
 
 
 @given(json_values)
 def test_anything_but_is_the_opposite_of_a_value_that_is_there(value: Any) -> None:
     if isinstance(value, (str, int, float)) and not isinstance(value, bool):
         event = {"data": {"a": value}}
-        assert filter_matches({"data": {"a": [value]}}, event)
-        assert not filter_matches({"data": {"a": [{"anything-but": [value]}]}}, event)
+        assert is_match({"data": {"a": [value]}}, event)
+        assert not is_match({"data": {"a": [{"anything-but": [value]}]}}, event)
+
+
+HARD = {
+    "texts": ([{"prefix": f"x{n}"} for n in range(100)], ["y" * 9] * 99_000),
+    "case": ([{"equals-ignore-case": f"x{n}"} for n in range(100)], ["Y" * 10_000] * 100),
+    "long text": ([{"equals-ignore-case": f"x{n}"} for n in range(100)], "ß" * 1_000_000),
+    "none of many": ([{"anything-but": list(range(1, 800))}], [0] * 99_000),
+    "numbers": ([{"numeric": [">", 1, "<", 0]}] * 100, [1] * 99_000),
+    "absent": ({f"m{n}": [{"exists": n != 99}] for n in range(100)}, [{}] * 99_000),
+    "objects": (
+        {"a": {"b": {"c": {f"m{n}": [{"exists": n == 99}] for n in range(100)}}}},
+        [{"a": [{"b": [{"c": [{}] * 3}] * 3}] * 3}] * 2_000,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HARD)
+def test_a_filter_that_is_held_against_very_many_values_gives_up(case: str) -> None:
+    rule, value = HARD[case]
+    pattern = {"data": {"x": rule}}
+    assert filter_faults(pattern) == []
+    started = time.process_time()
+    try:
+        found = filter_matches(pattern, {"data": {"x": value}}, Comparisons(500_000))
+    except TooManyComparisonsError:
+        found = False
+    assert not found
+    assert time.process_time() - started < 1.5
+
+
+def test_comparisons_are_counted_for_each_value_and_entry() -> None:
+    event = {"data": {"x": [1, 2, 3]}}
+    pattern = {"data": {"x": [5, {"anything-but": [1, 2]}]}}
+    assert not filter_matches(pattern, event, Comparisons(1 + 4 + 8))
+    with pytest.raises(TooManyComparisonsError):
+        filter_matches(pattern, event, Comparisons(1 + 4 + 7))

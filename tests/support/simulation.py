@@ -325,7 +325,10 @@ class World:
     def _hand_over(self, documents: Sequence[Handed]) -> list[str | None]:
         """One destination of everybody's gets everything."""
         return hand_over(
-            documents, HandOverDeps(ToOne(), self.deliveries, LineStore(None, "none"), each=in_turn)
+            documents,
+            HandOverDeps(
+                ToOne(), self.deliveries, LineStore(None, "none"), lambda: 60.0, each=in_turn
+            ),
         )
 
     def _reconcile(self) -> None:
