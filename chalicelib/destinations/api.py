@@ -64,12 +64,13 @@ MAX_TYPES, MAX_HEADERS, MAX_HEADER = 50, 10, 1024
 _HEADER_NAME = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}$"
 _HEADER_VALUE = r"^[!-~]([ -~]*[!-~])?$"
 # Those that say whose a message is, how long it is, and where it goes; hop-by-hop ones (RFC 9110,
-# section 7.6.1); and those by which servers take a request for another or as if from elsewhere.
+# section 7.6.1); and those by which servers take a request for another or as if from elsewhere. A
+# name is judged with `-` for each `_`: many servers (CGI, WSGI) make the same variable of both.
 _NOT_TO_SET = (
     r"(?i)host|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect"
     r"|proxy-.*|sec-.*|webhook-.*|ce-.*|x-amz.*|x-forwarded-.*|forwarded|via|date|cookie.*"
-    r"|accept-encoding|user-agent|http2-settings|x-real-ip|x-original-.*|x-rewrite-.*"
-    r"|x-http-method.*|range|if-.*"
+    r"|accept-encoding|user-agent|http2-settings|(.*-)?(real|client|connecting)-ip|x-original-.*"
+    r"|x-rewrite-.*|x-(http-)?method.*|range|if-.*"
 )
 _URL = "https://shop.example.com/hooks"
 _TYPE_WORDS = "an event type, a prefix such as `order.*`, or `*`"
@@ -524,7 +525,7 @@ def _header_faults(headers: Any) -> list[FieldError]:
         pointer = f"/headers/{name[:64].replace('~', '~0').replace('/', '~1')}"
         if not re.fullmatch(_HEADER_NAME, name):
             faults.append(FieldError(pointer, "must be the name of a header"))
-        elif re.fullmatch(_NOT_TO_SET, name):
+        elif re.fullmatch(_NOT_TO_SET, name.replace("_", "-")):
             faults.append(FieldError(pointer, "must be a header that you may set"))
         elif name.lower() in seen:
             faults.append(FieldError(pointer, "must come once, in whichever case"))

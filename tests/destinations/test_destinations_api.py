@@ -66,6 +66,28 @@ def test_what_is_wrong_is_told_where_it_is(
     assert pointer in [fault["pointer"] for fault in refused.json_body["errors"]]
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("X-Real-IP", "True-Client-IP", "CF-Connecting-IP", "x-cluster-client-ip", "Client-IP"),
+        *("X-HTTP-Method-Override", "X-HTTP-Method", "X-Method-Override", "x-method"),
+        *("X_Real_IP", "true_client-ip", "X_HTTP_METHOD_OVERRIDE", "X_Forwarded-For"),
+        *("Content_Length", "webhook_signature", "Transfer_Encoding"),
+    ],
+)
+def test_a_header_that_makes_a_request_another_is_refused(world: World, name: str) -> None:
+    order = {"url": URL, "eventTypes": ["a"], "headers": {name: "1"}}
+    refused = world.somebody.post("/destinations", order)
+    assert refused.status_code == 400, refused.body
+    (fault,) = refused.json_body["errors"]
+    assert fault["pointer"] == f"/headers/{name}"
+
+
+def test_a_header_that_only_looks_like_one_is_taken(world: World) -> None:
+    names = ["Authorization", "X-Client", "X-Api_Key", "X-Payment-Method", "X-Skip", "X-IP"]
+    assert world.make(headers=dict.fromkeys(names, "1"))["headerNames"] == sorted(names)
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b"null"])
 def test_no_object_is_no_destination(world: World, body: bytes) -> None:
     assert world.somebody.post("/destinations", body).status_code == 400
