@@ -61,30 +61,33 @@ class Health(Struct, frozen=True):
     owner_topic: Topic
     now: Callable[[], datetime] = clock.utc_now
 
-    def succeeded(self, destination: Destination, answer: Answer) -> None:
-        """Note that a destination is well again, or slow; no call where that is known."""
-        store, id_, now = self.destinations.store, destination.destination_id, self.now()
-        is_slow, is_failing = answer.millis > SLOW_MILLIS, destination.failing_since is not None
-        is_new = destination.proven_at is None
-        if is_new or is_failing or (destination.trouble_since is not None and not is_slow):
-            store.mark_healthy(id_, now)
+    def succeeded(self, called: Destination, answer: Answer) -> None:
+        """Note that a destination, as it was when `called`, is well again, or slow; no call where
+        that is known."""
+        store, now = self.destinations.store, self.now()
+        is_slow, is_failing = answer.millis > SLOW_MILLIS, called.failing_since is not None
+        is_new = called.proven_at is None
+        if is_new or is_failing or (called.trouble_since is not None and not is_slow):
+            if not store.mark_healthy(called, now):
+                self.destinations.look(called.destination_id)
+                return
             healthy = replace(
-                destination,
-                proven_at=destination.proven_at or clock.to_text(now),
+                called,
+                proven_at=called.proven_at or clock.to_text(now),
                 failing_since=None,
                 trouble_since=None,
                 trouble_until=None,
             )
-            self.destinations.learn(id_, healthy)
+            self.destinations.learn(called.destination_id, healthy)
         # Not at each of many slow answers.
-        if is_slow and (is_failing or not destination.is_in_trouble(now + TROUBLE / 2)):
-            self.destinations.learn(id_, store.mark_slow(id_, now))
+        if is_slow and (is_failing or not called.is_in_trouble(now + TROUBLE / 2)):
+            self._learn(called, store.mark_slow(called, now))
 
-    def failed(self, destination: Destination, answer: Answer) -> None:
-        """Note that a destination fails; disable one that is gone, or has failed for too long."""
-        store, id_, now = self.destinations.store, destination.destination_id, self.now()
-        marked = store.mark_failed(id_, now, is_trouble=answer.is_down)
-        self.destinations.learn(id_, marked)
+    def failed(self, called: Destination, answer: Answer) -> None:
+        """Note that a destination, as it was when `called`, fails; disable one that is gone, or has
+        failed for too long."""
+        store, now = self.destinations.store, self.now()
+        marked = self._learn(called, store.mark_failed(called, now, is_trouble=answer.is_down))
         if marked is None or marked.disabled_at is not None:
             return
         since = clock.from_text(marked.failing_since or clock.to_text(now))
@@ -93,9 +96,17 @@ class Health(Struct, frozen=True):
             return
         # Told first: a death between the two tells it twice, which is one alert.
         self._tell(marked, reason)
-        store.disable(id_, now, reason)
-        self.destinations.learn(id_, store.get(id_))
-        log.warning("destination disabled", extra={"code": reason})
+        if store.disable(called, now, reason):
+            log.warning("destination disabled", extra={"code": reason})
+        self.destinations.look(called.destination_id)
+
+    def _learn(self, called: Destination, marked: Destination | None) -> Destination | None:
+        """Use what was marked from now on; or, where nothing was since the destination has another
+        URL by now, what it is now, by one call."""
+        if marked is None:
+            self.destinations.look(called.destination_id)
+            return None
+        return self.destinations.learn(called.destination_id, marked)
 
     def _tell(self, destination: Destination, reason: str) -> None:
         """Tell operators by an alert, and the owner by their subscriptions; two calls."""

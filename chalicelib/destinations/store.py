@@ -59,6 +59,9 @@ _DUE_AGAIN = timedelta(minutes=30)
 """When what was taken up comes again, should its message be lost."""
 _TROUBLE = "troubleSince = if_not_exists(troubleSince, :now), troubleUntil = :until"
 _EXISTS = "attribute_exists(pk)"
+_SAME_URL = "#url = :url"
+"""What an answer says holds for the URL that gave it: its owner may have changed it meanwhile."""
+_URL_NAME = {"#url": "url"}
 _HEALTH = "failingSince, troubleSince, troubleUntil"
 _PAGE = 100
 
@@ -151,26 +154,28 @@ class DestinationStore:
         self._client.delete_item(TableName=self._table.name, Key=to_item(_key(destination_id)))
 
     def mark_failed(
-        self, destination_id: str, now: datetime, *, is_trouble: bool
+        self, called: Destination, now: datetime, *, is_trouble: bool
     ) -> Destination | None:
         """Note a failed attempt: since when it fails, and that calls need a slot. The destination
-        as it is then, None if it is gone. One call."""
+        as it is then, None if it has another URL than the one `called`, or is gone. One call."""
         failing = "failingSince = if_not_exists(failingSince, :now)"
-        return self._note(destination_id, now, failing, is_trouble=is_trouble)
+        return self._note(called, now, failing, is_trouble=is_trouble)
 
-    def mark_slow(self, destination_id: str, now: datetime) -> Destination | None:
+    def mark_slow(self, called: Destination, now: datetime) -> Destination | None:
         """Note that calls need a slot; as `mark_failed`."""
-        return self._note(destination_id, now, "", is_trouble=True)
+        return self._note(called, now, "", is_trouble=True)
 
-    def mark_healthy(self, destination_id: str, now: datetime) -> None:
-        """Note the first success, one after failures, or the end of its trouble; one call."""
-        self._table.write(
+    def mark_healthy(self, called: Destination, now: datetime) -> bool:
+        """Note the first success, one after failures, or the end of its trouble; False if it has
+        another URL than the one `called`, or is gone. One call."""
+        return self._table.write(
             "update_item",
-            Key=to_item(_key(destination_id)),
+            Key=to_item(_key(called.destination_id)),
             UpdateExpression=f"SET provenAt = if_not_exists(provenAt, :now) REMOVE {_HEALTH}",
-            ConditionExpression=_EXISTS,
-            ExpressionAttributeValues={":now": {"S": clock.to_text(now)}},
-        )
+            ConditionExpression=_SAME_URL,
+            ExpressionAttributeNames=_URL_NAME,
+            ExpressionAttributeValues=to_item({":now": clock.to_text(now), ":url": called.url}),
+        ).made
 
     def end_trouble(self, destination_id: str) -> None:
         """Let calls do without slots until the next bad answer; one call."""
@@ -181,15 +186,17 @@ class DestinationStore:
             ConditionExpression=_EXISTS,
         )
 
-    def disable(self, destination_id: str, now: datetime, reason: str) -> bool:
-        """Disable it; False if it is disabled, or gone. One call."""
+    def disable(self, called: Destination, now: datetime, reason: str) -> bool:
+        """Disable it; False if it is disabled, has another URL than the one `called`, or is gone.
+        One call."""
         return self._table.write(
             "update_item",
-            Key=to_item(_key(destination_id)),
+            Key=to_item(_key(called.destination_id)),
             UpdateExpression="SET disabledAt = :now, disabledReason = :reason, isOff = :yes",
-            ConditionExpression=f"{_EXISTS} AND attribute_not_exists(disabledAt)",
+            ConditionExpression=f"{_SAME_URL} AND attribute_not_exists(disabledAt)",
+            ExpressionAttributeNames=_URL_NAME,
             ExpressionAttributeValues=to_item(
-                {":now": clock.to_text(now), ":reason": reason, ":yes": True}
+                {":now": clock.to_text(now), ":reason": reason, ":yes": True, ":url": called.url}
             ),
         ).made
 
@@ -258,17 +265,18 @@ class DestinationStore:
         return None
 
     def _note(
-        self, destination_id: str, now: datetime, failing: str, *, is_trouble: bool
+        self, called: Destination, now: datetime, failing: str, *, is_trouble: bool
     ) -> Destination | None:
         parts = [part for part in (failing, _TROUBLE if is_trouble else "") if part]
-        values = {":now": clock.to_text(now)}
+        values = {":now": clock.to_text(now), ":url": called.url}
         if is_trouble:
             values[":until"] = clock.to_text(now + TROUBLE)
         outcome = self._table.write(
             "update_item",
-            Key=to_item(_key(destination_id)),
+            Key=to_item(_key(called.destination_id)),
             UpdateExpression="SET " + ", ".join(parts),
-            ConditionExpression=_EXISTS,
+            ConditionExpression=_SAME_URL,
+            ExpressionAttributeNames=_URL_NAME,
             ExpressionAttributeValues=to_item(values),
             ReturnValues="ALL_NEW",
         )

@@ -357,6 +357,55 @@ def test_a_success_begins_the_five_days_anew(world: World) -> None:
     assert world.shown(made)["state"] == "failing"
 
 
+@pytest.mark.parametrize(
+    ("late", "is_proven"),
+    [
+        *((answer, is_proven) for answer in (DOWN, NOT_FOUND, GONE) for is_proven in (True, False)),
+        (Answer(200, "", "", 9_000), True),
+        (Answer(200, "", "", 9_000), False),
+        (Answer(200, "", "ok", 12), False),
+    ],
+)
+def test_what_an_old_url_answers_late_says_nothing_of_the_new_one(
+    world: World, late: Answer, *, is_proven: bool
+) -> None:
+    # Given a destination whose owner gives it another URL while a call to the old one is out
+    made, new_url = world.make(), "https://new.example.com/"
+    world.known = Destinations(wiring.destination_store(), 10, world.clock)
+    if is_proven:
+        world.event()
+        world.deliver()
+    called: list[str] = []
+
+    def post(url: str, body: bytes, headers: Any) -> Answer:
+        called.append(url)
+        if url == URL:
+            assert world.put(made, url=new_url).status_code == 200
+            return late
+        return world.sender.usual
+
+    world.sender.post = post  # type: ignore[method-assign]
+
+    # When that answers
+    world.event()
+    world.deliver()
+
+    # Then nothing is noted of the new one, and nobody is told
+    stored = world.stored(made)
+    assert (stored.url, stored.state) == (new_url, "active")
+    marks = (stored.proven_at, stored.failing_since, stored.trouble_since, stored.trouble_until)
+    assert marks == (None,) * 4
+    assert stored.disabled_at is None
+    assert world.platform.receive("eventline-test-ci-events-queue") == []
+
+    # And this process calls it from now on
+    client("sqs").purge_queue(QueueUrl=queue_url(QUEUE))
+    world.event()
+    world.deliver()
+    assert called == [URL, new_url]
+    assert world.stored(made).proven_at is not None
+
+
 @pytest.mark.parametrize("off", ["paused", "deleted", "disabled"])
 def test_what_waits_for_a_destination_that_is_off_is_given_up(world: World, off: str) -> None:
     made = world.make()
@@ -366,7 +415,7 @@ def test_what_waits_for_a_destination_that_is_off_is_given_up(world: World, off:
     elif off == "deleted":
         world.somebody.call("DELETE", f"/destinations/{made['id']}")
     else:
-        wiring.destination_store().disable(made["id"], world.clock(), "failing")
+        wiring.destination_store().disable(world.stored(made), world.clock(), "failing")
 
     assert world.deliver()
 
@@ -539,7 +588,7 @@ def _by_url(answers: dict[str, Answer], world: World) -> Any:
 def test_a_destination_in_trouble_has_few_calls_in_all(world: World) -> None:
     made = world.make()
     store = wiring.destination_store()
-    store.mark_failed(made["id"], world.clock(), is_trouble=True)
+    store.mark_failed(world.stored(made), world.clock(), is_trouble=True)
     taken = [
         number for number in range(SLOTS) if store.take_slot(made["id"], number, world.clock())
     ]
@@ -682,9 +731,9 @@ def test_a_lost_slot_is_free_after_a_while(world: World) -> None:
 def test_the_longer_the_trouble_the_longer_the_pause(world: World) -> None:
     made = world.make()
     store = wiring.destination_store()
-    store.mark_failed(made["id"], world.clock(), is_trouble=True)
+    store.mark_failed(world.stored(made), world.clock(), is_trouble=True)
     world.clock.advance(4 * 3600)
-    store.mark_failed(made["id"], world.clock(), is_trouble=True)
+    store.mark_failed(world.stored(made), world.clock(), is_trouble=True)
     for number in range(SLOTS):
         store.take_slot(made["id"], number, world.clock())
     event_id = world.event()

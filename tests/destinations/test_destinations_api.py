@@ -195,8 +195,8 @@ def test_a_change_keeps_the_headers_that_it_leaves_out(world: World) -> None:
 def test_a_change_enables_what_was_disabled(world: World) -> None:
     made = world.make()
     store = wiring.destination_store()
-    store.mark_failed(made["id"], world.clock(), is_trouble=True)
-    store.disable(made["id"], world.clock(), "failing")
+    store.mark_failed(world.stored(made), world.clock(), is_trouble=True)
+    store.disable(world.stored(made), world.clock(), "failing")
     assert world.shown(made)["state"] == "disabled"
     assert world.retry(made, failedSince="2026-01-01").status_code == 409
 
@@ -215,7 +215,7 @@ def test_a_change_enables_what_was_disabled(world: World) -> None:
 
 def test_a_rotation_leaves_a_disabled_destination_disabled(world: World) -> None:
     made = world.make()
-    wiring.destination_store().disable(made["id"], world.clock(), "failing")
+    wiring.destination_store().disable(world.stored(made), world.clock(), "failing")
     rotated = world.somebody.post(f"/destinations/{made['id']}/rotate").json_body
     assert rotated["state"] == "disabled"
     assert rotated["previousSecretUntil"] is not None
