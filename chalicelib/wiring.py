@@ -476,6 +476,7 @@ def sweeping() -> sweep.SweepDeps:
     return sweep.SweepDeps(
         destinations=destination_store(),
         deliveries=delivery_store(),
+        lines=lines(),
         ledger=ledger(),
         window=event_window(),
         queue=deliveries_queue(),

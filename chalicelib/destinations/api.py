@@ -398,8 +398,9 @@ POST_RETRY = Operation(
     {202: response("They are being sent.", content(_ACCEPTED, accepted={"status": "accepted"}))},
     (404, 409),
     description="One event, all that failed since, or all of a window that match and were not"
-    " delivered, such as those of the time when the destination was disabled. 409 while it is"
-    " paused or disabled.",
+    " delivered, such as those of the time when the destination was disabled. What waits in a"
+    " window to be tried again begins again now. To an `ordered` destination all come in order. 409"
+    " while it is paused or disabled.",
     parameters=[_ID],
     body=content(
         _RETRY,

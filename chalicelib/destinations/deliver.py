@@ -192,6 +192,8 @@ def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repea
         log.error("delivery given up", extra={"code": "document-missing"})
         _leave(delivery, deps)
     elif message.match and not _wants(destination, document):
+        if record is not None:  # It matched once, and would wait for ever.
+            deps.deliveries.give_up(delivery, "filtered", deps.now())
         _leave(delivery, deps)
     else:
         message = _in_line(message, destination, document, deps)

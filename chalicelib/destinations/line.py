@@ -76,7 +76,7 @@ class LineStore:
         items, _ = self._table.query(
             None,
             "pk = :pk AND sk > :lease",
-            ExpressionAttributeValues=to_item({":pk": _line(delivery), ":lease": _LEASE}),
+            ExpressionAttributeValues=to_item({":pk": name_of(delivery), ":lease": _LEASE}),
             ConsistentRead=True,
             Limit=1,
         )
@@ -124,15 +124,20 @@ class LineStore:
         )
 
 
-def _line(delivery: Delivery) -> str:
+def name_of(delivery: Delivery) -> str:
+    """The name of a delivery's line, the same for all that are in it."""
     return f"LINE#{delivery.destination_id}#{str(delivery.line).partition('#')[0]}"
 
 
+def place_of(delivery: Delivery) -> str:
+    """By this text, those of a line are in their order."""
+    place = str(delivery.line).partition("#")[2]
+    return f"{delivery.received_at}#{place}#{delivery.event_id}"
+
+
 def _lease(delivery: Delivery) -> dict[str, Any]:
-    return to_item({"pk": _line(delivery), "sk": _LEASE})
+    return to_item({"pk": name_of(delivery), "sk": _LEASE})
 
 
 def _entry(delivery: Delivery) -> dict[str, Any]:
-    place = str(delivery.line).partition("#")[2]
-    key = f"{delivery.received_at}#{place}#{delivery.event_id}"
-    return to_item({"pk": _line(delivery), "sk": key})
+    return to_item({"pk": name_of(delivery), "sk": place_of(delivery)})

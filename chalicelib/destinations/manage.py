@@ -152,7 +152,7 @@ def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None
     )
     key = list_key(wanted.received_at, event_id)
     if deps.deliveries.get(destination_id, key) is not None:
-        deps.deliveries.begin_again(wanted, deps.now())
+        deps.deliveries.begin_again(wanted, deps.now(), delivered_too=True)
     _trust(destination, deps)
     deps.queue.send(DeliveryMessage(wanted, again=True).encode(), group=destination_id)
 
@@ -160,13 +160,14 @@ def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None
 def retry_many(
     destination: Destination, start: datetime, end: datetime, *, every: bool, deps: ManageDeps
 ) -> None:
-    """Begin to send again what failed, or with `every` all that match and were not delivered, of
-    the events received in a window. One call, three if it was in trouble. Raises
-    `ConflictError`."""
+    """Begin to send again what failed, or with `every` all that match and were not delivered, what
+    waits to be tried again too, of the events received in a window. One call, three if it was in
+    trouble. Raises `ConflictError`."""
     _check_open(destination)
     _trust(destination, deps)
     id_ = destination.destination_id
-    sweep = Sweep(id_, clock.to_text(start), clock.to_text(end), every)
+    bounds = clock.to_text(start), clock.to_text(end)
+    sweep = Sweep(id_, *bounds, every, ordered=destination.ordered)
     deps.queue.send(sweep.encode(), group=id_)
 
 

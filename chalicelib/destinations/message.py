@@ -67,7 +67,10 @@ class DeliveryMessage(Struct, frozen=True):
 
 class Sweep(Struct, frozen=True, rename="camel"):
     """Send deliveries again whose events were received in a window (list keys): those that failed,
-    or with `every` all that match and were not delivered. `shard` and `after` are how far it is."""
+    or with `every` all that match and were not delivered. `shard` and `after` are how far it is.
+
+    With `ordered` it goes through the window twice: until it has `joined`, deliveries join their
+    lines; then the lines are called."""
 
     destination_id: str
     start: str
@@ -75,6 +78,8 @@ class Sweep(Struct, frozen=True, rename="camel"):
     every: bool = False
     shard: int = 0
     after: str | None = None
+    ordered: bool = False
+    joined: bool = False
 
     def encode(self) -> str:
         """The message's body."""

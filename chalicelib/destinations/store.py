@@ -59,6 +59,7 @@ _DUE_AGAIN = timedelta(minutes=30)
 """When what was taken up comes again, should its message be lost."""
 _TROUBLE = "troubleSince = if_not_exists(troubleSince, :now), troubleUntil = :until"
 _EXISTS = "attribute_exists(pk)"
+_UNDELIVERED = "#outcome <> :delivered"
 _SAME_URL = "#url = :url"
 """What an answer says holds for the URL that gave it: its owner may have changed it meanwhile."""
 _URL_NAME = {"#url": "url"}
@@ -309,14 +310,13 @@ class DeliveryStore:
         items, last = self._query(destination_id, ("0", upper), limit, forward=False)
         return [_to_delivery(from_item(item)) for item in items], last
 
-    def failed(
+    def within(
         self, destination_id: str, bounds: tuple[str, str]
     ) -> tuple[list[Delivery], str | None]:
-        """(deliveries that failed whose list keys lie in `bounds`, oldest event first; the last key
-        that was looked at or None at the end). One call, a hundred at most."""
+        """(deliveries whose list keys lie in `bounds`, oldest event first; the last key or None at
+        the end). One call, a hundred at most."""
         items, last = self._query(destination_id, bounds, _PAGE, forward=True)
-        found = [_to_delivery(from_item(item)) for item in items]
-        return [one for one in found if one.outcome is Outcome.FAILED], last
+        return [_to_delivery(from_item(item)) for item in items], last
 
     def note(
         self,
@@ -374,8 +374,11 @@ class DeliveryStore:
         }
         self._write(delivery, values)
 
-    def begin_again(self, delivery: Delivery, now: datetime) -> None:
-        """Let a delivery have all its attempts again, also one that was made; one call."""
+    def begin_again(
+        self, delivery: Delivery, now: datetime, *, delivered_too: bool = False
+    ) -> bool:
+        """Let a delivery that was noted have all its attempts again; False for one that was made,
+        unless it is `delivered_too`. One call."""
         values = {
             "outcome": Outcome.WAITING,
             "tries": 0,
@@ -383,7 +386,8 @@ class DeliveryStore:
             "code": None,
             "ttl": _ttl(now),
         }
-        self._write(delivery, values, again=True)
+        guard = _EXISTS if delivered_too else f"{_EXISTS} AND {_UNDELIVERED}"
+        return self._write(delivery, values, guard=guard)
 
     def due(self, shard: int, until: datetime) -> list[tuple[Delivery, str]]:
         """The deliveries of a shard that are due until then, a hundred at most, each with its due
@@ -432,8 +436,8 @@ class DeliveryStore:
         *,
         due: bool = False,
         added: Attempt | None = None,
-        again: bool = False,
-    ) -> None:
+        guard: str | None = None,
+    ) -> bool:
         changes = {name: value for name, value in values.items() if value is not None}
         gone = [name for name in (*values, "code", "nextAt") if values.get(name) is None]
         if due:
@@ -449,22 +453,19 @@ class DeliveryStore:
             names["#attempts"] = "attempts"
             bound |= {":none": [], ":added": [to_builtins(added)]}
             sets.append("#attempts = list_append(if_not_exists(#attempts, :none), :added)")
-        guarded = {}
-        if not again and values["outcome"] != Outcome.DELIVERED:
+        if guard is None and values["outcome"] != Outcome.DELIVERED:
+            guard = f"attribute_not_exists(#outcome) OR {_UNDELIVERED}"
+        if guard is not None and _UNDELIVERED in guard:
             bound[":delivered"] = Outcome.DELIVERED
-            is_open = "attribute_not_exists(#outcome) OR #outcome <> :delivered"
-            guarded = {"ConditionExpression": is_open}
-        elif again:
-            guarded = {"ConditionExpression": _EXISTS}
-        self._table.write(
+        return self._table.write(
             "update_item",
             Key=_keys_of(delivery),
             UpdateExpression=f"SET {', '.join(sets)} REMOVE "
             + ", ".join(f"#{name}" for name in gone),
             ExpressionAttributeNames=names,
             ExpressionAttributeValues={name: to_attribute(value) for name, value in bound.items()},
-            **guarded,
-        )
+            **({} if guard is None else {"ConditionExpression": guard}),
+        ).made
 
 
 _OWNERS_OWN = (

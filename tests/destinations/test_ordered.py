@@ -1,50 +1,16 @@
 """An ordered destination: the events of a subject go one at a time, and none is left behind."""
 
-import itertools
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from contextlib import suppress
 
 import pytest
 
-from chalicelib.aws import clients
 from chalicelib.destinations.model import RETRY_SECONDS
 from chalicelib.outbound.send import Answer
-from tests.support.destination_world import World
-from tests.support.moto_aws import client
+from tests.support.destination_world import DeathError, World, deliver_all, dying, lines, sent
 
 DOWN = Answer(500, "http-500", "no", 12)
 GONE = Answer(410, "http-410", "gone", 12)
-TABLE = "eventline-test-destinations"
-
-
-def deliver_all(world: World, *, rounds: int = 60) -> None:
-    """Run until nothing waits on the queue."""
-    for _ in range(rounds):
-        world.wake()
-        world.clock.advance(61)
-        if not (records := world.messages()):
-            return
-        world.deliver(records)
-    raise AssertionError("messages go round")
-
-
-def sent(world: World) -> list[str]:
-    """The events that were sent, each time."""
-    return [str(body["id"]) for _, body, _ in world.sender.sent]
-
-
-def lines(made: dict[str, Any]) -> list[Any]:
-    """What is in the lines of a destination, and their leases that are held."""
-    items = client("dynamodb").scan(TableName=TABLE)["Items"]
-    return [
-        item
-        for item in items
-        if item["pk"]["S"].startswith(f"LINE#{made['id']}#")
-        and (item["sk"]["S"] != "-" or "holder" in item)
-    ]
 
 
 def test_one_that_fails_holds_up_those_of_its_subject_alone(world: World) -> None:
@@ -222,30 +188,6 @@ def test_a_filter_that_changed_leaves_no_line(world: World) -> None:
     # Then none is sent, and none is left in the line
     assert len(sent(world)) == 2
     assert lines(made) == []
-
-
-class DeathError(BaseException):
-    """The end of a process: nothing that it would have done after it is done."""
-
-
-@contextmanager
-def dying(at: int) -> Iterator[None]:
-    """Die before the call of that number to DynamoDB or SQS: as good as after the one before."""
-    calls, dead = itertools.count(1), threading.Event()
-
-    def die(**_: Any) -> None:
-        if dead.is_set() or next(calls) == at:
-            dead.set()
-            raise DeathError
-
-    events = [clients.aws(service).meta.events for service in ("dynamodb", "sqs")]
-    for one in events:
-        one.register("before-parameter-build", die)
-    try:
-        yield
-    finally:
-        for one in events:
-            one.unregister("before-parameter-build", die)
 
 
 @pytest.mark.parametrize("at", range(1, 41))

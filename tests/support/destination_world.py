@@ -1,7 +1,10 @@
 """Destinations over moto: the application, receivers on loopback, and a clock to move."""
 
+import itertools
 import json
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from chalice.test import HTTPResponse
@@ -9,6 +12,7 @@ from moto.sqs.models import sqs_backends
 from msgspec.structs import replace
 
 from chalicelib import wiring
+from chalicelib.aws import clients
 from chalicelib.aws.sqs import read_deliveries
 from chalicelib.core.errors import BatchIncompleteError
 from chalicelib.destinations.deliver import DeliverDeps, deliver_batch
@@ -22,7 +26,7 @@ from tests.support.app_on_moto import Sender as Client
 from tests.support.factories import Clock
 from tests.support.moto_aws import client, queue_url
 
-QUEUE = "eventline-test-deliveries"
+QUEUE, TABLE = "eventline-test-deliveries", "eventline-test-destinations"
 SCOPES = ("events:write", "events:read", "events:admin", "destinations:write", "destinations:read")
 URL = "https://shop.example.com/hooks"
 
@@ -163,3 +167,54 @@ def stored_delivery(destination_id: str, key: str) -> Delivery:
     found = wiring.delivery_store().get(destination_id, key)
     assert found is not None
     return found
+
+
+def deliver_all(world: World, *, rounds: int = 60) -> None:
+    """Run until nothing waits on the queue."""
+    for _ in range(rounds):
+        world.wake()
+        world.clock.advance(61)
+        if not (records := world.messages()):
+            return
+        world.deliver(records)
+    raise AssertionError("messages go round")
+
+
+def sent(world: World) -> list[str]:
+    """The events that were sent, each time."""
+    return [str(body["id"]) for _, body, _ in world.sender.sent]
+
+
+def lines(made: dict[str, Any]) -> list[Any]:
+    """What is in the lines of a destination, and their leases that are held."""
+    items = client("dynamodb").scan(TableName=TABLE)["Items"]
+    return [
+        item
+        for item in items
+        if item["pk"]["S"].startswith(f"LINE#{made['id']}#")
+        and (item["sk"]["S"] != "-" or "holder" in item)
+    ]
+
+
+class DeathError(BaseException):
+    """The end of a process: nothing that it would have done after it is done."""
+
+
+@contextmanager
+def dying(at: int) -> Iterator[None]:
+    """Die before the call of that number to DynamoDB or SQS: as good as after the one before."""
+    calls, dead = itertools.count(1), threading.Event()
+
+    def die(**_: Any) -> None:
+        if dead.is_set() or next(calls) == at:
+            dead.set()
+            raise DeathError
+
+    events = [clients.aws(service).meta.events for service in ("dynamodb", "sqs")]
+    for one in events:
+        one.register("before-parameter-build", die)
+    try:
+        yield
+    finally:
+        for one in events:
+            one.unregister("before-parameter-build", die)
