@@ -37,7 +37,7 @@ from chalicelib.core import clock, metrics
 from chalicelib.core.errors import BatchIncompleteError, ForeignMessageError, NotFoundError
 from chalicelib.core.log import log, log_context, where
 from chalicelib.destinations.health import Destinations, Health
-from chalicelib.destinations.line import PAUSE, LineStore, line_of
+from chalicelib.destinations.line import PAUSE, SILENCE, First, LineStore, line_of
 from chalicelib.destinations.match import Comparisons, TooManyComparisonsError, filter_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
 from chalicelib.destinations.model import (
@@ -122,8 +122,8 @@ def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
     silver for a large document; three for a slot of a destination that is new or in trouble; one or
     two for a turn of one with a rate, and one to wait for it; five for the first of a line, one
-    more to try it again, and one to call the next; one for each destination and
-    `DESTINATION_CACHE_SECONDS`.
+    more to try it again, and one to call the next; one to find another first, three more if that
+    was not heard of for an hour; one for each destination and `DESTINATION_CACHE_SECONDS`.
 
     Raises `BatchIncompleteError` when AWS failed for some, which SQS then delivers again.
     """
@@ -240,8 +240,8 @@ def _leave_again(delivery: Delivery, deps: DeliverDeps) -> None:
 def _call_next(delivery: Delivery, deps: DeliverDeps) -> None:
     following = deps.lines.first(delivery)
     if following is not None:
-        deps.queue.send(following[1], group=delivery.destination_id)
-    deps.lines.free(delivery)
+        deps.queue.send(following.message, group=delivery.destination_id)
+    deps.lines.free(delivery, deps.now())
 
 
 def _is_superseded(record: Delivery, delivery: Delivery) -> bool:
@@ -300,13 +300,15 @@ def _send(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps)
 
 def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> None:
     """Call if nothing is before this delivery in its line. Else its message ends: whoever is before
-    it calls it."""
+    it calls it, and is seen to here."""
     delivery = known.delivery
     if delivery.tries > 0:  # Who calls it shall know of its attempts.
         deps.lines.join(message, deps.now())
     first = deps.lines.first(delivery)
-    if first is None or first[0] != delivery.event_id:
+    if first is None or first.event_id != delivery.event_id:
         log.info("delivery waits in line")
+        if first is not None:
+            _see_to(first, delivery, deps)
         return
     if not deps.lines.take(delivery, deps.now()):
         _wait(delivery, message, PAUSE, deps)
@@ -316,9 +318,30 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
         is_over = _call(known, message, run, deps)
     finally:
         if not is_over:
-            deps.lines.free(delivery)
+            deps.lines.free(delivery, deps.now())
     if is_over:
         _leave(delivery, deps)
+
+
+def _see_to(first: First, behind: Delivery, deps: DeliverDeps) -> None:
+    """Send the message of the first of a line again, if nobody has heard of that for `SILENCE`, and
+    it does not wait for its next attempt: else all behind it would wait for ever. No call before,
+    then three once in that time."""
+    now = deps.now()
+    if first.heard_at > clock.to_text(now - SILENCE):
+        return
+    message = decode(first.message)
+    if isinstance(message, Sweep) or not deps.lines.hear(message.delivery, now):
+        return
+    delivery = message.delivery
+    key = list_key(delivery.received_at, delivery.event_id)
+    record = deps.deliveries.get(delivery.destination_id, key)
+    if record is not None and record.outcome is Outcome.WAITING:
+        if record.next_at is not None and record.next_at > clock.to_text(now):
+            return
+        message = replace(message, delivery=replace(delivery, tries=record.tries))
+    deps.queue.send(message.encode(), group=behind.destination_id)
+    log.warning("line called again", extra={"firstEventId": first.event_id})
 
 
 def _call(known: _Known, message: DeliveryMessage, run: _Run, deps: DeliverDeps) -> bool:

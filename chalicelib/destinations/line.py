@@ -9,12 +9,18 @@ waiting costs nothing.
 | a delivery, with its message | `LINE#<destination>#<digest>` | `<receivedAt>#<place>#<eventId>` |
 | the lease of the one that is sent | `LINE#<destination>#<digest>` | `-` |
 
+Both keep the time at which they were heard of (`heardAt`).
+
 `place` is where the payload begins in its bronze file, so that the events of a batch keep their
 order, as far as they are one unit. A delivery's `line` is `<digest>#<place>`.
 
 The lease keeps two from being sent at once where an older event joins late. Whoever leaves does it
 in this order: delete the entry, call the next, free the lease. A death at any point leaves the
 entry or the lease, by which the repeat of the message knows that there is something left to do.
+
+A message may be lost nonetheless: purged, say, or too old in the dead-letter queue. A line of which
+nobody has heard for `SILENCE` is told by the next message that comes to wait in it; who finds that
+sends the first one's message again (`deliver`).
 """
 
 import hashlib
@@ -22,6 +28,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from msgspec import Struct
 from msgspec.structs import replace
 
 from chalicelib.aws.dynamodb import Table, from_item, to_item
@@ -34,7 +41,18 @@ LEASE_SECONDS = 60
 """Longer than a call and its notes take."""
 PAUSE = 2
 """Seconds for which the first of a line waits for one that is being sent."""
+SILENCE = timedelta(hours=1)
+"""After so long a line may have lost its message: the queue's waits are shorter."""
 _LEASE = "-"
+
+
+class First(Struct, frozen=True):
+    """The first of a line: its event, its message, and when it or the line's lease was last heard
+    of; "" for an entry of a release that did not note it."""
+
+    event_id: str
+    message: str
+    heard_at: str
 
 
 def line_of(target: Destination | Route, head: Mapping[str, Any]) -> str | None:
@@ -64,25 +82,46 @@ class LineStore:
         self._table.write(
             "update_item",
             Key=_entry(message.delivery),
-            UpdateExpression="SET body = :body, #ttl = :ttl",
+            UpdateExpression="SET body = :body, heardAt = :now, #ttl = :ttl",
             ExpressionAttributeNames={"#ttl": "ttl"},
             ExpressionAttributeValues=to_item(
-                {":body": body, ":ttl": int((now + KEPT).timestamp())}
+                {
+                    ":body": body,
+                    ":now": clock.to_text(now),
+                    ":ttl": int((now + KEPT).timestamp()),
+                }
             ),
         )
 
-    def first(self, delivery: Delivery) -> tuple[str, str] | None:
-        """(event id, message) of the first of the line, read consistently; None if it is empty."""
+    def first(self, delivery: Delivery) -> First | None:
+        """The first of the line, read consistently; None if it is empty."""
         items, _ = self._table.query(
             None,
-            "pk = :pk AND sk > :lease",
+            "pk = :pk AND sk >= :lease",
             ExpressionAttributeValues=to_item({":pk": name_of(delivery), ":lease": _LEASE}),
             ConsistentRead=True,
-            Limit=1,
+            Limit=2,
         )
-        if not items:
+        found = [from_item(item) for item in items]
+        lease = found.pop(0) if found and found[0]["sk"] == _LEASE else {}
+        if not found:
             return None
-        return items[0]["sk"]["S"].rpartition("#")[2], items[0]["body"]["S"]
+        heard_at = max(one.get("heardAt", "") for one in (lease, found[0]))
+        return First(found[0]["sk"].rpartition("#")[2], found[0]["body"], heard_at)
+
+    def hear(self, delivery: Delivery, now: datetime) -> bool:
+        """Note that somebody sees to a delivery in its line; False if somebody has for less than
+        `SILENCE`, or it has left."""
+        return self._table.write(
+            "update_item",
+            Key=_entry(delivery),
+            UpdateExpression="SET heardAt = :now",
+            ConditionExpression="attribute_exists(pk)"
+            " AND (attribute_not_exists(heardAt) OR heardAt <= :silent)",
+            ExpressionAttributeValues=to_item(
+                {":now": clock.to_text(now), ":silent": clock.to_text(now - SILENCE)}
+            ),
+        ).made
 
     def take(self, delivery: Delivery, now: datetime) -> bool:
         """Take the lease; False if somebody has it."""
@@ -95,7 +134,8 @@ class LineStore:
         return self._table.write(
             "update_item",
             Key=_lease(delivery),
-            UpdateExpression="SET leaseUntil = :until, holder = :holder, #ttl = :ttl",
+            UpdateExpression="SET leaseUntil = :until, holder = :holder, heardAt = :now,"
+            " #ttl = :ttl",
             ConditionExpression="attribute_not_exists(leaseUntil) OR leaseUntil <= :now",
             ExpressionAttributeNames={"#ttl": "ttl"},
             ExpressionAttributeValues=to_item(values),
@@ -113,14 +153,16 @@ class LineStore:
         )
         return "Attributes" in gone
 
-    def free(self, delivery: Delivery) -> None:
+    def free(self, delivery: Delivery, now: datetime) -> None:
         """Free the lease, if this delivery has it."""
         self._table.write(
             "update_item",
             Key=_lease(delivery),
-            UpdateExpression="REMOVE leaseUntil, holder",
+            UpdateExpression="SET heardAt = :now REMOVE leaseUntil, holder",
             ConditionExpression="holder = :holder",
-            ExpressionAttributeValues={":holder": {"S": delivery.event_id}},
+            ExpressionAttributeValues=to_item(
+                {":holder": delivery.event_id, ":now": clock.to_text(now)}
+            ),
         )
 
 

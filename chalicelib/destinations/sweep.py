@@ -138,7 +138,7 @@ def _bodies(
         return []
     lines = {name_of(one): one for one in found if one.line}
     firsts = deps.each(deps.lines.first, list(lines.values()))
-    called = [first[1] for first in firsts if first is not None]
+    called = [first.message for first in firsts if first is not None]
     return called + [_message(one, sweep).encode() for one in taken if not one.line]
 
 

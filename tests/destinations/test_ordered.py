@@ -4,13 +4,29 @@ import json
 from contextlib import suppress
 
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
+from chalicelib import wiring
+from chalicelib.core import clock
+from chalicelib.destinations.message import DeliveryMessage, decode
 from chalicelib.destinations.model import RETRY_SECONDS
 from chalicelib.outbound.send import Answer
-from tests.support.destination_world import DeathError, World, deliver_all, dying, lines, sent
+from tests.support.app_on_moto import BreakCall
+from tests.support.destination_world import (
+    QUEUE,
+    TABLE,
+    DeathError,
+    World,
+    deliver_all,
+    dying,
+    lines,
+    sent,
+)
+from tests.support.moto_aws import client, queue_url
 
 DOWN = Answer(500, "http-500", "no", 12)
 GONE = Answer(410, "http-410", "gone", 12)
+REFUSED = EndpointConnectionError(endpoint_url="https://aws")
 
 
 def test_one_that_fails_holds_up_those_of_its_subject_alone(world: World) -> None:
@@ -187,6 +203,151 @@ def test_a_filter_that_changed_leaves_no_line(world: World) -> None:
 
     # Then none is sent, and none is left in the line
     assert len(sent(world)) == 2
+    assert lines(made) == []
+
+
+HOUR = 3_600
+
+
+def now(world: World) -> None:
+    """Let the clock show the time at which the worker puts events into their lines."""
+    world.clock.advance((clock.utc_now() - world.clock()).total_seconds())
+
+
+def lose_messages() -> None:
+    """Lose all that is on the queue of deliveries, also what is delayed."""
+    client("sqs").purge_queue(QueueUrl=queue_url(QUEUE))
+
+
+@pytest.mark.parametrize("tries", [0, 1, 2])
+def test_a_line_whose_first_lost_its_message_goes_on(world: World, tries: int) -> None:
+    # Given a line whose first lost its message, before its first attempt or one of the next
+    made = world.make(ordered=True)
+    now(world)
+    world.sender.answers = [DOWN] * tries
+    first = world.event(subject="order/7")
+    for _ in range(tries):
+        world.deliver()
+        world.wake()
+    lose_messages()
+    second = world.event(subject="order/7")
+    world.deliver()
+    assert world.messages() == []
+
+    # When another event comes within the hour, then nothing more is sent
+    world.clock.advance(HOUR - 60)
+    third = world.event(subject="order/7")
+    world.deliver()
+    assert world.messages() == []
+
+    # When more come after it, then the first is called once
+    world.clock.advance(120)
+    more = [world.event(subject="order/7") for _ in range(2)]
+    world.deliver()
+    assert [json.loads(one["body"])["delivery"]["eventId"] for one in world.messages()] == [first]
+    world.sender.sent.clear()
+    deliver_all(world)
+
+    # And all are sent in their order, each once
+    assert sent(world) == [first, second, third, *more]
+    assert len(world.delivery(made, first)["attempts"]) == tries + 1
+    assert lines(made) == []
+
+
+def test_a_line_whose_next_lost_its_call_goes_on(world: World) -> None:
+    # Given a line whose first was sent hours after the second had come, whose call is lost
+    made = world.make(ordered=True)
+    now(world)
+    world.sender.answers = [DOWN] * 4
+    first, second = world.event(subject="order/7"), world.event(subject="order/7")
+    for wait in RETRY_SECONDS[:4]:
+        world.wake()
+        world.deliver()
+        world.clock.advance(wait)
+        world.take_up()
+    world.wake()
+    world.deliver()
+    assert sent(world)[-1] == first
+    lose_messages()
+
+    # When another comes at once, then nothing more is sent, but after an hour it is
+    third = world.event(subject="order/7")
+    world.deliver()
+    assert world.messages() == []
+    world.clock.advance(HOUR + 60)
+    fourth = world.event(subject="order/7")
+    deliver_all(world)
+    assert sent(world)[-3:] == [second, third, fourth]
+    assert lines(made) == []
+
+
+def test_of_those_who_find_a_silent_line_one_calls_it(world: World) -> None:
+    # Given a delivery in its line, of which nobody has heard for an hour
+    world.make(ordered=True)
+    now(world)
+    world.event(subject="order/7")
+    (message,) = world.messages()
+    found = decode(message["body"])
+    assert isinstance(found, DeliveryMessage)
+    store, delivery = wiring.lines(), found.delivery
+    assert not store.hear(delivery, world.clock())
+    world.clock.advance(HOUR + 60)
+    # When two find it so, then one may call it, and nobody once it has left
+    assert [store.hear(delivery, world.clock()) for _ in range(2)] == [True, False]
+    world.clock.advance(HOUR + 60)
+    assert store.leave(delivery)
+    assert not store.hear(delivery, world.clock())
+    assert store.first(delivery) is None
+
+
+def test_a_first_that_waits_for_its_retry_is_left_alone(world: World) -> None:
+    # Given a first that waits for two hours, and one behind it
+    made = world.make(ordered=True)
+    now(world)
+    world.sender.answers = [DOWN] * 4
+    first = world.event(subject="order/7")
+    for wait in (*RETRY_SECONDS[:3], 0):
+        world.wake()
+        world.deliver()
+        world.clock.advance(wait)
+        world.take_up()
+    assert sent(world) == [first] * 4
+
+    # When events come all the while, then it is not sent before its time
+    behind = []
+    for _ in range(3):
+        world.clock.advance(RETRY_SECONDS[3] / 4)
+        behind.append(world.event(subject="order/7"))
+        world.deliver()
+        assert world.messages() == []
+    assert sent(world) == [first] * 4
+
+    # And all go out once it is
+    world.clock.advance(RETRY_SECONDS[3] / 4)
+    assert world.take_up() == 1
+    deliver_all(world)
+    assert sent(world) == [first] * 5 + behind
+    assert lines(made) == []
+
+
+def test_a_first_that_came_to_its_end_is_not_sent_again(
+    world: World, break_call: BreakCall
+) -> None:
+    # Given a first that was delivered, whose run died before it left, and whose message was lost
+    made = world.make(ordered=True)
+    now(world)
+    first = world.event(subject="order/7")
+    with break_call("dynamodb", "DeleteItem", REFUSED, table=TABLE):
+        assert not world.deliver()
+    assert sent(world) == [first]
+    assert len(lines(made)) == 2
+    lose_messages()
+
+    # When another event comes an hour later, then that alone is sent
+    world.clock.advance(HOUR + 60)
+    second = world.event(subject="order/7")
+    deliver_all(world)
+    assert sent(world) == [first, second]
     assert lines(made) == []
 
 

@@ -235,6 +235,26 @@ def test_a_death_at_any_call_of_a_sweep_leaves_nobody_behind(
     assert lines(made) == []
 
 
+@pytest.mark.parametrize("tries", [0, 1, 2])
+def test_a_window_gets_a_line_going_whose_first_lost_its_message(world: World, tries: int) -> None:
+    made = world.make(ordered=True)
+    world.sender.answers = [NOT_FOUND] * tries
+    first = world.event(subject="order/7")
+    for _ in range(tries):
+        world.deliver()
+        world.wake()
+    client("sqs").purge_queue(QueueUrl=queue_url(QUEUE))
+    second = world.event(subject="order/7")
+    deliver_all(world)
+    assert sent(world) == [first] * tries
+
+    assert world.retry(made, **WINDOW).status_code == 202
+    deliver_all(world)
+
+    assert sent(world) == [first] * tries + [first, second]
+    assert lines(made) == []
+
+
 @pytest.mark.parametrize("at", range(1, 13))
 def test_a_death_at_any_call_leaves_out_nothing_that_failed(world: World, at: int) -> None:
     # Given a destination without an order to which deliveries have failed
