@@ -121,7 +121,7 @@ def deliver_batch(received: Sequence[Received], deps: DeliverDeps) -> None:
     """Deliver a batch. AWS calls for a new message that is answered at once: one, the note. Two
     more for one that may be a repeat or waited (the note is read, the next message sent); one to
     silver for a large document; three for a slot of a destination that is new or in trouble; one or
-    two for a turn of one with a rate, and one to wait for it; five for the first of a line, one
+    two for a turn of one with a rate, and one to wait for it; six for the first of a line, one
     more to try it again, and one to call the next; one to find another first, three more if that
     was not heard of for an hour; one for each destination and `DESTINATION_CACHE_SECONDS`.
 
@@ -305,7 +305,7 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
     if delivery.tries > 0:  # Who calls it shall know of its attempts.
         deps.lines.join(message, deps.now())
     first = deps.lines.first(delivery)
-    if first is None or first.event_id != delivery.event_id:
+    if not _is_first(delivery, first):
         log.info("delivery waits in line")
         if first is not None:
             _see_to(first, delivery, deps)
@@ -315,12 +315,18 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
         return
     is_over = False
     try:
-        is_over = _call(known, message, run, deps)
+        # Between the two a second message of it may have made the call, and left.
+        is_first = _is_first(delivery, deps.lines.first(delivery))
+        is_over = is_first and _call(known, message, run, deps)
     finally:
         if not is_over:
             deps.lines.free(delivery, deps.now())
     if is_over:
         _leave(delivery, deps)
+
+
+def _is_first(delivery: Delivery, first: First | None) -> bool:
+    return first is not None and first.event_id == delivery.event_id
 
 
 def _see_to(first: First, behind: Delivery, deps: DeliverDeps) -> None:

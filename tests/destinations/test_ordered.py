@@ -2,14 +2,16 @@
 
 import json
 from contextlib import suppress
+from datetime import datetime
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from chalicelib import wiring
 from chalicelib.core import clock
+from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.message import DeliveryMessage, decode
-from chalicelib.destinations.model import RETRY_SECONDS
+from chalicelib.destinations.model import RETRY_SECONDS, Delivery
 from chalicelib.outbound.send import Answer
 from tests.support.app_on_moto import BreakCall
 from tests.support.destination_world import (
@@ -59,6 +61,30 @@ def test_those_that_come_together_go_one_after_the_other(world: World) -> None:
     deliver_all(world)
 
     assert sent(world) == events
+    assert lines(made) == []
+
+
+def test_two_messages_of_one_make_one_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given a message that came twice: one is sent and has left when the other takes the lease
+    made = world.make(ordered=True)
+    first, second = world.event(subject="order/7"), world.event(subject="order/7")
+    records = [one for one in world.messages() if first in one["body"]]
+    take, is_taken = LineStore.take, list[bool]()
+
+    def take_late(lines: LineStore, delivery: Delivery, now: datetime) -> bool:
+        if not is_taken:
+            is_taken.append(True)
+            world.deliver(records)
+        return take(lines, delivery, now)
+
+    monkeypatch.setattr(LineStore, "take", take_late)
+
+    # When both are handled
+    world.deliver(records)
+    deliver_all(world)
+
+    # Then the event is sent once
+    assert sent(world) == [first, second]
     assert lines(made) == []
 
 
