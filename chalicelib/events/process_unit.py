@@ -176,7 +176,7 @@ def _run(
 ) -> tuple[list[_Made], dict[str, End]]:
     """Run each event's processor, in its fair share of the time: (what they made, how the others
     ended)."""
-    begun, files = deps.seconds_left(), dict[str, bytes]()
+    begun, files = deps.seconds_left(), dict[str, bytes | None]()
     made: list[_Made] = []
     ends: dict[str, End] = {}
     for number, task in enumerate(tasks):
@@ -197,7 +197,7 @@ def _run(
     return made, ends
 
 
-def _payload(parcel: Parcel, files: dict[str, bytes], deps: WorkerDeps) -> bytes:
+def _payload(parcel: Parcel, files: dict[str, bytes | None], deps: WorkerDeps) -> bytes:
     """An event's payload; one call if it is not in the message, none for the next of one file."""
     event, payload = parcel.event, parcel.payload
     if payload is None:
@@ -206,10 +206,10 @@ def _payload(parcel: Parcel, files: dict[str, bytes], deps: WorkerDeps) -> bytes
                 with span("bronze"):
                     files[event.s3_key] = deps.lake.get_bronze(event.s3_key)
             except NotFoundError:
-                files[event.s3_key] = b""
+                files[event.s3_key] = None
         body = files[event.s3_key]
-        payload = part(body, event.s3_range) if event.s3_range else body
-    return check_payload(event, payload or None)
+        payload = part(body, event.s3_range) if body is not None and event.s3_range else body
+    return check_payload(event, payload)
 
 
 def _store(made: Sequence[_Made], unit_id: str, now: str, deps: WorkerDeps) -> list[_Made]:
@@ -235,10 +235,11 @@ def _store(made: Sequence[_Made], unit_id: str, now: str, deps: WorkerDeps) -> l
 
 
 def _is_line(task: Task) -> bool:
-    """Whether a payload can be a value in a line of JSON."""
-    payload = task.parcel.payload or b""
-    is_json = task.event.content_type in (JSON, CLOUD_EVENT)
-    return is_json and payload[:1].isascii() and not any(end in payload for end in (b"\n", b"\r"))
+    """Whether a payload can be a value in a line of JSON, which an empty one is not."""
+    payload = task.parcel.payload
+    if not payload or task.event.content_type not in (JSON, CLOUD_EVENT):
+        return False
+    return payload[:1].isascii() and not any(end in payload for end in (b"\n", b"\r"))
 
 
 def _documents(

@@ -72,9 +72,16 @@ def unpack(body: bytes) -> list[tuple[bytes, str]]:
 
 
 def bounds(byte_range: str) -> tuple[int, int]:
-    """(the first byte, the last byte) of a range (`bytes=0-41`)."""
-    first, last = byte_range.removeprefix("bytes=").split("-")
+    """(the first byte, the last byte) of a range (`bytes=0-41`); the last is the one before the
+    first where there are no bytes, which no HTTP request can ask for."""
+    first, last = byte_range.removeprefix("bytes=").split("-", 1)
     return int(first), int(last)
+
+
+def is_empty(byte_range: str) -> bool:
+    """Whether a range has no bytes."""
+    first, last = bounds(byte_range)
+    return last < first
 
 
 def part(body: bytes, byte_range: str) -> bytes:

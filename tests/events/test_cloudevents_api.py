@@ -14,7 +14,10 @@ from cloudevents.core.bindings.http import (
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
 
-from tests.support.app_on_moto import Platform, Sender
+from chalicelib import wiring
+from chalicelib.events.model import Event
+from chalicelib.events.unit import read_unit
+from tests.support.app_on_moto import NAMES, Platform, Sender
 from tests.support.factories import unique
 from tests.support.problems import check_problem
 
@@ -122,6 +125,105 @@ def test_the_payload_of_a_binary_event_is_its_data(platform: Platform) -> None:
     assert response.body == raw or base64.b64decode(response.body) == raw
     assert response.headers["Content-Type"] == "image/png"
     assert response.headers["Content-Disposition"] == "attachment"
+
+
+EMPTY = ["application/json", "text/plain", "application/octet-stream", None]
+"""Content types of events without data in binary mode."""
+
+
+def send_empty(sender: Sender, content_type: str | None) -> str:
+    """Send an event without data in binary mode; its id."""
+    headers = {"ce-specversion": "1.0", "ce-id": unique("id"), "ce-source": "/s", "ce-type": "t"}
+    if content_type is not None:
+        headers["Content-Type"] = content_type
+    response = sender.call("POST", "/events", b"", headers)
+    assert response.status_code == 202, response.body
+    event_id: str = response.json_body["eventId"]
+    return event_id
+
+
+def check_empty(sender: Sender, event_id: str, content_type: str | None) -> None:
+    """The event is processed, and has no data wherever it is read."""
+    record = sender.get(f"/events/{event_id}").json_body
+    assert (record["status"], record["payloadBytes"]) == ("PROCESSED", 0)
+    payload = sender.get(f"/events/{event_id}/payload")
+    assert (payload.status_code, payload.body) == (200, b"")
+    assert payload.headers["Content-Type"] == (content_type or "application/octet-stream")
+    result = sender.get(f"/events/{event_id}/result").json_body
+    assert result["data"] is None
+    assert "dataEncoding" not in result
+    assert read_back(sender, event_id).get_data() is None
+
+
+@pytest.mark.parametrize("content_type", EMPTY)
+def test_a_binary_event_without_data_is_processed(
+    platform: Platform, content_type: str | None
+) -> None:
+    # Given an event whose body is empty
+    alice = platform.sender("events:write", "events:read", "events:admin")
+    event_id = send_empty(alice, content_type)
+    # When it is processed
+    platform.work()
+    # Then it has no data, like a structured event without any
+    check_empty(alice, event_id, content_type)
+    # And it can be replayed
+    again = alice.post(f"/events/{event_id}/replay").json_body["eventId"]
+    platform.work()
+    check_empty(alice, again, content_type)
+
+
+def test_binary_events_without_data_spoil_no_file_of_many(platform: Platform) -> None:
+    # Given events with and without data
+    alice = platform.sender()
+    empty = {send_empty(alice, content_type): content_type for content_type in EMPTY}
+    full = [alice.event_id({"eventType": "demo", "n": n}) for n in range(3)]
+    # When they are processed together
+    platform.work()
+    # Then each has its own payload
+    for event_id, content_type in empty.items():
+        check_empty(alice, event_id, content_type)
+    for n, event_id in enumerate(full):
+        assert alice.get(f"/events/{event_id}/payload").json_body["n"] == n
+    # And bronze alone gives all of them back
+    for event_id in (*empty, *full):
+        record = wiring.ledger().get(event_id)
+        assert record is not None
+        assert record.event in events_of_object(record.event.s3_key)
+
+
+def events_of_object(key: str) -> list[Event]:
+    """The events that a bronze object alone tells of."""
+    if single := wiring.lake().bronze_event(key):
+        return [single]
+    found = wiring.lake().get_unit(key)
+    assert found is not None
+    return read_unit(key, *found) or []
+
+
+def test_a_lost_binary_event_without_data_is_recovered(platform: Platform) -> None:
+    # Given one of which only bronze is left
+    alice = platform.sender()
+    event_id = send_empty(alice, "application/json")
+    platform.work()
+    record = wiring.ledger().get(event_id)
+    assert record is not None
+    key = {"pk": {"S": f"EVENT#{event_id}"}}
+    platform.aws("dynamodb").delete_item(TableName=NAMES.events_table, Key=key)
+    platform.aws("s3").delete_object(Bucket=NAMES.silver_bucket, Key=record.silver_key)
+    # When reconcile has found it
+    platform.reconcile({"stuckAfterSeconds": 0})
+    platform.work()
+    # Then it is processed again
+    check_empty(alice, event_id, "application/json")
+
+
+@pytest.mark.parametrize("content_type", ["application/json", JSON_EVENT])
+def test_an_event_of_another_form_needs_a_body(platform: Platform, content_type: str) -> None:
+    alice = platform.sender()
+    response = alice.call("POST", "/events", b"", {"Content-Type": content_type})
+    problem = check_problem(response, 400, "invalid-json", "")
+    kept = alice.get(f"/events/{problem['eventId']}/payload")
+    assert (kept.status_code, kept.body) == (200, b"")
 
 
 def test_silver_holds_the_data_and_the_context(platform: Platform) -> None:

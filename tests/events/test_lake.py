@@ -174,6 +174,20 @@ def test_a_payload_whose_key_holds_another_is_stored_in_a_file(
     assert read_unit(stored.s3_key, *found) == [stored]
 
 
+def test_an_empty_payload_is_read_from_a_file_too(aws_backends: Backend) -> None:
+    # Given an event without data, whose key holds the object of another request
+    event = make_event(payload=b"")
+    aws_backends.put_by_hand(event.s3_key, b"another")
+    # When it is stored, so in a file
+    stored = aws_backends.lake.store(event, b"")
+    # Then it is read there, although HTTP has no range of no bytes
+    assert stored.s3_range is not None
+    assert aws_backends.lake.get_bronze(stored.s3_key, stored.s3_range) == b""
+    # And it is missing when the file is
+    with pytest.raises(NotFoundError):
+        aws_backends.lake.get_bronze(make_event().s3_key, stored.s3_range)
+
+
 def test_silver_is_listed_like_bronze(aws_backends: Backend) -> None:
     # Given documents of two types
     types = [unique("a"), unique("b")]

@@ -110,8 +110,17 @@ def test_a_large_payload_is_read_from_bronze(worker: Worker) -> None:
     assert worker.aws.calls.count("PutObject") == 1
 
 
+def test_an_empty_payload_is_read_from_bronze(worker: Worker) -> None:
+    event = make_event(payload=b"", content_type="text/plain")
+    worker.lake.put_bronze(event, b"")
+    worker.run(make_delivery(make_message(event, None)))
+    assert worker.status(event) is Status.PROCESSED
+    assert worker.silver(event)["data"] is None
+
+
 @pytest.mark.parametrize(
-    ("stored", "code"), [(None, "payload-missing"), (b"{}", "payload-changed")]
+    ("stored", "code"),
+    [(None, "payload-missing"), (b"{}", "payload-changed"), (b"", "payload-changed")],
 )
 def test_a_payload_that_is_gone_or_another_fails_for_good(
     worker: Worker, stored: bytes | None, code: str

@@ -47,8 +47,9 @@ def ended(stage: Stage, token: str, event_id: str) -> Any:
         ({"note": "grüße"}, "application/json"),
         ("hello\nworld", "text/plain"),
         (bytes(range(256)), "application/octet-stream"),
+        (None, "text/plain"),
     ],
-    ids=["json", "text", "bytes"],
+    ids=["json", "text", "bytes", "nothing"],
 )
 def test_an_event_comes_back_as_the_sdk_sent_it(
     stage: Stage, convert: Any, data: Any, content_type: str
