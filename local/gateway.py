@@ -3,7 +3,8 @@
 Chalice's own local gateway lets an authorizer's exception through, answers in other shapes than
 the deployed API, and shares one context between threads; this one answers as the deployed API
 does. Source: Amazon API Gateway Developer Guide, "Set up Lambda proxy integrations" (the event),
-"Use API Gateway Lambda authorizers" and "Gateway response types".
+"Content type conversions in API Gateway" (the body), "Use API Gateway Lambda authorizers" and
+"Gateway response types".
 """
 
 import base64
@@ -212,9 +213,10 @@ class Gateway:
         }
 
     def _is_binary(self, content_type: str) -> bool:
-        media = content_type.partition(";")[0].strip().lower()
+        # What has no type is JSON.
+        media = content_type.partition(";")[0].strip().lower() or "application/json"
         kinds = {"*/*", media, f"{media.partition('/')[0]}/*"}
-        return bool(media) and any(kind.lower() in kinds for kind in self._app.api.binary_types)
+        return any(kind.lower() in kinds for kind in self._app.api.binary_types)
 
 
 def _body(body: bytes, binary: bool) -> str | None:

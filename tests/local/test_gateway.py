@@ -155,6 +155,34 @@ def test_bytes_survive_in_a_binary_type_only(gateway: Gateway) -> None:
     assert json.loads(text.body)["body"].encode("latin-1").decode() == "\ufffd"
 
 
+@pytest.mark.parametrize(
+    "content_type", [None, "", "*/*", ";", "text", "text/plain", "application/json; charset=utf-8"]
+)
+def test_every_byte_survives_where_all_types_are_binary(content_type: str | None) -> None:
+    # Given an app that takes every type as bytes, as Eventline does
+    app = make_app()
+    app.api.binary_types = ["*/*"]
+    gateway = Gateway(app, Config.create(app_name="test", chalice_stage="local"))
+    headers = {} if content_type is None else {"content_type": content_type}
+    # When each byte there is comes, whatever it is sent as
+    sent = bytes(range(256))
+    reply = send(gateway, "POST", "/things/a", "good", sent, accept="*/*", **headers)
+    # Then it is what the app sees
+    assert json.loads(reply.body)["body"].encode("latin-1") == sent
+
+
+def test_a_body_without_a_type_is_json(gateway: Gateway) -> None:
+    # Given an app that takes JSON as text
+    reply = send(gateway, "POST", "/things/a", "good", b"\xff")
+    assert json.loads(reply.body)["body"].encode("latin-1").decode() == "\ufffd"
+    # When it takes JSON as bytes
+    app = make_app()
+    app.api.binary_types = ["application/json"]
+    gateway = Gateway(app, Config.create(app_name="test", chalice_stage="local"))
+    reply = send(gateway, "POST", "/things/a", "good", b"\xff", accept="application/json")
+    assert json.loads(reply.body)["body"].encode("latin-1") == b"\xff"
+
+
 def test_preflight_is_answered_where_cors_is_on(gateway: Gateway) -> None:
     reply = send(gateway, "OPTIONS", "/open")
     assert reply.status == 200
