@@ -25,12 +25,13 @@ from chalicelib.core.config import queue_url, settings
 from chalicelib.destinations import sweep
 from chalicelib.destinations.deliver import LIMITS as DELIVERY_LIMITS
 from chalicelib.destinations.deliver import DeliverDeps
+from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.due import DueDeps
 from chalicelib.destinations.handover import HandOverDeps, Routes, hand_over
 from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.manage import ManageDeps
-from chalicelib.destinations.store import DeliveryStore, DestinationStore
+from chalicelib.destinations.store import DestinationStore
 from chalicelib.events import processors
 from chalicelib.events.bus import Bus, document_head
 from chalicelib.events.finish import WorkerDeps, run_processor

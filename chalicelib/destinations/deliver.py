@@ -36,6 +36,7 @@ from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock, metrics
 from chalicelib.core.errors import BatchIncompleteError, ForeignMessageError, NotFoundError
 from chalicelib.core.log import log, log_context, where
+from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import PAUSE, SILENCE, First, LineStore, line_of
 from chalicelib.destinations.match import Comparisons, TooManyComparisonsError, filter_matches
@@ -47,16 +48,11 @@ from chalicelib.destinations.model import (
     Outcome,
     list_key,
     wait_after,
+    with_next,
 )
 from chalicelib.destinations.render import render
 from chalicelib.destinations.sign import signature_headers
-from chalicelib.destinations.store import (
-    PROBE,
-    SLOTS,
-    TURNS_AHEAD,
-    DeliveryStore,
-    with_next,
-)
+from chalicelib.destinations.store import PROBE, SLOTS, TURNS_AHEAD
 from chalicelib.events.lake import Lake
 from chalicelib.outbound.send import Answer, Limits, Sender
 

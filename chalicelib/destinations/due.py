@@ -16,8 +16,8 @@ from chalicelib.aws.threads import Each, in_threads
 from chalicelib.core import clock
 from chalicelib.core.log import log
 from chalicelib.destinations.deliver import LONGEST_DELAY
+from chalicelib.destinations.delivery_store import DUE_SHARDS, DeliveryStore
 from chalicelib.destinations.message import DeliveryMessage
-from chalicelib.destinations.store import DUE_SHARDS, DeliveryStore
 
 
 class DueDeps(Struct, frozen=True):

@@ -34,7 +34,7 @@ from msgspec.structs import replace
 from chalicelib.aws.dynamodb import Table, from_item, to_item
 from chalicelib.core import clock
 from chalicelib.destinations.message import DeliveryMessage
-from chalicelib.destinations.model import KEPT, Delivery, Destination, Route
+from chalicelib.destinations.model import Delivery, Destination, Route, kept_until
 from chalicelib.events.unit import bounds
 
 LEASE_SECONDS = 60
@@ -88,7 +88,7 @@ class LineStore:
                 {
                     ":body": body,
                     ":now": clock.to_text(now),
-                    ":ttl": int((now + KEPT).timestamp()),
+                    ":ttl": kept_until(now),
                 }
             ),
         )
@@ -129,7 +129,7 @@ class LineStore:
             ":until": clock.to_text(now + timedelta(seconds=LEASE_SECONDS)),
             ":now": clock.to_text(now),
             ":holder": delivery.event_id,
-            ":ttl": int((now + KEPT).timestamp()),
+            ":ttl": kept_until(now),
         }
         return self._table.write(
             "update_item",

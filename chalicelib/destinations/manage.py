@@ -13,6 +13,7 @@ from chalicelib.aws.sqs import Queue
 from chalicelib.core import clock
 from chalicelib.core.errors import ConflictError, NotFoundError
 from chalicelib.core.ids import is_event_id, new_event_id
+from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.message import DeliveryMessage, Sweep
 from chalicelib.destinations.model import (
     MAX_DESTINATIONS,
@@ -24,7 +25,7 @@ from chalicelib.destinations.model import (
     list_key,
 )
 from chalicelib.destinations.sign import SECRET_BYTES, make_secret
-from chalicelib.destinations.store import PROBE, DeliveryStore, DestinationStore
+from chalicelib.destinations.store import PROBE, DestinationStore
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.model import Status
 from chalicelib.web.callers import Caller

@@ -252,3 +252,13 @@ def kept_attempts(before: Sequence[Attempt], attempt: Attempt) -> tuple[Attempt,
     """The attempts that are kept; of older answers less, so that a note stays small."""
     older = [replace(one, answer=one.answer[:OLDER_CHARACTERS]) for one in before]
     return (*older[1 - MAX_ATTEMPTS_KEPT :], attempt)
+
+
+def kept_until(now: datetime) -> int:
+    """When what is written now is deleted, as DynamoDB has a time to live."""
+    return int((now + KEPT).timestamp())
+
+
+def with_next(delivery: Delivery, at: datetime) -> Delivery:
+    """The delivery, which waits until then."""
+    return replace(delivery, outcome=Outcome.WAITING, next_at=clock.to_text(at))

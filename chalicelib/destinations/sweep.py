@@ -22,11 +22,12 @@ from chalicelib.core import clock
 from chalicelib.core.errors import UnavailableError
 from chalicelib.core.log import log
 from chalicelib.core.paging import NEWEST, Entry, merge_oldest
+from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.line import LineStore, line_of, name_of, place_of
 from chalicelib.destinations.match import type_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep
 from chalicelib.destinations.model import Delivery, Destination, Outcome, list_key
-from chalicelib.destinations.store import DeliveryStore, DestinationStore
+from chalicelib.destinations.store import DestinationStore
 from chalicelib.events.bus import document_head
 from chalicelib.events.ledger import EventStore, EventWindow
 from chalicelib.events.model import Partition, Record, Status

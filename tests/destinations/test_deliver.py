@@ -15,8 +15,8 @@ from chalicelib.core.log import correlation
 from chalicelib.destinations import deliver
 from chalicelib.destinations.due import take_up_due
 from chalicelib.destinations.health import Destinations
-from chalicelib.destinations.model import RETRY_SECONDS, Delivery
-from chalicelib.destinations.store import SLOTS, with_next
+from chalicelib.destinations.model import RETRY_SECONDS, Delivery, with_next
+from chalicelib.destinations.store import SLOTS
 from chalicelib.outbound.send import Answer
 from tests.support.app_on_moto import BreakCall
 from tests.support.destination_world import QUEUE, URL, World

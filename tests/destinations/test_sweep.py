@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from chalicelib.aws.sqs import read_deliveries
-from chalicelib.destinations import store, sweep
+from chalicelib.destinations import delivery_store, sweep
 from chalicelib.destinations.deliver import deliver_batch
 from chalicelib.destinations.line import LineStore
 from chalicelib.destinations.message import DeliveryMessage
@@ -33,7 +33,7 @@ WINDOW, FAILED = {"from": "2026-01-01"}, {"failedSince": "2026-01-01"}
 def _small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a sweep need many steps."""
     monkeypatch.setattr(sweep, "PAGE", 3)
-    monkeypatch.setattr(store, "_PAGE", 3)
+    monkeypatch.setattr(delivery_store, "_PAGE", 3)
 
 
 def missed(
@@ -92,7 +92,7 @@ def test_those_of_a_line_join_it_oldest_first(
 ) -> None:
     # Given a step that takes many events of a line, whose ids are in another order
     monkeypatch.setattr(sweep, "PAGE", 100)
-    monkeypatch.setattr(store, "_PAGE", 100)
+    monkeypatch.setattr(delivery_store, "_PAGE", 100)
     made, events = missed(world, retry, singles=0)
     join, joined = LineStore.join, []
 
