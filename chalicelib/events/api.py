@@ -176,7 +176,7 @@ GET_EVENT = Operation(
     {
         200: response(
             f"The record; with `Accept: {CLOUD_EVENT}`, the event itself as a CloudEvent, and one"
-            " that came structured byte for byte.",
+            " that came structured byte for byte, unless its `data_base64` is null.",
             description.EVENT,
         )
     },

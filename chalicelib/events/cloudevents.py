@@ -146,23 +146,18 @@ def read_data(content_type: str, payload: bytes) -> tuple[Any, bool]:
 def read_content(content_type: str | None, content: bytes) -> tuple[Any, bool]:
     """`content` as data, and whether that is base64 text: a JSON value, text where it is text in
     UTF-8, base64 of anything else. None for no content at all."""
-    if not content:
-        return None, False
-    if is_json(content_type):
-        return parse_json(content, exact=True), False
-    text = _text(content_type, content)
-    return (_base64(content), True) if text is None else (text, False)
+    return _read_bytes(content_type, content) if content else (None, False)
 
 
 def to_cloud_event(event: Event, cloud_event: Mapping[str, Any] | None, payload: bytes) -> bytes:
     """A stored event in the JSON format (`application/cloudevents+json`).
 
-    A structured event is its payload, byte for byte. JSON data are written as they were sent,
-    text in UTF-8 as a string, everything else as base64. A plain event (`cloud_event` is None) gets
-    its event id as id and the time of its receipt.
+    A structured event is its payload, byte for byte unless its `data_base64` is null. JSON data are
+    written as they were sent, text in UTF-8 as a string, everything else as base64. A plain event
+    (`cloud_event` is None) gets its event id as id and the time of its receipt.
     """
     if media_type(event.content_type) == CLOUD_EVENT:
-        return payload
+        return _without_null_bytes(payload)
     if cloud_event is None:
         cloud_event = {
             "id": event.event_id,
@@ -294,9 +289,27 @@ def _structured_data(value: Mapping[str, Any]) -> tuple[tuple[Any, bool], list[F
     if content is None:
         return nothing, [FieldError("/data_base64", "must be base64 (RFC 4648, section 4)")]
     try:
-        return read_content(content_type, content), []
+        return _read_bytes(content_type, content), []
     except InvalidJsonError as error:
         return nothing, [FieldError("/data_base64", fault.detail) for fault in error.errors]
+
+
+def _read_bytes(content_type: str | None, content: bytes) -> tuple[Any, bool]:
+    """`read_content` where no bytes are data as well, but for JSON, which they are not."""
+    if is_json(content_type):
+        return parse_json(content, exact=True) if content else None, False
+    text = _text(content_type, content)
+    return (_base64(content), True) if text is None else (text, False)
+
+
+def _without_null_bytes(envelope: bytes) -> bytes:
+    """An envelope without a `data_base64` that is null, which may stand beside `data` only as it is
+    read: the two exclude each other (JSON event format, section 3.1.1)."""
+    value = parse_json(envelope, exact=True) if b"null" in envelope else {}
+    if value.get("data_base64", "") is not None:
+        return envelope
+    del value["data_base64"]
+    return dump_json(value, exact=True).encode()
 
 
 def _decoded(encoded: object) -> bytes | None:

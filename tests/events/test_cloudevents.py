@@ -21,7 +21,7 @@ from chalicelib.events.cloudevents import (
     to_cloud_event,
 )
 from chalicelib.events.model import Draft, Identity
-from tests.support.cloudevents import TYPE, encoded, faults_of, make_envelope, read
+from tests.support.cloudevents import TYPE, encoded, faults_of, give_back, make_envelope, read
 from tests.support.factories import make_event
 
 
@@ -173,6 +173,9 @@ def test_what_is_no_json_is_refused(body: bytes) -> None:
         ({"data_base64": encoded(b"a"), "datacontenttype": 'text/x; charset="UTF-8"'}, "a", False),
         ({"data_base64": encoded(b"<a/>"), "datacontenttype": "a/xml"}, encoded(b"<a/>"), True),
         ({"data_base64": "", "datacontenttype": "a/json"}, None, False),
+        ({"data_base64": ""}, "", True),
+        ({"data_base64": "", "datacontenttype": "image/png"}, "", True),
+        ({"data_base64": "", "datacontenttype": "text/plain"}, "", False),
         ({}, None, False),
     ],
 )
@@ -259,6 +262,24 @@ def test_a_structured_event_is_given_back_byte_for_byte() -> None:
     draft = read_structured(body)
     event = make_event(content_type=draft.content_type, payload=body)
     assert to_cloud_event(event, draft.cloud_event, body) == body
+
+
+@pytest.mark.parametrize("data", [1, None, {"price": 1.5}])
+def test_encoded_data_that_are_null_are_not_given_back(data: object) -> None:
+    # Given an event with both members for data, of which one is null and so not set
+    envelope = make_envelope(subject="ü")
+    body = json.dumps({**envelope, "ext": None, "data": data, "data_base64": None}).encode()
+    draft = read_structured(body)
+    assert (draft.data, draft.payload) == (data, body)
+    # When it is given back, then it has one of them, as the format demands
+    assert json.loads(give_back(draft)) == {**envelope, "ext": None, "data": data}
+
+
+def test_numbers_are_given_back_as_they_were_sent_beside_encoded_data_that_are_null() -> None:
+    number = b"12345678901234567.89"
+    head = dump_json(make_envelope())[:-1].encode()
+    draft = read_structured(head + b',"data_base64":null,"data":' + number + b"}")
+    assert give_back(draft) == head + b',"data":' + number + b"}"
 
 
 def test_a_plain_event_is_given_as_a_cloud_event() -> None:
