@@ -188,7 +188,8 @@ GET_PAYLOAD = Operation(
     "The payload, byte for byte as it was sent",
     {
         200: response(
-            "The payload, as an attachment unless it is JSON.",
+            "The payload, as an attachment unless it is JSON. Line breaks between tokens of an item"
+            " of a batch are spaces.",
             description.PAYLOAD,
             {"Content-Disposition": {"schema": text(const="attachment")}},
         )

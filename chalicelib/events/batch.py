@@ -1,8 +1,9 @@
 """The body of a batch: split it into items, and read each.
 
-An item's payload is its own text in the body, byte for byte, so numbers, order and spaces stay as
-they were sent. The body is scanned leniently first and each item read strictly after, so that an
-item which is not strict JSON is refused alone.
+An item's payload is its own text in the body, so numbers, order and spaces stay as they were sent;
+only line breaks, which JSON allows between tokens alone, become spaces (`one_line`). The body is
+scanned leniently first and each item read strictly after, so that an item which is not strict JSON
+is refused alone.
 """
 
 import json

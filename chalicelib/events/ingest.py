@@ -37,6 +37,8 @@ from chalicelib.core.ids import keyed_event_id, new_event_id, sha256
 from chalicelib.core.log import log
 from chalicelib.core.metrics import add
 from chalicelib.core.tracing import span
+from chalicelib.events.batch import one_line
+from chalicelib.events.cloudevents import is_json
 from chalicelib.events.keys import bronze_key, fits
 from chalicelib.events.lake import Lake
 from chalicelib.events.ledger import EventStore
@@ -174,10 +176,14 @@ def check_draft(draft: Draft, check_schema: CheckSchema) -> int | None:
         raise SchemaViolationError(error.detail, faults) from error
 
 
-def has_content(event: Event, draft: Draft) -> bool:
-    """Whether a stored event was sent with the content of `draft`."""
+def has_content(event: Event, draft: Draft, sent: bytes | None = None) -> bool:
+    """Whether a stored event was sent with the content of `draft`; `sent` is the item of a batch
+    that it was read from. A batch makes one line of an item, so JSON may have come as that."""
+    payloads = [draft.payload] if sent is None else [draft.payload, sent]
+    if is_json(draft.content_type):
+        payloads.append(one_line(draft.payload))
     return (
-        event.payload_sha256 == sha256(draft.payload)
+        event.payload_sha256 in map(sha256, payloads)
         and event.event_type == draft.event_type
         and event.cloud_event == draft.cloud_event
     )

@@ -89,10 +89,12 @@ class Refusal(Struct, frozen=True):
 
 
 class Item(Struct):
-    """One item on its way to a verdict. `payload` is what is stored of it."""
+    """One item on its way to a verdict. `sent` is the item as it came, `payload` what is stored of
+    it."""
 
     index: int
     form: Form
+    sent: bytes
     payload: bytes
     draft: Draft | None = None
     schema_version: int | None = None
@@ -200,7 +202,7 @@ class _BatchIngest:
             store_rejected(self._rejected(batch.body, None, error), batch.body, error, self._deps)
             raise
         for index, payload in enumerate(payloads):
-            item = Item(index, batch.form, payload)
+            item = Item(index, batch.form, sent=payload, payload=payload)
             self._items.append(item)
             if len(payload) > limit:
                 detail = f"has {len(payload)} bytes; at most {limit} are accepted"
@@ -408,7 +410,7 @@ class _BatchIngest:
     def _answer(self, item: Item, record: Record) -> None:
         """Answer an item whose identity the ledger knows. A repeat is one even if a schema that
         came later refuses it."""
-        if item.draft is not None and has_content(record.event, item.draft):
+        if item.draft is not None and has_content(record.event, item.draft, item.sent):
             item.repeat(record)
         else:
             item.reject_conflict()

@@ -225,3 +225,73 @@ def test_where_a_payload_lies_can_be_read_from_s3(platform: Platform) -> None:
     )
     assert json.loads(answer["Body"].read()) == items[1]
     assert answer["ContentType"] == "application/x-ndjson"
+
+
+PLAIN = ("/events/batch", "application/json", "application/json")
+CLOUD_EVENTS = ("/events", BATCH, "application/cloudevents+json")
+INDENTED = {
+    PLAIN: b'{\r\n  "eventType": "demo",\n  "idempotencyKey": "k"\n}',
+    CLOUD_EVENTS: b'{\r\n  "specversion": "1.0",\n  "id": "1", "source": "/s",\n  "type": "t"\n}',
+}
+
+
+def send_alone(sender: Sender, form: tuple[str, str, str], item: bytes) -> HTTPResponse:
+    headers = {"Content-Type": form[2]} | ({"Idempotency-Key": "k"} if form is PLAIN else {})
+    return sender.call("POST", "/events", item, headers)
+
+
+def send_in_batch(sender: Sender, form: tuple[str, str, str], item: bytes) -> dict[str, Any]:
+    body = b"[" + item + b"]"
+    if form is PLAIN:
+        body = b'{"events":' + body + b"}"
+    (told,) = results(sender.call("POST", form[0], body, {"Content-Type": form[1]}))
+    return told
+
+
+@pytest.mark.parametrize("form", [PLAIN, CLOUD_EVENTS], ids=["plain", "cloudevents"])
+def test_an_event_that_came_in_a_batch_is_known_when_it_comes_alone(
+    platform: Platform, form: tuple[str, str, str]
+) -> None:
+    # Given an event in many lines that came in a batch
+    sender, item = platform.sender(), INDENTED[form]
+    first = send_in_batch(sender, form, item)
+    # When it comes again alone, then it is the same event
+    again = send_alone(sender, form, item)
+    assert (again.status_code, again.json_body["eventId"]) == (202, first["eventId"])
+    assert again.headers["Idempotent-Replayed"] == "true"
+    # And its payload is what came, but for the line breaks
+    kept = sender.get(f"/events/{first['eventId']}/payload").body
+    assert kept == item.replace(b"\r", b" ").replace(b"\n", b" ")
+    # And other content is still refused
+    other = send_alone(sender, form, item.replace(b"\n}", b',\n  "n": 1\n}'))
+    check_problem(other, 422, "idempotency-conflict")
+
+
+@pytest.mark.parametrize("form", [PLAIN, CLOUD_EVENTS], ids=["plain", "cloudevents"])
+def test_an_event_that_came_alone_is_known_when_it_comes_in_a_batch(
+    platform: Platform, form: tuple[str, str, str]
+) -> None:
+    # Given an event in many lines that came alone
+    sender, item = platform.sender(), INDENTED[form]
+    first = send_alone(sender, form, item)
+    # When it comes again in a batch, then it is the same event
+    again = send_in_batch(sender, form, item)
+    assert (again["status"], again["eventId"]) == ("duplicate", first.json_body["eventId"])
+    # And its payload is what came
+    assert sender.get(f"/events/{again['eventId']}/payload").body == item
+    # And other content is still refused
+    other = send_in_batch(sender, form, item.replace(b"\n}", b',\n  "n": 1\n}'))
+    assert other["status"] == "rejected"
+
+
+@pytest.mark.parametrize(("first", "other"), [(b"a b", b"a\nb"), (b"", b"a"), (b"a", b"")])
+def test_text_in_other_lines_is_another_event(
+    platform: Platform, first: bytes, other: bytes
+) -> None:
+    # Given an event whose data are text, or nothing
+    sender = platform.sender()
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/s", "ce-type": "t"}
+    headers["Content-Type"] = "text/plain"
+    assert sender.call("POST", "/events", first, headers).status_code == 202
+    # When it comes with a line break, or with data, then it is not the same
+    check_problem(sender.call("POST", "/events", other, headers), 422, "idempotency-conflict")
