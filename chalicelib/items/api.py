@@ -1,6 +1,10 @@
 """The routes of items, and of the subscriptions to their changes."""
 
-from chalicelib.core.errors import PayloadTooLargeError, PreconditionRequiredError
+from chalicelib.core.errors import (
+    PayloadTooLargeError,
+    PreconditionFailedError,
+    PreconditionRequiredError,
+)
 from chalicelib.core.strict_json import parse_json
 from chalicelib.items import manage, subscriptions
 from chalicelib.items.manage import ItemDeps
@@ -280,16 +284,20 @@ def get_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
 
 
 def put_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
-    """`PUT /items/{item_id}`: only in a state that `If-Match` names."""
+    """`PUT /items/{item_id}`: only in a state that `If-Match` names, and `If-None-Match` does
+    not."""
     revisions = _read_if_match(request)
     data = _read_content(request)
+    revisions = _check_if_none_match(request, item_id, revisions, deps)
     item = manage.replace_item(item_id, data, revisions, request.caller, deps)
     return answer(item.to_dict(), headers={"ETag": item.etag})
 
 
 def delete_item(request: Request, item_id: str, deps: ItemDeps) -> Response:
-    """`DELETE /items/{item_id}`: only in a state that `If-Match` names."""
-    manage.delete_item(item_id, _read_if_match(request), request.caller, deps)
+    """`DELETE /items/{item_id}`: only in a state that `If-Match` names, and `If-None-Match` does
+    not."""
+    revisions = _check_if_none_match(request, item_id, _read_if_match(request), deps)
+    manage.delete_item(item_id, revisions, request.caller, deps)
     return no_content()
 
 
@@ -337,3 +345,18 @@ def _read_if_match(request: Request) -> Revisions:
     if tags is None:
         raise PreconditionRequiredError("send If-Match with the ETag that you read, or *")
     return revisions_to_change(tags)
+
+
+def _check_if_none_match(
+    request: Request, item_id: str, revisions: Revisions, deps: ItemDeps
+) -> Revisions:
+    """The revisions to change, those of `If-Match`, if `If-None-Match` does not name the item's
+    state (RFC 9110, section 13.2.2): else `PreconditionFailedError`. The calls of `read_item` where
+    there is such a header."""
+    known = request.header("if-none-match")
+    if known is None:
+        return revisions
+    item = manage.read_item(item_id, request.caller, deps)
+    if is_known(known, item):
+        raise PreconditionFailedError(f"the item is at {item.etag} now")
+    return revisions_to_change(item.etag) if revisions is None else revisions

@@ -41,7 +41,7 @@ from chalicelib.items.model import MAX_ITEM_BYTES, Item, make_content, revisions
 from chalicelib.items.store import ItemBodies, ItemStore
 from chalicelib.web.callers import Caller
 from chalicelib.web.request import PageQuery, Request
-from tests.support.factories import no_schema
+from tests.support.factories import make_id, no_schema
 from tests.support.moto_aws import client
 
 NOON = datetime(2026, 3, 14, 12, 0, tzinfo=UTC)
@@ -200,6 +200,61 @@ def test_a_star_changes_whatever_there_is(deps: ItemDeps) -> None:
     delete_item(item.item_id, any_state, ALICE, deps)
     with pytest.raises(NotFoundError):
         replace_item(item.item_id, make_content({}), any_state, ALICE, deps)
+
+
+@pytest.mark.parametrize("if_match", ["*", "{now}"])
+@pytest.mark.parametrize("if_none_match", ["*", "{now}", 'W/{now}, "foreign"'])
+def test_a_change_is_refused_in_a_state_that_if_none_match_names(
+    deps: ItemDeps, if_match: str, if_none_match: str
+) -> None:
+    # Given a request that wants an item to be there, and not to be there or not in its state
+    item = create(deps, {"n": 1}).item
+    conditions = {"if-match": if_match, "if-none-match": if_none_match}
+    headers = {name: value.format(now=item.etag) for name, value in conditions.items()}
+    # When it is to change or remove the item, then it does not
+    with pytest.raises(PreconditionFailedError):
+        api.put_item(make_call({"n": 2}, headers=headers), item.item_id, deps)
+    with pytest.raises(PreconditionFailedError):
+        api.delete_item(make_call(headers=headers), item.item_id, deps)
+    assert read_item(item.item_id, ALICE, deps) == item
+
+
+@pytest.mark.parametrize("if_match", ["*", "{now}"])
+def test_a_change_is_made_in_a_state_that_if_none_match_does_not_name(
+    aws: Aws, deps: ItemDeps, if_match: str
+) -> None:
+    # Given an item in its second state, and a request that is not for the first
+    first = create(deps, {"n": 1}).item
+    item = change(deps, first, {"n": 2})
+    headers = {"if-match": if_match.format(now=item.etag), "if-none-match": first.etag}
+    # When it changes the item, then it does
+    api.put_item(make_call({"n": 3}, headers=headers), item.item_id, deps)
+    assert read_item(item.item_id, ALICE, deps).data == {"n": 3}
+    # And not if the item changes after it was looked at
+    headers["if-match"] = "*"
+    latest = read_item(item.item_id, ALICE, deps)
+    aws.once("UpdateItem", lambda: change(deps, latest, {"n": 4}))
+    with pytest.raises(PreconditionFailedError):
+        api.put_item(make_call({"n": 5}, headers=headers), item.item_id, deps)
+    assert read_item(item.item_id, ALICE, deps).data == {"n": 4}
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"if-match": "*", "if-none-match": "*"}, NotFoundError),
+        ({"if-match": "*", "if-none-match": "no tag"}, InvalidRequestError),
+        ({"if-none-match": "*"}, PreconditionRequiredError),
+    ],
+)
+def test_if_none_match_hides_no_other_fault(
+    deps: ItemDeps, headers: dict[str, str], error: type[EventlineError]
+) -> None:
+    item = create(deps, {"n": 1}).item
+    item_id = make_id() if error is NotFoundError else item.item_id
+    with pytest.raises(error):
+        api.put_item(make_call({"n": 2}, headers=headers), item_id, deps)
+    assert read_item(item.item_id, ALICE, deps) == item
 
 
 @pytest.mark.parametrize("header", ['"foreign"', '"0-0000000000000000"', 'W/"1-0"'])
