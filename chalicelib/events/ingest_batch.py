@@ -225,7 +225,7 @@ class _BatchIngest:
         self._known = self._deps.ledger.get_many(sorted(ids))
         for item in self._items:
             record = self._known.get(item.event_id or "")
-            if record and item.draft and has_content(record.event, item.draft):
+            if record and item.draft and has_content(record.event, item.draft, item.sent):
                 item.repeat(record)
 
     def check(self) -> None:
