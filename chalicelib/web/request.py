@@ -1,5 +1,6 @@
 """What a handler gets: the request of a route, or the event of any other function."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -19,6 +20,7 @@ from chalicelib.core.paging import decode_cursor
 from chalicelib.web.callers import Caller
 
 DEFAULT_LIMIT, MAX_LIMIT = 50, 100
+_LIMIT = rf"[1-9][0-9]{{0,{len(str(MAX_LIMIT)) - 1}}}"
 _LONGEST_SECONDS = 30 * 86400
 _NO_CURSOR = "is not a cursor that was handed out"
 
@@ -78,8 +80,7 @@ class Request(Struct, frozen=True):
         """The page that a list is asked for: `limit`, `cursor` and the `filters` of the route."""
         given = self.parameters("limit", "cursor", *filters)
         limit, cursor = given.pop("limit", str(DEFAULT_LIMIT)), given.pop("cursor", None)
-        is_short = len(limit) <= len(str(MAX_LIMIT)) and limit.isascii() and limit.isdecimal()
-        if not is_short or not 1 <= int(limit) <= MAX_LIMIT:
+        if not re.fullmatch(_LIMIT, limit) or int(limit) > MAX_LIMIT:
             raise InvalidRequestError.at(
                 "/query/limit", f"must be a whole number, 1 to {MAX_LIMIT}"
             )
