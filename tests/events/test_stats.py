@@ -49,8 +49,8 @@ def window(**parts: datetime) -> str:
 
 def test_what_a_run_counts_is_added_at_its_end_at_a_call_an_owner(platform: Platform) -> None:
     # Given a run that counts two owners' events within a quarter of an hour
-    now = datetime.now(UTC)
-    at = now.replace(minute=0, second=30, microsecond=0)
+    an_hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    at = an_hour_ago.replace(minute=0, second=30, microsecond=0)
     alice, bob = platform.sender(), platform.sender()
     platform.calls.clear()
     # When it ends
