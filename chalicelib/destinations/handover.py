@@ -35,8 +35,8 @@ _AT_ONCE = 10
 """Messages of a call to the queue."""
 _COMPARISONS, _LEAST_COMPARISONS = 500_000, 10_000
 """Of all filters with the documents of a run together; for each at least."""
-RESERVE_SECONDS = 4
-"""What a run needs to tell the bus, and to leave the rest to another."""
+RESERVE_SECONDS = 2
+"""What a run needs to tell the bus and to leave the rest to another. Processors leave more."""
 _NO_TIME = "no-time"
 
 

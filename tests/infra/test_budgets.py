@@ -12,7 +12,7 @@ from chalicelib.aws import clients
 from chalicelib.aws.clients import ATTEMPT_SECONDS, ATTEMPTS, CONNECT_SECONDS, READ_SECONDS
 from chalicelib.aws.threads import THREADS
 from chalicelib.core.config import TABLE
-from chalicelib.destinations import deliver
+from chalicelib.destinations import deliver, handover
 from chalicelib.destinations.line import LEASE_SECONDS
 from chalicelib.destinations.store import SLOT_SECONDS
 from chalicelib.events import worker
@@ -90,6 +90,10 @@ def test_a_batch_of_deliveries_to_one_hanging_endpoint_ends_in_time(stage: str) 
 def test_a_lease_outlasts_the_run_that_took_it(stage: str) -> None:
     assert timeout(stage, "notify_owners") <= notify.LEASE_SECONDS
     assert timeout(stage, "alert_ci_event") <= send.LEASE_SECONDS
+
+
+def test_processors_that_use_all_their_time_leave_some_to_hand_over() -> None:
+    assert handover.RESERVE_SECONDS <= worker.MARGIN_SECONDS / 2
 
 
 def test_a_post_is_begun_only_with_time_for_it_and_a_note() -> None:
