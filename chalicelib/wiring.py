@@ -450,6 +450,7 @@ def destinations() -> ManageDeps:
     return ManageDeps(
         destinations=destination_store(),
         deliveries=delivery_store(),
+        lines=lines(),
         ledger=ledger(),
         queue=deliveries_queue(),
         loopback=settings().stage == "local",

@@ -24,7 +24,7 @@ sends the first one's message again (`deliver`).
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,7 +69,8 @@ def line_of(target: Destination | Route, head: Mapping[str, Any]) -> str | None:
 
 
 class LineStore:
-    """Reads and writes lines, those that a delivery's `line` names. Each method is one call."""
+    """Reads and writes lines, those that a delivery's `line` names. Each method is one call, but
+    for `waiting`."""
 
     def __init__(self, client: Any, table: str) -> None:
         self._client = client
@@ -92,6 +93,11 @@ class LineStore:
                 }
             ),
         )
+
+    def waiting(self, deliveries: Sequence[Delivery]) -> list[Delivery]:
+        """Those that are in their lines; one call for a hundred, none for none."""
+        found = {item["sk"]["S"] for item in self._table.get_many(list(map(_entry, deliveries)))}
+        return [one for one in deliveries if place_of(one) in found]
 
     def first(self, delivery: Delivery) -> First | None:
         """The first of the line, read consistently; None if it is empty."""

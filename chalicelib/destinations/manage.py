@@ -14,6 +14,7 @@ from chalicelib.core import clock
 from chalicelib.core.errors import ConflictError, NotFoundError
 from chalicelib.core.ids import is_event_id, new_event_id
 from chalicelib.destinations.delivery_store import DeliveryStore
+from chalicelib.destinations.line import LineStore, line_of
 from chalicelib.destinations.message import DeliveryMessage, Sweep
 from chalicelib.destinations.model import (
     MAX_DESTINATIONS,
@@ -22,10 +23,12 @@ from chalicelib.destinations.model import (
     Format,
     Outcome,
     Secret,
+    delivery_of,
     list_key,
 )
 from chalicelib.destinations.sign import SECRET_BYTES, make_secret
 from chalicelib.destinations.store import PROBE, DestinationStore
+from chalicelib.events.bus import document_head
 from chalicelib.events.ledger import EventStore
 from chalicelib.events.model import Status
 from chalicelib.web.callers import Caller
@@ -40,6 +43,7 @@ class ManageDeps(Struct, frozen=True):
 
     destinations: DestinationStore
     deliveries: DeliveryStore
+    lines: LineStore
     ledger: EventStore
     queue: Queue
     loopback: bool
@@ -112,14 +116,23 @@ def delete(destination_id: str, caller: Caller, deps: ManageDeps) -> None:
 
 def deliveries_of(event_id: str, caller: Caller, deps: ManageDeps) -> list[Delivery]:
     """The deliveries of an event, to destinations that its owner has. Calls: one to the ledger, one
-    for the owner's destinations, one for a hundred of them. Raises `NotFoundError`."""
+    for the owner's destinations, one for a hundred of them, one more for those that may wait in
+    line. Raises `NotFoundError`."""
     record = deps.ledger.get(event_id) if is_event_id(event_id) else None
     if record is None:
         raise NotFoundError("no such event")
     caller.check_owner(record.event.owner, "event")
     key = list_key(record.event.received_at, event_id)
     routes = deps.destinations.routes(record.event.owner, with_off=True)
-    return deps.deliveries.get_many([(route.destination_id, key) for route in routes])
+    found = deps.deliveries.get_many([(route.destination_id, key) for route in routes])
+    tried = {one.destination_id for one in found}
+    head = document_head(record.event, "", "")
+    behind = [
+        replace(delivery_of(record, route.destination_id), line=line)
+        for route in routes
+        if route.destination_id not in tried and (line := line_of(route, head)) is not None
+    ]
+    return found + deps.lines.waiting(behind)
 
 
 def recent(destination_id: str, deps: ManageDeps) -> dict[str, Any]:
@@ -143,14 +156,7 @@ def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None
         raise NotFoundError("no such event")
     if record.status is not Status.PROCESSED or not record.silver_key:
         raise ConflictError("the event is not processed")
-    wanted = Delivery(
-        destination_id=destination_id,
-        event_id=event_id,
-        received_at=record.event.received_at,
-        event_type=record.event.event_type,
-        silver_key=record.silver_key,
-        silver_range=record.silver_range,
-    )
+    wanted = delivery_of(record, destination_id)
     key = list_key(wanted.received_at, event_id)
     if deps.deliveries.get(destination_id, key) is not None:
         deps.deliveries.begin_again(wanted, deps.now(), delivered_too=True)

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from chalicelib.core import clock
 from chalicelib.core.strict_json import dump_json
+from chalicelib.events.model import Record
 
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000)
 """The waits after failed attempts (Standard Webhooks, "Retry schedule"); then it is given up."""
@@ -252,6 +253,19 @@ def kept_attempts(before: Sequence[Attempt], attempt: Attempt) -> tuple[Attempt,
     """The attempts that are kept; of older answers less, so that a note stays small."""
     older = [replace(one, answer=one.answer[:OLDER_CHARACTERS]) for one in before]
     return (*older[1 - MAX_ATTEMPTS_KEPT :], attempt)
+
+
+def delivery_of(record: Record, destination_id: str) -> Delivery:
+    """The delivery of an event of the ledger, which nobody has tried yet."""
+    event = record.event
+    return Delivery(
+        destination_id=destination_id,
+        event_id=event.event_id,
+        received_at=event.received_at,
+        event_type=event.event_type,
+        silver_key=record.silver_key or "",
+        silver_range=record.silver_range,
+    )
 
 
 def kept_until(now: datetime) -> int:

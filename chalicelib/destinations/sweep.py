@@ -26,7 +26,13 @@ from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.line import LineStore, line_of, name_of, place_of
 from chalicelib.destinations.match import type_matches
 from chalicelib.destinations.message import DeliveryMessage, Sweep
-from chalicelib.destinations.model import Delivery, Destination, Outcome, list_key
+from chalicelib.destinations.model import (
+    Delivery,
+    Destination,
+    Outcome,
+    delivery_of,
+    list_key,
+)
 from chalicelib.destinations.store import DestinationStore
 from chalicelib.events.bus import document_head
 from chalicelib.events.ledger import EventStore, EventWindow
@@ -171,7 +177,7 @@ def _of_window(sweep: Sweep, destination: Destination, deps: SweepDeps) -> Found
     entries, last = _entries(sweep, destination, deps)
     records = deps.ledger.get_many([entry.event_id for entry in entries])
     wanted = [
-        _delivery(record, destination)
+        delivery_of(record, sweep.destination_id)
         for record in records.values()
         if record.status is Status.PROCESSED
         and record.silver_key
@@ -211,14 +217,3 @@ def _placed(
         return delivery
     head = document_head(record.event, "", "")
     return replace(delivery, line=line_of(replace(destination, ordered=True), head))
-
-
-def _delivery(record: Record, destination: Destination) -> Delivery:
-    return Delivery(
-        destination_id=destination.destination_id,
-        event_id=record.event.event_id,
-        received_at=record.event.received_at,
-        event_type=record.event.event_type,
-        silver_key=record.silver_key or "",
-        silver_range=record.silver_range,
-    )

@@ -64,6 +64,30 @@ def test_those_that_come_together_go_one_after_the_other(world: World) -> None:
     assert lines(made) == []
 
 
+def test_what_waits_in_line_is_in_view(world: World) -> None:
+    # Given an event that is to be tried again, and one behind it
+    made = world.make(ordered=True)
+    first = world.event(subject="order/7")
+    world.sender.answers = [DOWN]
+    world.deliver()
+    second, elsewhere = world.event(subject="order/7"), world.event(subject="order/8")
+    world.deliver()
+
+    def shown(event_id: str) -> list[tuple[str, str, int]]:
+        items = world.somebody.get(f"/events/{event_id}/deliveries").json_body["items"]
+        return [(one["destinationId"], one["state"], len(one["attempts"])) for one in items]
+
+    # Then that is shown as waiting, without an attempt
+    id_ = made["id"]
+    assert shown(first) == [(id_, "waiting", 1)]
+    assert shown(second) == [(id_, "waiting", 0)]
+
+    # And when all have come, as delivered
+    deliver_all(world)
+    assert shown(first) == [(id_, "delivered", 2)]
+    assert shown(second) == shown(elsewhere) == [(id_, "delivered", 1)]
+
+
 def test_two_messages_of_one_make_one_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     # Given a message that came twice: one is sent and has left when the other takes the lease
     made = world.make(ordered=True)
