@@ -70,7 +70,7 @@ def url_fault(url: str, *, loopback: bool = False) -> str | None:
         return "must have no user and no password"
     if "#" in url:
         return "must have no fragment"
-    if loopback and parts.scheme in ("http", "https") and _is_loopback(host):
+    if loopback and parts.scheme in ("http", "https") and _is_loopback(host) and port:
         return None
     return _scheme_fault(parts.scheme, port) or _host_fault(host, parts)
 

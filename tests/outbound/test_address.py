@@ -154,7 +154,11 @@ def test_a_url_of_this_machine_is_for_the_local_stage_alone(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["http://example.com/", "http://10.0.0.1/", "http://127.1/", "https://a@localhost/"]
+    "url",
+    [
+        *("http://example.com/", "http://10.0.0.1/", "http://127.1/", "https://a@localhost/"),
+        "http://localhost:0/",
+    ],
 )
 def test_the_local_stage_refuses_everything_else_too(url: str) -> None:
     assert url_fault(url, loopback=True)
