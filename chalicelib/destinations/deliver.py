@@ -96,11 +96,13 @@ class DeliverDeps(Struct, frozen=True):
 
 
 class _Run(Struct):
-    """What a run has learned: the destinations that are down, and how many calls each may have."""
+    """What a run has learned: the destinations that are down, and how many calls each may have. The
+    messages of one delivery take turns, so that the next sees what became of the one before."""
 
     sender: Sender
     down: set[str] = field(default_factory=set)
     gates: dict[str, threading.Semaphore] = field(default_factory=dict)
+    turns: dict[tuple[str, str], threading.Lock] = field(default_factory=dict)
 
 
 class _Known(Struct, frozen=True):
@@ -149,10 +151,12 @@ def _handle(received: Received, run: _Run, deps: DeliverDeps) -> int | None:
         return _settle(received, lambda: deps.dead_letters.send(received.body, reason), deps)
     if isinstance(message, Sweep):
         return _settle(received, lambda: deps.sweep(message), deps)
-    fields = {"eventId": message.delivery.event_id, "destinationId": message.destination_id}
+    event_id, destination_id = message.delivery.event_id, message.destination_id
+    turn = run.turns.setdefault((destination_id, event_id), threading.Lock())
+    fields = {"eventId": event_id, "destinationId": destination_id}
     if message.request_id:
         fields["requestId"] = message.request_id
-    with log_context(**fields):
+    with turn, log_context(**fields):
         is_repeat = received.attempt > 1
         return _settle(received, lambda: _deliver(message, run, deps, is_repeat=is_repeat), deps)
 
@@ -301,7 +305,7 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
     if delivery.tries > 0:  # Who calls it shall know of its attempts.
         deps.lines.join(message, deps.now())
     first = deps.lines.first(delivery)
-    if not _is_first(delivery, first):
+    if first is None or first.event_id != delivery.event_id:
         log.info("delivery waits in line")
         if first is not None:
             _see_to(first, delivery, deps)
@@ -311,18 +315,19 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
         return
     is_over = False
     try:
-        # Between the two a second message of it may have made the call, and left.
-        is_first = _is_first(delivery, deps.lines.first(delivery))
-        is_over = is_first and _call(known, message, run, deps)
+        # A second message of it may have had the lease just before.
+        key = list_key(delivery.received_at, delivery.event_id)
+        record = deps.deliveries.get(delivery.destination_id, key)
+        if record is None or not _is_superseded(record, delivery):
+            is_over = _call(replace(known, record=record), message, run, deps)
+        else:
+            log.info("delivery was made before")
+            is_over = record.outcome is not Outcome.WAITING
     finally:
         if not is_over:
             deps.lines.free(delivery, deps.now())
     if is_over:
         _leave(delivery, deps)
-
-
-def _is_first(delivery: Delivery, first: First | None) -> bool:
-    return first is not None and first.event_id == delivery.event_id
 
 
 def _see_to(first: First, behind: Delivery, deps: DeliverDeps) -> None:

@@ -1,6 +1,7 @@
 """From an event to a delivery: who gets it, what is noted, and when it is tried again."""
 
 import json
+import time
 from collections import Counter
 from typing import Any
 
@@ -746,6 +747,32 @@ def test_the_longer_the_trouble_the_longer_the_pause(world: World) -> None:
     assert (found["state"], found["attempts"]) == ("waiting", [])
     planned = clock.from_text(found["nextAt"])
     assert (planned - world.clock()).total_seconds() == 2 * 3600
+
+
+def test_two_messages_of_a_delivery_in_one_run_make_one_call(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Given a delivery that is to be tried again, whose message comes twice, and a slow endpoint
+    world.make()
+    world.sender.answers = [Answer(500, "http-500", "no", 12)]
+    event_id = world.event()
+    world.deliver()
+    post = world.sender.post
+
+    def slowly(*arguments: Any) -> Answer:
+        time.sleep(0.2)
+        return post(*arguments)
+
+    monkeypatch.setattr(world.sender, "post", slowly)
+    world.wake()
+    world.clock.advance(61)
+    # When both are in one run
+    (record,) = world.messages()
+    world.deliver([record, {**record, "messageId": "another"}])
+    # Then one call is made, and noted
+    assert len(world.sender.sent) == 2
+    (shown,) = world.somebody.get(f"/events/{event_id}/deliveries").json_body["items"]
+    assert [one["status"] for one in shown["attempts"]] == [500, 200]
 
 
 def test_a_tenth_of_endpoints_dead_delays_no_other(world: World) -> None:

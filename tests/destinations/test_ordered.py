@@ -88,10 +88,14 @@ def test_what_waits_in_line_is_in_view(world: World) -> None:
     assert shown(second) == shown(elsewhere) == [(id_, "delivered", 1)]
 
 
-def test_two_messages_of_one_make_one_call(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Given a message that came twice: one is sent and has left when the other takes the lease
+@pytest.mark.parametrize("answers", [[], [DOWN]], ids=["delivered", "failed"])
+def test_two_messages_of_one_make_one_call(
+    world: World, monkeypatch: pytest.MonkeyPatch, answers: list[Answer]
+) -> None:
+    # Given a message that came twice: one has made its call when the other takes the lease
     made = world.make(ordered=True)
     first, second = world.event(subject="order/7"), world.event(subject="order/7")
+    world.sender.answers = list(answers)
     records = [one for one in world.messages() if first in one["body"]]
     take, is_taken = LineStore.take, list[bool]()
 
@@ -105,10 +109,13 @@ def test_two_messages_of_one_make_one_call(world: World, monkeypatch: pytest.Mon
 
     # When both are handled
     world.deliver(records)
-    deliver_all(world)
 
-    # Then the event is sent once
-    assert sent(world) == [first, second]
+    # Then there was one call, and each attempt is noted
+    assert sent(world) == [first]
+    deliver_all(world)
+    assert sent(world) == [first] * len(answers) + [first, second]
+    (shown,) = world.somebody.get(f"/events/{first}/deliveries").json_body["items"]
+    assert [one["status"] for one in shown["attempts"]] == [*[500] * len(answers), 200]
     assert lines(made) == []
 
 
