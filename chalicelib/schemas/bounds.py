@@ -75,6 +75,7 @@ MAX_IN_PLACE = 64
 """Applicators in a row that do not go deeper into the data."""
 _BYTES_PER_UNIT = 150
 """A compiled pattern of so many bytes costs a unit for each byte of text, in its slow way."""
+_BYTES_PER_STEP = 1_000
 _ENUM_UNITS, _UNIQUE_UNITS, _PATTERN_UNITS = 5, 14, 2
 _UNIQUE_COMPARED = 14
 """With how many others an element is compared: all, up to 15; more are found by their hash."""
@@ -89,6 +90,11 @@ _FORMAT_UNITS, _FORMAT_BYTE_UNITS = 50, 5
 """Of one format, when it is asserted."""
 _LEAST_BYTES = 64
 _BRANCHES = frozenset({"anyOf", "oneOf", "propertyNames", "dependencies"})
+_DEPENDENT = ("dependentRequired", "dependencies")
+_LOOKED_UP = ("properties", *_DEPENDENT)
+"""Each of their names is looked up in each object that is not empty."""
+_NAME_UNITS = 0.1
+"""Three times that for the smallest object, which has three parts."""
 _SILENT = frozenset(
     {"properties", "patternProperties", "items", "prefixItems", "allOf", "$ref"}
     | {"$schema", "$id", "$defs", "definitions", "title", "description", "default", "examples"}
@@ -96,8 +102,11 @@ _SILENT = frozenset(
 """Keywords that have no violation of their own."""
 _FAULT_BYTES = 1_000
 """What a violation takes besides its copies."""
-_QUOTED = ("enum", "const", "pattern")
-"""A violation of these has a copy of what the schema says."""
+_QUOTED = ("enum", "const", "pattern", "not")
+"""A violation of these has what the schema says, in several copies."""
+_COPIES_QUOTED = 3
+_LONGEST_TRANSLATION = 6
+"""What a character of a pattern may become in the engine's words."""
 
 
 class Cost(NamedTuple):
@@ -217,10 +226,11 @@ def bound_work(document: Document) -> Work:
         for name, held in value.items()
     ]
     names = {name for name, _ in named}
-    quoted = (measure(held).copied_bytes for name, held in named if name in _QUOTED)
+    # A violation says where in the schema it is, too.
+    quoted = max(*map(len, nodes), *(_quoted(name, held) for name, held in named), 0)
     return Work(
         tuple(costs),
-        _FAULT_BYTES + max(quoted, default=0),
+        _FAULT_BYTES + _COPIES_QUOTED * quoted,
         not names.isdisjoint(_BRANCHES),
         "propertyNames" in names,
         any(name in {*_LIMITS, "multipleOf"} and float(held).is_integer() for name, held in named),
@@ -309,7 +319,7 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
             per_value += units * measure(value[name]).values
     per_value += _UNIQUE_UNITS if "uniqueItems" in value else 0
     needed = _needed(value)
-    per_value += needed
+    per_value += needed + sum(_NAME_UNITS * len(value.get(name, ())) for name in _LOOKED_UP)
     if "format" in value:
         per_value, per_byte = per_value + _FORMAT_UNITS, per_byte + _FORMAT_BYTE_UNITS
     per_byte += sum(_LENGTH_UNITS for name in ("minLength", "maxLength") if name in value)
@@ -322,7 +332,8 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
     ]
     for source, place in sources:
         per_value += _PATTERN_UNITS
-        # What a length says is counted with the pattern.
+        # What a length says is counted with the pattern. An empty text takes a step through it.
+        per_value += patterns.size(source, place) / _BYTES_PER_STEP
         per_byte += patterns.size(source, place) / _BYTES_PER_UNIT + 2 * _LENGTH_UNITS
     per_number, per_weight = _own_of_numbers(value)
     twins = "uniqueItems" in value
@@ -332,18 +343,31 @@ def _own(pointer: str, value: dict[str, Any], patterns: Patterns) -> Cost:
         per_number,
         per_weight + _UNIQUE_COMPARED * twins,
         twins,
-        sum(name not in _SILENT for name in value) + needed + len(value.get("required", ())),
+        sum(name not in _SILENT for name in value)
+        + needed
+        + len(_names_in("required", value.get("required", ()))),
     )
+
+
+def _quoted(keyword: str, held: Any) -> int:
+    """The characters of a keyword's value that one violation quotes."""
+    if keyword in _QUOTED:
+        return len(repr(held)) * (_LONGEST_TRANSLATION if keyword == "pattern" else 1)
+    return max(map(len, _names_in(keyword, held)), default=0)
 
 
 def _needed(value: dict[str, Any]) -> int:
     """The names that members require: each is looked up, and may be missing."""
-    return sum(
-        len(names)
-        for keyword in ("dependentRequired", "dependencies")
-        for names in value.get(keyword, {}).values()
-        if isinstance(names, list)
-    )
+    return sum(len(_names_in(keyword, value.get(keyword, {}))) for keyword in _DEPENDENT)
+
+
+def _names_in(keyword: str, held: Any) -> list[str]:
+    """The names that a keyword requires."""
+    if keyword == "required":
+        return list(held)
+    if keyword not in _DEPENDENT:
+        return []
+    return [name for names in held.values() if isinstance(names, list) for name in names]
 
 
 def _own_of_numbers(value: dict[str, Any]) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from chalicelib.aws.faults import aws_faults
 from chalicelib.core.errors import (
@@ -31,12 +32,13 @@ _RETRY_SECONDS = 5.0
 """How long an old schema is used before DynamoDB is asked again, while it fails."""
 
 
-class _Known(Struct, frozen=True):
-    """What is known of a type: its schema, or that it has none; until when to believe it."""
+class _Known(Struct):
+    """What is known of a type: its schema, or that it has none; until when to believe it. It is
+    compiled when the first event is checked: of many that are read together, some may take long."""
 
-    version: int | None
-    compiled: "Compiled | None"
+    schema: Schema | None
     fresh_until: float
+    compiled: "Compiled | None" = None
 
 
 class SchemaCheck:
@@ -64,8 +66,10 @@ class SchemaCheck:
         DynamoDB out of reach an old one is used, and without one its error is raised.
         """
         known = self._load([event_type])[event_type]
-        if known.compiled is None:
+        if known.schema is None:
             return None
+        if known.compiled is None:
+            known.compiled = _compile(known.schema)
         found = (
             violations(known.compiled, data)
             if is_json
@@ -73,10 +77,10 @@ class SchemaCheck:
         )
         if found:
             raise SchemaViolationError(
-                f"the data breaks version {known.version} of the schema of its type",
+                f"the data breaks version {known.schema.version} of the schema of its type",
                 [FieldError(below + fault.pointer, fault.detail) for fault in found],
             )
-        return known.version
+        return known.schema.version
 
     def load_many(self, event_types: Iterable[str]) -> None:
         """Read what is not fresh of these types, a hundred in one call."""
@@ -105,35 +109,16 @@ class SchemaCheck:
                 raise
             log.warning("schemas not read, old ones used", exc_info=True)
             later = now + _RETRY_SECONDS
-            read = {name: _Known(known[name].version, known[name].compiled, later) for name in due}
+            read = {name: replace(known[name], fresh_until=later) for name in due}
         else:
-            read = {name: self._know(active.get(name), known.get(name), now) for name in due}
+            until = now + self._max_age
+            read = {name: _know(active.get(name), known.get(name), until) for name in due}
         with self._lock:
             # What was read before a change here is used once, and not kept.
             if changes == self._changes:
                 for name, entry in read.items():
                     self._keep(name, entry)
         return known | read
-
-    def _know(self, schema: Schema | None, before: _Known | None, now: float) -> _Known:
-        until = now + self._max_age
-        if schema is None:
-            return _Known(None, None, until)
-        if before is not None and before.compiled is not None and before.version == schema.version:
-            return _Known(schema.version, before.compiled, until)
-        try:
-            compiled = compile_schema(
-                parse_json(schema.text.encode(), exact=True), schema.asserts_format
-            )
-        except InvalidRequestError as error:
-            # It was accepted once, so this is no fault of the event's sender.
-            log.error(
-                "a stored schema cannot be used",
-                extra={"eventType": schema.event_type, "version": schema.version},
-                exc_info=True,
-            )
-            raise UnavailableError("the schema of this type cannot be used") from error
-        return _Known(schema.version, compiled, until)
 
     def _find(self, name: str) -> _Known | None:
         for kept in (self._compiled, self._absent):
@@ -145,7 +130,7 @@ class SchemaCheck:
     def _keep(self, name: str, entry: _Known) -> None:
         kept, other, most = (
             (self._absent, self._compiled, MAX_ABSENT)
-            if entry.compiled is None
+            if entry.schema is None
             else (self._compiled, self._absent, MAX_COMPILED)
         )
         other.pop(name, None)
@@ -153,3 +138,22 @@ class SchemaCheck:
         kept.move_to_end(name)
         while len(kept) > most:
             kept.popitem(last=False)
+
+
+def _know(schema: Schema | None, before: _Known | None, until: float) -> _Known:
+    """What was read; what was compiled before is used again if it is the same version."""
+    is_same = before and before.schema and schema and before.schema.version == schema.version
+    return _Known(schema, until, before.compiled if before and is_same else None)
+
+
+def _compile(schema: Schema) -> Compiled:
+    try:
+        return compile_schema(parse_json(schema.text.encode(), exact=True), schema.asserts_format)
+    except InvalidRequestError as error:
+        # It was accepted once, so this is no fault of the event's sender.
+        log.error(
+            "a stored schema cannot be used",
+            extra={"eventType": schema.event_type, "version": schema.version},
+            exc_info=True,
+        )
+        raise UnavailableError("the schema of this type cannot be used") from error

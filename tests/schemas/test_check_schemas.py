@@ -11,7 +11,7 @@ from chalicelib.core.errors import (
     SchemaViolationError,
     UnavailableError,
 )
-from chalicelib.schemas import compiler
+from chalicelib.schemas import check, compiler
 from chalicelib.schemas.check import MAX_ABSENT, MAX_COMPILED, SchemaCheck
 from chalicelib.schemas.manage import (
     SchemaDeps,
@@ -73,6 +73,29 @@ def test_data_is_checked_against_the_newest_version(process: Process) -> None:
     assert isinstance(raised.value, InvalidRequestError)
     assert "version 2" in raised.value.detail
     assert [fault.pointer for fault in raised.value.errors] == [""]
+
+
+def test_of_many_that_are_read_together_each_is_compiled_when_it_is_needed(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        process.put(name, INTEGER)
+    compiled: list[Any] = []
+
+    def note(schema: Any, asserts_format: bool) -> Any:
+        compiled.append(schema)
+        return compiler.compile_schema(schema, asserts_format)
+
+    monkeypatch.setattr(check, "compile_schema", note)
+    process.schemas.load_many("abc")
+    assert compiled == []
+    for _ in range(2):
+        assert process.check("a", 1) == 1
+    assert len(compiled) == 1
+    # And not again when it is read again
+    process.seconds += 61
+    assert process.check("a", 1) == 1
+    assert len(compiled) == 1
 
 
 def test_pointers_go_below_where_the_data_is(process: Process) -> None:

@@ -42,6 +42,8 @@ SHAPES: dict[str, tuple[Any, Callable[[int], Any]]] = {
     "alternatives": ({"items": {"oneOf": [{"type": "string"}] * 20}}, lambda n: [1] * n),
     "constant": ({"items": {"const": "x" * 60_000}}, lambda n: [1] * n),
     "choice": ({"items": {"enum": [f"{k}{'x' * 6_000}" for k in range(10)]}}, lambda n: [1] * n),
+    "not": ({"items": {"not": {"enum": ["x" * 60_000, 1]}}}, lambda n: [1] * n),
+    "long name": ({"items": {"required": ["x" * 60_000]}}, lambda n: [{}] * n),
     "emoji": ({"items": {"type": "integer"}}, lambda n: ["\N{GRINNING FACE}" * 100] * n),
     "deep": ({"items": {"$ref": "#"}, "minItems": 2}, lambda n: json.loads("[" * 90 + "]" * 90)),
 }

@@ -179,7 +179,8 @@ def test_patterns_together_are_bounded() -> None:
 def test_work_in_place_adds_up_and_that_of_different_members_does_not() -> None:
     wide = work_of({"properties": {f"p{n}": {"minimum": 1} for n in range(1000)}})
     stacked = work_of({"allOf": [{"minimum": 1}] * 1000})
-    assert wide.costs[-1].per_value < 10
+    # But for the look-ups of its names.
+    assert wide.costs[-1].per_value < 1000 / 10 + 10
     assert stacked.costs[-1].per_value > 1000
 
 
@@ -322,6 +323,46 @@ def test_the_heaviest_that_is_accepted_is_checked_in_seconds(case: str) -> None:
     faults = violations(compiled, data)
     assert time.process_time() - started < SLOW_SECONDS
     assert len(faults) <= 20
+
+
+def applied(times: int, schema: Any, **more: Any) -> Any:
+    """A schema that applies another so many times to each element."""
+    return {"items": {"allOf": [{"$ref": "#/$defs/a"}] * times, **more}, "$defs": {"a": schema}}
+
+
+NAMES = [f"{n:x}" for n in range(2_800)]
+OBJECTS = [{"zz": 1}] * 49_000
+STEPS = "^(?:a?b?c?d?){1500}$"
+SLOW: dict[str, tuple[Any, Any]] = {
+    "properties": ({"properties": {key: {} for key in NAMES}}, OBJECTS),
+    "dependentRequired": ({"dependentRequired": {key: [] for key in NAMES}}, OBJECTS),
+    "unevaluated": (
+        {"unevaluatedProperties": {}, "properties": {key: {} for key in NAMES}},
+        OBJECTS,
+    ),
+    "empty texts": ({"pattern": STEPS}, [""] * 99_000),
+    "empty names": ({"patternProperties": {STEPS: {}}}, [{"": 1}] * 49_000),
+}
+"""What costs by the schema's size in each small part of an event."""
+
+
+@pytest.mark.parametrize("case", SLOW)
+def test_what_a_keyword_looks_at_in_each_small_part_has_a_price(case: str) -> None:
+    schema, data = SLOW[case]
+    checked = 0
+    # However often it applies, and to however much: it is refused, or soon over
+    for times in (1, 2, 4, 8, 16, 32, 64, 120):
+        try:
+            compiled = check(applied(times, schema))
+        except InvalidRequestError:
+            break
+        for number in (1_000, 3_000, 10_000, 30_000, len(data)):
+            started = time.process_time()
+            faults = violations(compiled, data[:number])
+            assert time.process_time() - started < 2, (times, number)
+            checked += not faults
+    assert checked >= 1
+    assert times < 120 or faults
 
 
 def test_an_event_that_may_take_too_long_is_refused_unseen() -> None:
