@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -640,15 +641,16 @@ def test_it_works_below_the_stage_prefix_and_with_a_slash(browser: Browser, stag
     assert (answer.status_code, answer.headers["Location"]) == (308, "../console")
 
 
+_FIRST_PAINT = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
+
+
 def test_it_is_drawn_at_once(browser: Browser, url: str, stage: Stage) -> None:
     times: list[float] = []
     # The best of a few: the others share the processor with a whole emulator.
     while len(times) < 3 or (min(times) >= DRAWN_MS and len(times) < 10):
         with visiting(browser, url, stage.admin) as visit:
-            painted = visit.page.wait_for_function(
-                "performance.getEntriesByName('first-contentful-paint')[0]?.startTime"
-            )
-            times.append(painted.json_value())
+            # Not `wait_for_function`: the page's policy lets nothing poll in it by eval.
+            times.append(wait_for("the first paint", partial(visit.page.evaluate, _FIRST_PAINT)))
     assert min(times) < DRAWN_MS
 
 
