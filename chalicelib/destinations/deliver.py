@@ -39,14 +39,18 @@ from chalicelib.core.log import log, log_context, where
 from chalicelib.destinations.delivery_store import DeliveryStore
 from chalicelib.destinations.health import Destinations, Health
 from chalicelib.destinations.line import PAUSE, SILENCE, First, LineStore, line_of
-from chalicelib.destinations.match import Comparisons, TooManyComparisonsError, filter_matches
+from chalicelib.destinations.match import (
+    MAX_COMPARISONS,
+    Comparisons,
+    TooManyComparisonsError,
+    filter_matches,
+)
 from chalicelib.destinations.message import DeliveryMessage, Sweep, decode
 from chalicelib.destinations.model import (
     Attempt,
     Delivery,
     Destination,
     Outcome,
-    list_key,
     wait_after,
     with_next,
 )
@@ -66,8 +70,6 @@ LONGEST_DELAY = 900
 """The longest that SQS delays a message (Amazon SQS Developer Guide, "Message timers")."""
 CALL_SECONDS = 30.0
 """Time that must be left to begin a call: 20 s for it, and the notes around it."""
-_COMPARISONS = 500_000
-"""Of a filter with an event."""
 _NO_SLOT_NEEDED = -1
 _RETRY_BASE, _LONGEST_RETRY = 5, 900
 
@@ -175,8 +177,7 @@ def _deliver(message: DeliveryMessage, run: _Run, deps: DeliverDeps, *, is_repea
     delivery = message.delivery
     record = None
     if is_repeat or message.again or delivery.tries > 0:
-        key = list_key(delivery.received_at, delivery.event_id)
-        record = deps.deliveries.get(delivery.destination_id, key)
+        record = deps.deliveries.noted(delivery)
         if record is not None and _is_superseded(record, delivery):
             log.info("delivery was made before")
             if record.outcome is not Outcome.WAITING:
@@ -270,7 +271,7 @@ def _wants(destination: Destination, document: Mapping[str, Any]) -> bool:
     if destination.filter is None:
         return True
     try:
-        return filter_matches(destination.filter, document, Comparisons(_COMPARISONS))
+        return filter_matches(destination.filter, document, Comparisons(MAX_COMPARISONS))
     except TooManyComparisonsError:
         log.warning("event not held against its filter, which takes too many comparisons")
         return True
@@ -316,8 +317,7 @@ def _call_in_line(known: _Known, message: DeliveryMessage, run: _Run, deps: Deli
     is_over = False
     try:
         # A second message of it may have had the lease just before.
-        key = list_key(delivery.received_at, delivery.event_id)
-        record = deps.deliveries.get(delivery.destination_id, key)
+        record = deps.deliveries.noted(delivery)
         if record is None or not _is_superseded(record, delivery):
             is_over = _call(replace(known, record=record), message, run, deps)
         else:
@@ -340,13 +340,11 @@ def _see_to(first: First, behind: Delivery, deps: DeliverDeps) -> None:
     message = decode(first.message)
     if isinstance(message, Sweep) or not deps.lines.hear(message.delivery, now):
         return
-    delivery = message.delivery
-    key = list_key(delivery.received_at, delivery.event_id)
-    record = deps.deliveries.get(delivery.destination_id, key)
+    record = deps.deliveries.noted(message.delivery)
     if record is not None and record.outcome is Outcome.WAITING:
         if record.next_at is not None and record.next_at > clock.to_text(now):
             return
-        message = replace(message, delivery=replace(delivery, tries=record.tries))
+        message = replace(message, delivery=replace(message.delivery, tries=record.tries))
     deps.queue.send(message.encode(), group=behind.destination_id)
     log.warning("line called again", extra={"firstEventId": first.event_id})
 

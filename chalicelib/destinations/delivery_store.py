@@ -32,7 +32,6 @@ class DeliveryStore:
     """Reads and writes deliveries."""
 
     def __init__(self, client: Any, table: str) -> None:
-        self._client = client
         self._table = Table(client, table)
 
     def get_many(self, keys: Sequence[tuple[str, str]]) -> list[Delivery]:
@@ -44,6 +43,11 @@ class DeliveryStore:
         """A delivery by its list key, read consistently; one call."""
         item = self._table.get(to_item(_delivery_key(destination_id, key)))
         return None if item is None else _to_delivery(from_item(item))
+
+    def noted(self, delivery: Delivery) -> Delivery | None:
+        """A delivery as it is noted; as `get`."""
+        key = list_key(delivery.received_at, delivery.event_id)
+        return self.get(delivery.destination_id, key)
 
     def page(
         self, destination_id: str, limit: int, below: str | None

@@ -19,6 +19,7 @@ from chalicelib.core import clock, metrics
 from chalicelib.core.log import log
 from chalicelib.destinations.line import LineStore, line_of
 from chalicelib.destinations.match import (
+    MAX_COMPARISONS,
     Comparisons,
     TooManyComparisonsError,
     filter_matches,
@@ -33,8 +34,8 @@ from chalicelib.events.finish import Handed
 _MOST_OWNERS = 10_000
 _AT_ONCE = 10
 """Messages of a call to the queue."""
-_COMPARISONS, _LEAST_COMPARISONS = 500_000, 10_000
-"""Of all filters with the documents of a run together; for each at least."""
+_LEAST_COMPARISONS = 10_000
+"""Of all filters with a document; those of a run share `MAX_COMPARISONS` otherwise."""
 RESERVE_SECONDS = 2
 """What a run needs to tell the bus and to leave the rest to another. Processors leave more."""
 _NO_TIME = "no-time"
@@ -90,7 +91,7 @@ def hand_over(documents: Sequence[Handed], deps: HandOverDeps) -> list[str | Non
     """
     codes: list[str | None] = [None] * len(documents)
     found: list[tuple[int, list[DeliveryMessage]]] = []
-    share = max(_COMPARISONS // max(len(documents), 1), _LEAST_COMPARISONS)
+    share = max(MAX_COMPARISONS // max(len(documents), 1), _LEAST_COMPARISONS)
     for place, document in enumerate(documents):
         try:
             routes = deps.routes.of(document.head["owner"])

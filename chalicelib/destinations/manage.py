@@ -157,8 +157,7 @@ def retry_one(destination: Destination, event_id: str, deps: ManageDeps) -> None
     if record.status is not Status.PROCESSED or not record.silver_key:
         raise ConflictError("the event is not processed")
     wanted = delivery_of(record, destination_id)
-    key = list_key(wanted.received_at, event_id)
-    if deps.deliveries.get(destination_id, key) is not None:
+    if deps.deliveries.noted(wanted) is not None:
         deps.deliveries.begin_again(wanted, deps.now(), delivered_too=True)
     _trust(destination, deps)
     deps.queue.send(DeliveryMessage(wanted, again=True).encode(), group=destination_id)

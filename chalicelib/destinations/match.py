@@ -27,6 +27,8 @@ from chalicelib.core.errors import FieldError
 
 ENVELOPE = ("eventId", "eventType", "source", "subject", "time", "receivedAt", "data")
 MAX_DEPTH, MAX_ENTRIES, MAX_BYTES = 8, 100, 4096
+MAX_COMPARISONS = 500_000
+"""Of a filter with an event: up to half a second."""
 _COMPARISONS = {
     "=": lambda value, bound: value == bound,
     ">": lambda value, bound: value > bound,
@@ -44,7 +46,7 @@ class TooManyComparisonsError(Exception):
 
 
 class Comparisons:
-    """How many comparisons filters may still make; half a million take up to half a second."""
+    """How many comparisons filters may still make."""
 
     def __init__(self, left: int) -> None:
         self._left = left
